@@ -1,0 +1,97 @@
+"""Every error ppacer raises, as one tree: the facts in attributes, a sentence a user can act on.
+
+PpacerError
+├── DagError                 a dag, task, parameter or result that cannot be
+│   ├── DuplicateIdError
+│   ├── CycleError
+│   ├── ParamsError
+│   └── ResultError
+├── ScheduleError            a schedule that cannot be, or does not advance
+├── LoadError                a file of dags that does not import
+├── ConfigError              an option with an impossible value
+├── StoreError               the database refuses
+│   ├── StoreLockedError     another scheduler has the file
+│   └── StoreUnavailable     for now: full, read-only, locked, away
+└── CommandError             a command that cannot be carried out
+    ├── NotFoundError        no such dag, run or task
+    ├── ConflictError        not in this state
+    └── SchedulerUnavailable nobody answers
+"""
+
+from collections.abc import Sequence
+
+
+class PpacerError(Exception):
+    """Base of all errors of ppacer; `str(error)` is one sentence for the user."""
+
+
+class DagError(PpacerError):
+    """A dag, task or value in a dag is not valid."""
+
+
+class DuplicateIdError(DagError):
+    """Two things that need different ids have the same one."""
+
+    def __init__(self, kind: str, id: str, where: str) -> None:
+        super().__init__(f"{kind} id {id!r} is used twice in {where}; every {kind} there needs its own id")
+        self.kind, self.id, self.where = kind, id, where
+
+
+class CycleError(DagError):
+    """The edges of a dag form a cycle; `path` names it, first and last element equal."""
+
+    def __init__(self, dag_id: str, path: Sequence[str]) -> None:
+        super().__init__(f"dag {dag_id!r} has a cycle: {' -> '.join(path)}")
+        self.dag_id, self.path = dag_id, tuple(path)
+
+
+class ParamsError(DagError):
+    """Parameters of a trigger do not fit the dag's declaration; the message names the field."""
+
+
+class ResultError(DagError):
+    """A task returned something that cannot be passed on: not JSON, or too large."""
+
+
+class ScheduleError(PpacerError):
+    """A schedule is impossible, or its `next` does not advance."""
+
+
+class LoadError(PpacerError):
+    """A file of dags could not be imported; `traceback` holds the user's own frames."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class ConfigError(PpacerError):
+    """An option, environment variable or line of ppacer.toml has an impossible value."""
+
+
+class StoreError(PpacerError):
+    """The database cannot be used; the sentence says what to do."""
+
+
+class StoreLockedError(StoreError):
+    """Another scheduler has this database file."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - a state, not a fault of the caller
+    """The database refuses for now (disk full, read-only, locked, away); try again later."""
+
+
+class CommandError(PpacerError):
+    """A command cannot be carried out; nothing was changed."""
+
+
+class NotFoundError(CommandError):
+    """There is no such dag, run or task."""
+
+
+class ConflictError(CommandError):
+    """The thing exists, but its state does not allow the command."""
+
+
+class SchedulerUnavailable(CommandError):  # noqa: N818 - a state, not a fault of the caller
+    """No scheduler answers, or it is stopping or degraded."""
