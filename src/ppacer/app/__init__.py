@@ -1,0 +1,150 @@
+"""Wiring: `serve` and `run_once`. Imports little, because task processes are forked from what is loaded here."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ppacer.config import Settings, load, make_mask
+from ppacer.dag import Dag, Registry
+from ppacer.errors import PpacerError
+from ppacer.notify import LogSender, Sender
+
+if TYPE_CHECKING:
+    from ppacer.executor.warm import WarmParent
+    from ppacer.store.views import RunDetail
+
+Dags = Dag | Registry | Iterable[Dag]
+
+log = logging.getLogger("ppacer")
+
+
+def as_registry(dags: Dags) -> Registry:
+    """One dag, several, or a registry, as a registry."""
+    if isinstance(dags, Registry):
+        return dags
+    return Registry([dags] if isinstance(dags, Dag) else dags)
+
+
+def serve(
+    dags: Dags,
+    *,
+    notifier: Sender | None = None,
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Runs scheduler, executor and HTTP server until SIGINT or SIGTERM; then drains and returns.
+
+    `options` are the fields of `ppacer.config.Settings` (db, logs_db, host, port, slots, runner …); they
+    give way to ppacer.toml, PPACER_* and `flags`. `notifier` gets the alerts of tasks that have none of
+    their own. A second signal stops at once. Raises PpacerError with a sentence when it cannot start.
+    """
+    registry = as_registry(dags)
+    settings = load(options, flags or {}, os.environ, Path.cwd())
+    configure_logging(settings.log_level)
+    sender = notifier or LogSender()
+    with warm_parent(registry, sender, settings, file) as warm:
+        _serve(registry, settings, sender, warm)
+
+
+def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmParent | None") -> None:
+    from ppacer.app.program import Program  # after the fork: see `warm_parent`
+
+    mask = make_mask(os.environ, settings.secrets)
+    with Program(registry, settings, sender, mask, warm) as program, stop_signals(program.stop_now) as stop:
+        log.info("ppacer serves %d dag(s) at %s, database %s", len(registry), program.url, settings.db)
+        while not stop.wait(1.0) and program.is_alive():
+            pass
+        if not program.is_alive():
+            raise PpacerError("the scheduler has ended by itself; the log above says why")
+        log.info("stopping: running tasks have %g s to finish; once more to stop at once", settings.drain)
+
+
+@contextmanager
+def warm_parent(
+    registry: Registry, sender: Sender, settings: Settings, file: Path | None
+) -> "Iterator[WarmParent | None]":
+    """The parent of the task processes, forked before any thread, socket, database or server import exists."""
+    from ppacer.executor.warm import WarmParent
+
+    if sys.platform == "win32":
+        yield None
+        return
+    with WarmParent.fork(registry, sender, file=file) as warm:
+        yield warm
+
+
+@contextmanager
+def stop_signals(stop_now: Any) -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; the second signal calls `stop_now`."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            stop_now()
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def configure_logging(level: str) -> None:
+    """The scheduler's own log goes to stderr, unless the program has set up logging itself."""
+    level = os.environ.get("PPACER_LOG_LEVEL", level).upper()
+    logger = logging.getLogger("ppacer")
+    logger.setLevel(level)
+    if not logging.getLogger().handlers and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def run_once(
+    dag: Dag,
+    *,
+    params: dict[str, Any] | None = None,
+    runner: str = "thread",
+    slots: int = 0,
+    notifier: Sender | None = None,
+    on_progress: Any = None,
+    file: Path | None = None,
+) -> "RunDetail":
+    """Runs a dag to its end in this process, without a server, and returns the run with every attempt.
+
+    Everything is as in production (retries, timeouts, upstream failures), in a temporary database. With the
+    default runner tasks run in threads, where timeouts are cooperative; `runner="process"` gives each attempt
+    its own process. Raises ParamsError; a failed run is returned, not raised.
+    """
+    registry = Registry([dag])
+    sender = notifier or LogSender()
+    settings = Settings(runner=runner, slots=slots, echo=False, drain=0.0)
+    if runner == "thread" and not any(config.runner in ("process", "pool") for config in dag.configs.values()):
+        return _run_once(dag, registry, settings, sender, None, params or {}, on_progress)
+    with warm_parent(registry, sender, settings, file) as warm:
+        return _run_once(dag, registry, settings, sender, warm, params or {}, on_progress)
+
+
+def _run_once(
+    dag: Dag,
+    registry: Registry,
+    settings: Settings,
+    sender: Sender,
+    warm: "WarmParent | None",
+    params: dict[str, Any],
+    on_progress: Any,
+) -> "RunDetail":
+    from ppacer.app.once import run_to_end
+
+    return run_to_end(dag, registry, settings, sender, warm, params, on_progress)

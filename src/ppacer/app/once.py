@@ -1,0 +1,77 @@
+"""One run of one dag, from trigger to end, in a temporary database."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ppacer.app.program import Program
+from ppacer.config import Settings, make_mask
+from ppacer.dag import Dag, Registry
+from ppacer.engine import RUN_FINAL
+from ppacer.engine.changes import Change, RunChanged
+from ppacer.errors import PpacerError
+from ppacer.executor.warm import WarmParent
+from ppacer.notify import Sender
+from ppacer.scheduler import CancelRun, TriggerRun
+from ppacer.store.reads import Reads
+from ppacer.store.views import RunDetail
+from ppacer.tasklog import LogRecord
+
+Progress = Callable[[Sequence[Change], Sequence[LogRecord]], None]
+
+
+def run_to_end(
+    dag: Dag,
+    registry: Registry,
+    settings: Settings,
+    sender: Sender,
+    warm: WarmParent | None,
+    params: dict[str, Any],
+    on_progress: Progress | None,
+) -> RunDetail:
+    """Triggers the dag, waits for the end of the run, and reads it back. Ctrl-C cancels the run first."""
+    ended = threading.Event()
+
+    def watch(changes: Sequence[Change]) -> None:
+        if on_progress is not None:
+            on_progress(changes, ())
+        if any(isinstance(change, RunChanged) and change.status in RUN_FINAL for change in changes):
+            ended.set()
+
+    with tempfile.TemporaryDirectory(prefix="ppacer-") as folder:
+        settings = msgspec.structs.replace(
+            settings, db=str(Path(folder, "scheduler.db")), logs_db=str(Path(folder, "logs.db"))
+        )
+        quiet = registry if dag.schedule is None else Registry([dag])
+        mask = make_mask(os.environ, settings.secrets)
+        with Program(quiet, settings, sender, mask, warm, http=False, scheduled=False) as program:
+            if on_progress is not None:
+                program.on_records(lambda records: on_progress((), records))
+            program.on_changes(watch)
+            ref = program.scheduler.submit(TriggerRun(dag.id, params)).future.result()
+            _wait(program, ended, ref.run_id)
+            program.logs.flush(2.0)
+            reads = Reads(settings.db)
+            try:
+                return reads.run_detail(ref.run_id)
+            finally:
+                reads.close()
+
+
+def _wait(program: Program, ended: threading.Event, run_id: int) -> None:
+    try:
+        _until(program, ended)
+    except KeyboardInterrupt:
+        program.scheduler.submit(CancelRun(run_id))
+        _until(program, ended)
+
+
+def _until(program: Program, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        if not program.is_alive():
+            raise PpacerError("the scheduler has ended by itself; the log says why")

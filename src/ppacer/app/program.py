@@ -1,0 +1,206 @@
+"""Everything in one program: wires store, scheduler, executor, logs, alerts and HTTP, and stops them again.
+
+Parts are started from the bottom up and stopped in the reverse order: first nothing new comes in, then what
+runs is finished or handed back, then what it reported is written, then the files are closed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ppacer.api.door import Door
+from ppacer.app.echo import Echo
+from ppacer.clock import SystemClock
+from ppacer.config import Mask, Settings
+from ppacer.dag import Registry
+from ppacer.engine.changes import Change
+from ppacer.executor.executor import Executor
+from ppacer.executor.runner import Runner
+from ppacer.executor.warm import WarmParent
+from ppacer.notify import Sender
+from ppacer.scheduler import LocalClient, Outbox, Scheduler, has_alert
+from ppacer.store import FileLock, Store
+from ppacer.store.alerts import Alerts
+from ppacer.store.reads import Reads
+from ppacer.tasklog import LogReader, LogRecord, LogWriter
+
+log = logging.getLogger("ppacer")
+
+CHILDREN_WAIT = 30.0  # seconds that a start waits for the tasks of a killed program to be gone
+
+
+class Program:
+    """Scheduler and executor in one process. Use as a context manager: entering starts, leaving stops."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        notifier: Sender,
+        mask: Mask,
+        warm: WarmParent | None,
+        *,
+        http: bool = True,
+        scheduled: bool = True,
+    ) -> None:
+        self.registry = registry
+        self.settings = settings
+        self.clock = SystemClock()
+        self.url: str | None = None
+        self._notifier = notifier
+        self._mask = mask
+        self._warm = warm
+        self._http = http
+        self._scheduled = scheduled
+        self._record_listeners: list[Callable[[Sequence[LogRecord]], None]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        settings, stack = self.settings, self._stack
+        if self._warm is not None:
+            stack.callback(self._warm.close)
+        lock = self._lock()
+        listener = self._bind() if self._http else None
+        self.store = Store(settings.db)
+        stack.callback(self.store.close)
+        self.logs = LogWriter(settings.logs_db)
+        self.logs.start()
+        stack.callback(self.logs.close)
+        self.scheduler = Scheduler(
+            self.store,
+            self.registry,
+            self.clock,
+            lease=settings.lease,
+            mask=self._mask,
+            scheduled=self._scheduled,
+        )
+        self.scheduler.start(self.clock.now())
+        self._start_outbox()
+        self._thread = threading.Thread(target=self.scheduler.run, name="ppacer-scheduler", daemon=True)
+        self._thread.start()
+        stack.callback(self._thread.join, 30.0)
+        stack.callback(self.scheduler.stop)
+        self.executor = self._make_executor()
+        self.executor.start()
+        stack.callback(self.executor.close)
+        stack.callback(self._drain)
+        if listener is not None:
+            self._serve(listener)
+        if lock is not None:
+            lock.describe(url=self.url)
+
+    def _drain(self) -> None:
+        self.scheduler.refuse_commands()
+        self.executor.drain(self.settings.drain)
+
+    def _lock(self) -> FileLock | None:
+        """Makes sure that this is the only scheduler on the file, and that no task of an earlier one lives on."""
+        if "://" in self.settings.db:
+            return None
+        path = Path(self.settings.db).absolute()
+        lock = FileLock(path).acquire()
+        self._stack.callback(lock.release)
+        if self._warm is not None:
+            self._warm.hold(path.with_name(path.name + ".children.lock"), CHILDREN_WAIT)
+        return lock
+
+    def _bind(self) -> Any:
+        from ppacer.api.server import bind
+
+        listener = bind(self.settings.host, self.settings.port)
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._stack.callback(listener.close)
+        return listener
+
+    def _start_outbox(self) -> None:
+        alerts = Alerts(self.settings.db)
+        outbox = Outbox(alerts, self.scheduler, self.registry, self._notifier, self.clock)
+        self.scheduler.listeners.append(lambda changes: outbox.wake() if has_alert(changes) else None)
+        self._stack.callback(alerts.close)
+        self._stack.callback(outbox.close)
+        outbox.start()
+
+    def _make_executor(self) -> Executor:
+        client = LocalClient(self.scheduler, self._log())
+        return Executor(
+            client,
+            self._runners(),
+            clock=self.clock,
+            slots=self.settings.slots_or_default,
+            default_runner=self.settings.runner,
+            heartbeat=self.settings.lease / 3,
+            mask=self._mask,
+        )
+
+    def _runners(self) -> dict[str, Callable[[Executor], Runner]]:
+        """How to make each runner, on first use."""
+        slots, registry, notifier, grace = self.settings.slots_or_default, self.registry, self._notifier, self.settings.grace
+
+        def thread(executor: Executor) -> Runner:
+            from ppacer.executor.thread import ThreadRunner
+
+            return ThreadRunner(slots, registry, executor, notifier, grace=grace)
+
+        return {"thread": thread}
+
+    def _log(self) -> Callable[[Sequence[LogRecord]], None]:
+        """Masks, echoes and writes the records of tasks."""
+        mask = self._mask
+        if self.settings.echo:
+            self._record_listeners.append(Echo())
+
+        def log_records(records: Sequence[LogRecord]) -> None:
+            if mask is not str:
+                records = [msgspec.structs.replace(record, message=mask(record.message)) for record in records]
+            for listener in self._record_listeners:
+                listener(records)
+            self.logs.put(records)
+
+        return log_records
+
+    def _serve(self, listener: Any) -> None:
+        from ppacer.api.server import Server, make_app
+        from ppacer.ui.pages import pages
+
+        reads = Reads(self.settings.db)
+        self._stack.callback(reads.close)
+        door = Door(self.scheduler, reads, LogReader(self.settings.logs_db), self.logs.flush, self.clock)
+        self.scheduler.listeners.append(door.runs_changed.beat)
+        self._stack.callback(self.logs.add_listener(door.logs_changed.beat))
+        server = Server(make_app(door, self.settings.allowed_hosts, pages(door)), listener)
+        server.start()
+        self._stack.callback(server.close)
+
+    def is_alive(self) -> bool:
+        """False when the scheduler's thread has ended by itself."""
+        return self._thread.is_alive()
+
+    def stop_now(self) -> None:
+        """Ends running attempts at once, instead of waiting for them; they are handed back."""
+        self.executor.hand_back()
+
+    def on_records(self, listener: Callable[[Sequence[LogRecord]], None]) -> None:
+        """Calls `listener` with what tasks log from now on."""
+        self._record_listeners.append(listener)
+
+    def on_changes(self, listener: Callable[[Sequence[Change]], None]) -> None:
+        """Calls `listener` with everything that is committed from now on, in the scheduler's thread."""
+        self.scheduler.listeners.append(listener)

@@ -1,0 +1,100 @@
+"""The few options, and where they come from: constructor < ppacer.toml < PPACER_* < flags."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ppacer.errors import ConfigError
+
+FILE = "ppacer.toml"
+RUNNERS = ("process", "pool", "thread", "async")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set for a program; times in seconds.
+
+    `slots`: attempts at once (0: twice the cores). `grace`: between TERM and KILL. `drain`: how long a stop
+    waits for running attempts. `secrets`: names of environment variables whose values are masked.
+    """
+
+    db: str = "scheduler.db"
+    logs_db: str = "logs.db"
+    host: str = "127.0.0.1"
+    port: int = 9321
+    allowed_hosts: tuple[str, ...] = ()
+    slots: int = 0
+    runner: str = "process"
+    grace: float = 5.0
+    drain: float = 10.0
+    lease: float = 30.0
+    echo: bool = True
+    secrets: tuple[str, ...] = ()
+    log_level: str = "INFO"
+
+    @property
+    def slots_or_default(self) -> int:
+        """How many attempts run at once."""
+        return self.slots or 2 * (os.cpu_count() or 1)
+
+
+def load(given: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> Settings:
+    """Settings from all four places; a later one wins. Raises ConfigError naming the place and the option."""
+    merged: dict[str, Any] = {}
+    for where, values in (
+        ("the arguments", {name: value for name, value in given.items() if value is not None}),
+        (FILE, _from_file(folder / FILE)),
+        ("the environment", _from_environ(environ)),
+        ("the command line", {name: value for name, value in flags.items() if value is not None}),
+    ):
+        merged |= _checked(where, values)
+    return _limits(msgspec.convert(merged, Settings, strict=False))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    """PPACER_DB, PPACER_PORT …; variables of that form that name no option are somebody else's."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        text = environ.get(f"PPACER_{field.name.upper()}")
+        if text is not None:
+            is_list = field.name in ("allowed_hosts", "secrets")
+            values[field.name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+    return values
+
+
+def _checked(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        msgspec.convert({**values}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"an option in {where} is not possible: {error}") from error
+    return {**values}
+
+
+def _limits(settings: Settings) -> Settings:
+    for name, wrong, want in (
+        ("port", not 0 <= settings.port <= 65_535, "0 to 65535"),
+        ("slots", not 0 <= settings.slots <= 10_000, "0 (twice the cores) to 10000"),
+        ("runner", settings.runner not in RUNNERS, f"one of {', '.join(RUNNERS)}"),
+        ("grace", not 0 <= settings.grace <= 3_600, "0 to 3600 seconds"),
+        ("drain", not 0 <= settings.drain <= 86_400, "0 to 86400 seconds"),
+        ("lease", not 0.1 <= settings.lease <= 3_600, "0.1 to 3600 seconds"),
+        ("log_level", settings.log_level.upper() not in LEVELS, f"one of {', '.join(LEVELS)}"),
+    ):
+        if wrong:
+            raise ConfigError(f"{name} is {getattr(settings, name)!r}; it must be {want}")
+    return settings
+
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

@@ -1,0 +1,175 @@
+"""What a task is: the protocol, its configuration, and the context it gets when it runs."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, Protocol, runtime_checkable
+
+from ppacer.clock import ZERO, in_words
+from ppacer.dag import values
+from ppacer.dag.check import is_whole, shown
+from ppacer.errors import DagError, PpacerError
+from ppacer.notify import DEFAULT_FAILURE_TEMPLATE, DEFAULT_RETRY_TEMPLATE, Sender, check_template
+
+RUNNERS = ("process", "pool", "thread", "async")
+RETRIES_MAX = 1_000
+RETRIES = f"a whole number from 0 to {RETRIES_MAX:,}"
+ONE = timedelta(microseconds=1)
+SPAN_MAX = timedelta(days=366)  # twice of it (with jitter) after now is still a date
+SPAN = f"a timedelta of at most {SPAN_MAX.days} days"
+
+
+class Task(Protocol):
+    """One step of a dag: anything with an id and an `execute`. An exception means failure."""
+
+    @property
+    def id(self) -> str: ...
+
+    def execute(self, ctx: "TaskContext") -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskConfig:
+    """How one task is run; the defaults are those of the original.
+
+    `timeout` is the limit of one attempt (None: no limit). After a failure up to `retries` more attempts
+    follow, the n-th after `retry_delay * retry_backoff**(n-1)`, at most `retry_delay_max`, made longer by
+    a share of at most `retry_jitter` (0.2 = up to 20 %), which depends on the identity of the attempt only.
+    `at_most_once`: an attempt whose end is unknown is not repeated. `runner` is one of `RUNNERS`; None
+    leaves the choice to the executor.
+    """
+
+    timeout: timedelta | None = timedelta(seconds=600)
+    retries: int = 0
+    retry_delay: timedelta = ZERO
+    retry_backoff: float = 1.0
+    retry_delay_max: timedelta = timedelta(days=1)
+    retry_jitter: float = 0.0
+    alert_on_failure: bool = True
+    alert_on_retry: bool = False
+    notifier: Sender | None = None
+    failure_template: str = DEFAULT_FAILURE_TEMPLATE
+    retry_template: str = DEFAULT_RETRY_TEMPLATE
+    runner: str | None = None
+    at_most_once: bool = False
+
+    def __post_init__(self) -> None:
+        for name, is_right, want in (
+            ("timeout", self.timeout is None or _is_span(self.timeout, ONE), f"{SPAN} above zero, or None"),
+            ("retries", is_whole(self.retries) and 0 <= self.retries <= RETRIES_MAX, RETRIES),
+            ("retry_delay", _is_span(self.retry_delay), f"{SPAN}, not below zero"),
+            ("retry_backoff", _is_number(self.retry_backoff, 1, 100), "a factor from 1 to 100"),
+            ("retry_delay_max", _is_span(self.retry_delay_max), f"{SPAN}, not below zero"),
+            ("retry_jitter", _is_number(self.retry_jitter, 0, 1), "a share from 0 to 1"),
+            ("alert_on_failure", isinstance(self.alert_on_failure, bool), "True or False"),
+            ("alert_on_retry", isinstance(self.alert_on_retry, bool), "True or False"),
+            ("notifier", self.notifier is None or _is_sender(self.notifier), "an object with `send`, or None"),
+            ("runner", self.runner is None or self.runner in RUNNERS, f"one of {', '.join(RUNNERS)}, or None"),
+            ("at_most_once", isinstance(self.at_most_once, bool), "True or False"),
+        ):
+            if not is_right:
+                raise DagError(_refusal(name, getattr(self, name), want))
+        if self.retry_delay_max < self.retry_delay:
+            raise DagError(
+                f"retry_delay is {in_words(self.retry_delay)} and retry_delay_max only "
+                f"{in_words(self.retry_delay_max)}; give a larger retry_delay_max too"
+            )
+        if self.at_most_once and self.retries:
+            raise DagError("a task with at_most_once=True cannot have retries: a retry is a second execution")
+        for name in ("failure_template", "retry_template"):
+            try:
+                check_template(getattr(self, name))
+            except PpacerError as error:
+                raise DagError(f"{name}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The dag run an attempt belongs to. `trigger` says who started it: `schedule`, `manual`, `backfill`."""
+
+    dag_id: str
+    exec_ts: datetime
+    run_id: int
+    params: Any = None
+    trigger: str = "schedule"
+
+
+@runtime_checkable
+class CancelSignal(Protocol):
+    """Says whether somebody wants the attempt to end; `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+
+def _no_limit() -> float | None:
+    return None
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskContext:
+    """What a task knows while it runs.
+
+    `retry` counts the attempts of this task in this run: 0, 1, 2 …; `attempt_token` is a random text that
+    no other attempt has, to be used as an idempotency key towards other systems. `logger` writes to the
+    task log; use `extra={...}` for attributes. `deadline` is on the clock of `time.monotonic`, in seconds.
+    """
+
+    run: RunInfo
+    task_id: str
+    retry: int
+    attempt_token: str
+    logger: logging.Logger
+    notifier: Sender
+    deadline: float | None = None
+    remaining: Callable[[], float | None] = _no_limit
+    cancel_signal: CancelSignal | None = None
+    results: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the attempt was cancelled or is past its deadline; long loops ask this now and then."""
+        if self.cancel_signal is not None and self.cancel_signal.is_set():
+            return True
+        left = self.remaining()
+        return left is not None and left <= 0
+
+    def result(self, task_id: str) -> Any:
+        """What the upstream task `task_id` returned, as plain JSON values; None when it returned nothing."""
+        text = self.results.get(task_id)
+        return None if text is None else values.decode(text)
+
+
+CONFIG_FIELDS = frozenset(field.name for field in fields(TaskConfig))
+
+
+def check_options(task_id: str, options: Mapping[str, Any]) -> None:
+    """Options are fields of TaskConfig; a wrong one is reported where it is written, with the task's id."""
+    unknown = sorted(options.keys() - CONFIG_FIELDS)
+    if unknown:
+        meant = get_close_matches(unknown[0], CONFIG_FIELDS, 1)
+        advice = f"did you mean {meant[0]!r}?" if meant else f"it knows {', '.join(sorted(CONFIG_FIELDS))}"
+        raise DagError(f"task {task_id!r}: a task has no option {unknown[0]!r}; {advice}")
+    try:
+        TaskConfig(**options)
+    except DagError as error:
+        raise DagError(f"task {task_id!r}: {error}") from error
+
+
+def _refusal(name: str, value: object, want: str) -> str:
+    seconds = SPAN in want and isinstance(value, int | float) and not isinstance(value, bool)
+    advice = f"; write timedelta(seconds={value})" if seconds else ""
+    return f"{name} is {shown(value)}; it must be {want}{advice}"
+
+
+def _is_span(value: object, least: timedelta = ZERO) -> bool:
+    return isinstance(value, timedelta) and least <= value <= SPAN_MAX
+
+
+def _is_number(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_sender(value: object) -> bool:
+    return callable(getattr(value, "send", None)) and not isinstance(value, type)

@@ -1,0 +1,154 @@
+"""What the engine decides: rows to be written. Replaying the changes gives the tables."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus, Trigger
+
+
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    FAILURE = "FAILURE"
+    RETRY = "RETRY"
+
+
+class RunCreated(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `dagruns`, with status SCHEDULED."""
+
+    ref: RunRef
+    at: datetime
+    version: str
+    trigger: Trigger
+    params: str | None
+
+
+class RunChanged(msgspec.Struct, frozen=True, gc=False):
+    """A run began (RUNNING), ended, or waits again after a restart (SCHEDULED)."""
+
+    ref: RunRef
+    at: datetime
+    was: RunStatus
+    status: RunStatus
+
+
+class RunRestarted(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `dagrunrestarts`; the run's earlier cancellation is forgotten."""
+
+    ref: RunRef
+    at: datetime
+    restart: int
+
+
+class CancelRequested(msgspec.Struct, frozen=True, gc=False):
+    """The run shall end; it ends when its last running attempt does."""
+
+    ref: RunRef
+    at: datetime
+
+
+class PointRecorded(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `schedules`; except for manual runs it moves the dag's cursor to `next_ts`."""
+
+    dag_id: str
+    at: datetime
+    event: ScheduleEvent
+    ts: datetime
+    next_ts: datetime | None
+
+
+class DagMarked(msgspec.Struct, frozen=True, gc=False):
+    """A dag was paused, or disabled with a reason, or (both None) may run again."""
+
+    dag_id: str
+    paused_at: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+
+
+class AttemptCreated(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `dagruntasks`: SCHEDULED, or a final status without an attempt."""
+
+    ref: RunRef
+    task_id: str
+    retry: int
+    restart: int
+    at: datetime
+    status: TaskStatus = TaskStatus.SCHEDULED
+
+
+class AttemptGranted(msgspec.Struct, frozen=True, gc=False):
+    """SCHEDULED → RUNNING, for the holder of `token`. `position` is the task's place in the graph."""
+
+    ref: RunRef
+    position: int
+    task_id: str
+    retry: int
+    at: datetime
+    token: str
+    executor: str
+    lease_end_at: datetime
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
+    """An attempt's last status; `retry_at`: when the next one is due. `was` is SCHEDULED only at a cancel."""
+
+    ref: RunRef
+    task_id: str
+    retry: int
+    at: datetime
+    was: TaskStatus
+    status: TaskStatus
+    token: str | None = None
+    reason: Reason | None = None
+    error: str | None = None
+    result: str | None = None
+    retry_at: datetime | None = None
+    peak_memory: int | None = None
+
+
+class AttemptLost(msgspec.Struct, frozen=True, gc=False):
+    """The attempt stays RUNNING, marked lost, until its successor is granted (DESIGN.md 12.3)."""
+
+    ref: RunRef
+    task_id: str
+    retry: int
+    at: datetime
+
+
+class AlertQueued(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `outbox`; written with the fact it tells about, or not at all."""
+
+    ref: RunRef
+    task_id: str
+    retry: int
+    kind: AlertKind
+    error: str | None
+    at: datetime
+
+
+class AlertTried(msgspec.Struct, frozen=True, gc=False):
+    """An alert was taken (no error), or not: then it is tried again at `again_at`, or given up (None)."""
+
+    alert_id: int
+    at: datetime
+    error: str | None = None
+    again_at: datetime | None = None
+
+
+Change = (
+    RunCreated
+    | RunChanged
+    | RunRestarted
+    | CancelRequested
+    | PointRecorded
+    | DagMarked
+    | AttemptCreated
+    | AttemptGranted
+    | AttemptEnded
+    | AttemptLost
+    | AlertQueued
+    | AlertTried
+)

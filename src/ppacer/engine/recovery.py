@@ -1,0 +1,43 @@
+"""From rows back to memory: a run after a restart of the program is what it was before."""
+
+from collections.abc import Iterable
+
+from ppacer.dag import Graph
+from ppacer.engine.model import TASK_FINAL, AttemptRow, Reason, RunRow, RunState, TaskState, TaskStatus
+from ppacer.engine.retries import SPENDING
+
+
+def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> RunState:
+    """The run as it was when these rows were written; `attempts` ordered by number."""
+    run = RunState(row.ref, graph, row.trigger, row.params, row.restart)
+    run.status, run.cancelling = row.status, row.cancelling
+    for attempt in attempts:
+        _replay(run.tasks[graph.index[attempt.task_id]], attempt, row.restart)
+    run.open = sum(task.status not in TASK_FINAL for task in run.tasks)
+    run.failed = sum(task.status is TaskStatus.FAILED for task in run.tasks)
+    run.is_cancelled = any(task.status is TaskStatus.CANCELLED for task in run.tasks)
+    count_unmet(run)
+    return run
+
+
+def count_unmet(run: RunState) -> None:
+    """Counts for every task the parents that are not SUCCESS."""
+    done = [task.status is TaskStatus.SUCCESS for task in run.tasks]
+    for task, spec in zip(run.tasks, run.graph.tasks, strict=True):
+        task.unmet = sum(not done[parent] for parent in spec.parents)
+
+
+def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:
+    """Brings a task to the state after one of its attempts, the earlier ones having been replayed."""
+    task.retry = row.retry
+    if row.restart < restart and row.status is not TaskStatus.SUCCESS:
+        return  # a restart has wiped it out
+    running = row.status is TaskStatus.RUNNING
+    pending = row.status is TaskStatus.FAILED_PENDING_RETRY
+    task.status, task.executor, task.has_result = row.status, row.executor, row.has_result
+    task.token = row.token if running else None
+    task.is_lost = running and row.is_lost
+    task.retry_at = row.retry_at if pending else None
+    task.spent += pending and row.reason in SPENDING
+    task.lost += row.is_lost
+    task.refused += row.reason is Reason.REFUSED

@@ -1,0 +1,51 @@
+"""Whether and when a task is tried again: what each reason costs, and how long the delay is."""
+
+import zlib
+from datetime import timedelta
+
+from ppacer.clock import ZERO, to_text
+from ppacer.dag import TaskSpec
+from ppacer.engine.model import Reason, RunRef, TaskState
+
+LOST_MAX = 3  # a lost attempt is granted anew so often; a task that kills every executor shall not go on
+REFUSED_MAX = 3
+REFUSED_DELAY = timedelta(seconds=1)  # gives another executor the chance to be first
+DELAY_MAX = 10 * 365.25 * 86_400.0  # seconds; a date after the year 9999 could not be stored
+
+SPENDING = (Reason.FAILED, Reason.TIMED_OUT)  # the reasons that use up `retries`
+
+
+def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason) -> timedelta | None:
+    """How long after this end the next attempt begins; None: there is none left. Counts it as used."""
+    if reason is Reason.REFUSED:
+        task.refused += 1
+        return REFUSED_DELAY if task.refused < REFUSED_MAX else None
+    if reason is Reason.HANDED_BACK:
+        return None if spec.at_most_once else ZERO
+    if reason not in SPENDING or task.spent >= spec.retries:
+        return None
+    task.spent += 1
+    return retry_delay(ref, spec, task.spent, task.retry)
+
+
+def retry_delay(ref: RunRef, spec: TaskSpec, nth: int, retry: int) -> timedelta:
+    """The delay before the `nth` retry (from 1): exponential, bounded, jittered by identity."""
+    if not spec.retry_delay:
+        return ZERO
+    try:
+        seconds = min(spec.retry_delay * spec.retry_backoff ** (nth - 1), spec.retry_delay_max)
+    except OverflowError:
+        seconds = spec.retry_delay_max
+    if spec.retry_jitter:
+        name = f"{ref.dag_id}/{to_text(ref.exec_ts)}/{spec.id}/{retry}"
+        seconds *= 1 + spec.retry_jitter * zlib.crc32(name.encode()) / 0xFFFFFFFF
+    return timedelta(seconds=min(seconds, DELAY_MAX))
+
+
+def lost_for_good(task: TaskState, spec: TaskSpec) -> str:
+    """Why a lost attempt is the last one, in words."""
+    if spec.at_most_once:
+        return "lost: its executor is gone, and a task with at_most_once is not started again"
+    if task.lost > LOST_MAX:
+        return f"lost: {task.lost} times its executor was gone while this task ran; it is not started again"
+    return "lost: its executor is gone, and the run was cancelled"

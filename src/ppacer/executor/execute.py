@@ -1,0 +1,150 @@
+"""One attempt as every runner makes it: resolve → run → classify → conclude.
+
+    resolve   the task of this grant in the registry, and its context    (else REFUSED, with a sentence)
+    run       task.execute(ctx); what is awaitable is awaited
+    classify  the result as JSON → SUCCESS; any exception → FAILED; later than the deadline → TIMED_OUT
+    conclude  the end into the log, the outcome to the sink
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ppacer.clock import SystemClock
+from ppacer.dag import BoundTask, Dag, Registry, RunInfo, Task, TaskContext, values
+from ppacer.dag.task import CancelSignal
+from ppacer.executor.runner import Outcome, Sink
+from ppacer.executor.words import error_text, last_record, timeout_text, with_details
+from ppacer.notify import Sender
+from ppacer.protocol import End, Grant
+
+task_logger = logging.getLogger("ppacer.task")
+now = SystemClock().now
+
+
+def mono() -> float:
+    """Seconds on the clock of deadlines."""
+    return now().mono
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of the task: it is not started
+    """The attempt cannot be made here; the sentence says why."""
+
+
+def execute(
+    grant: Grant, registry: Registry, notifier: Sender, signal: CancelSignal, deadline: float | None
+) -> Outcome:
+    """Runs one attempt in this thread. Raises nothing, unless a signal handler does."""
+    try:
+        task, ctx = resolve(grant, registry, notifier, signal, deadline)
+    except Refusal as refusal:
+        return Outcome(End.REFUSED, str(refusal))
+    try:
+        value = task.execute(ctx)
+        if value is not None and inspect.isawaitable(value):
+            value = asyncio.run(_within(value, ctx))
+        outcome = Outcome(End.SUCCESS, result=values.encode(value))
+    except BaseException as error:  # whatever a task raises, SystemExit included, is its failure
+        outcome = Outcome(End.FAILED, error_text(error))
+    return on_time(grant, outcome, deadline)
+
+
+async def execute_on_loop(
+    grant: Grant, registry: Registry, notifier: Sender, signal: CancelSignal, deadline: float | None
+) -> Outcome:
+    """Runs one attempt of an `async def` task on the running loop. Raises nothing."""
+    try:
+        task, ctx = resolve(grant, registry, notifier, signal, deadline)
+        if not is_async(task):
+            raise Refusal(f"task {grant.task_id!r} is no `async def`; the runner 'async' takes no other")
+    except Refusal as refusal:
+        return Outcome(End.REFUSED, str(refusal))
+    try:
+        outcome = Outcome(End.SUCCESS, result=values.encode(await task.execute(ctx)))
+    except BaseException as error:  # SystemExit must not reach the loop: it would end it for all
+        outcome = Outcome(End.FAILED, error_text(error))
+    return on_time(grant, outcome, deadline)
+
+
+def resolve(
+    grant: Grant, registry: Registry, notifier: Sender, signal: CancelSignal, deadline: float | None
+) -> tuple[Task, TaskContext]:
+    """The task of a grant and what it will know. Raises Refusal."""
+    dag = registry.get(grant.dag_id)
+    if dag is None:
+        raise Refusal(f"there is no dag {grant.dag_id!r} here")
+    node = dag.nodes.get(grant.task_id)
+    if node is None:
+        raise Refusal(f"dag {grant.dag_id!r} has no task {grant.task_id!r} any more, or not yet")
+    _check_inputs(dag, node.task, grant)
+    ctx = TaskContext(
+        run=RunInfo(grant.dag_id, grant.exec_ts, grant.run_id, _params(dag, grant), grant.trigger),
+        task_id=grant.task_id,
+        retry=grant.retry,
+        attempt_token=grant.token,
+        logger=task_logger,
+        notifier=dag.configs[grant.task_id].notifier or notifier,
+        deadline=deadline,
+        remaining=_remaining(deadline),
+        cancel_signal=signal,
+        results=grant.results,
+    )
+    return node.task, ctx
+
+
+def conclude(grant: Grant, outcome: Outcome, sink: Sink) -> None:
+    """Tells the sink that an attempt has ended, and its log how, unless that was success."""
+    if outcome.end is not End.SUCCESS:
+        sink.log([last_record(grant, outcome, now().utc)])
+    sink.done(grant, outcome)
+
+
+def is_async(task: Task) -> bool:
+    """Whether executing the task gives a coroutine."""
+    code: Callable[..., Any] = task.function.fn if isinstance(task, BoundTask) else task.execute
+    return inspect.iscoroutinefunction(code)
+
+
+def on_time(grant: Grant, outcome: Outcome, deadline: float | None) -> Outcome:
+    """The outcome, unless it comes after the deadline: that is a timeout, whatever the task made of it."""
+    if deadline is None or mono() <= deadline:
+        return outcome
+    return Outcome(End.TIMED_OUT, with_details(timeout_text(grant.timeout), outcome.error))
+
+
+def _check_inputs(dag: Dag, task: Task, grant: Grant) -> None:
+    """A missing result is None, if it can only mean that the parent returned nothing."""
+    if not isinstance(task, BoundTask) or not task.arguments:
+        return
+    missing = task.inputs().difference(grant.results)
+    if missing:
+        tasks = dag.graph.tasks
+        parents = {tasks[at].id for at in tasks[dag.graph.index[task.id]].parents}
+        if stranger := min(missing - parents, default=None):
+            raise Refusal(
+                f"the arguments of task {task.id!r} do not fit: it needs the result of {stranger!r}, "
+                "which is not upstream of it"
+            )
+
+
+def _params(dag: Dag, grant: Grant) -> Any:
+    try:
+        return dag.params.load(grant.params)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise Refusal(f"the parameters of the run do not fit dag {dag.id!r} as it is now: {error}") from error
+
+
+def _remaining(deadline: float | None) -> Callable[[], float | None]:
+    if deadline is None:
+        return lambda: None
+    return lambda: deadline - mono()
+
+
+async def _within(value: Awaitable[Any], ctx: TaskContext) -> Any:
+    """Awaits the value, until the deadline: a coroutine can be ended in every runner."""
+    async with asyncio.timeout(ctx.remaining()):
+        return await value

@@ -1,0 +1,222 @@
+"""The executor: claims attempts up to its free slots, runs them, reports how they ended, and never gives up.
+
+Four threads at most: one waits for work (a long poll), one reports (its answers carry new work, so a chain
+of tasks needs no other round trip), one keeps the lease alive; the runners have their own.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from ppacer.clock import Clock
+from ppacer.errors import PpacerError, SchedulerUnavailable
+from ppacer.executor.runner import Outcome, Runner
+from ppacer.pace import ExponentialBackoff
+from ppacer.protocol import HEARTBEAT_SECONDS, Answer, Client, End, Grant, Report
+from ppacer.tasklog import LogRecord
+
+log = logging.getLogger("ppacer.executor")
+
+POLL_SECONDS = 20.0
+REPORTS_MAX = 500  # in one message
+DRAIN_SECONDS = 10.0
+
+
+class Executor:
+    """Runs attempts by `runners` (name → Runner, made on first use); the first name is the default."""
+
+    def __init__(
+        self,
+        client: Client,
+        runners: Mapping[str, Callable[["Executor"], Runner]],
+        *,
+        clock: Clock,
+        slots: int,
+        default_runner: str,
+        name: str = "local",
+        heartbeat: float = HEARTBEAT_SECONDS,
+        mask: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        self.name = name
+        self.slots = slots
+        self._client = client
+        self._make = dict(runners)
+        self._runners: dict[str, Runner] = {}
+        self._default = default_runner
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._mask = mask
+        self._lock = threading.Lock()
+        self._running: dict[str, tuple[Grant, Runner]] = {}
+        self._reports: deque[Report] = deque()
+        self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
+        self._stopping = threading.Event()
+        self._draining = False
+        self._threads = [
+            threading.Thread(target=target, name=f"ppacer-{target.__name__.strip('_')}", daemon=True)
+            for target in (self._claim_loop, self._report_loop, self._heartbeat_loop)
+        ]
+
+    def start(self) -> None:
+        """Begins to claim."""
+        for thread in self._threads:
+            thread.start()
+
+    # -- getting work ----------------------------------------------------------------------------------------
+
+    def _claim_loop(self) -> None:
+        backoff = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=5))
+        while not self._stopping.is_set():
+            try:
+                slots = 0 if self._draining else self.slots
+                self._take(self._client.claim(self.name, slots, POLL_SECONDS))
+                backoff.reset()
+            except SchedulerUnavailable as error:
+                log.debug("no work for now: %s", error)
+                self._stopping.wait(backoff.next().total_seconds())
+            except PpacerError as error:
+                log.warning("claiming failed: %s", error)
+                self._stopping.wait(backoff.next().total_seconds())
+
+    def _take(self, answer: Answer) -> None:
+        for grant in answer.grants:
+            self._begin(grant)
+        for token in answer.cancel:
+            self._end(token, End.CANCELLED)
+
+    def _begin(self, grant: Grant) -> None:
+        try:
+            runner = self._runner(grant.runner or self._default)
+        except PpacerError as error:
+            self._deliver(grant, Outcome(End.REFUSED, error=str(error)))
+            return
+        with self._lock:
+            if grant.token in self._running:
+                return
+            self._running[grant.token] = (grant, runner)
+        runner.start(grant)
+
+    def _runner(self, name: str) -> Runner:
+        runner = self._runners.get(name)
+        if runner is None:
+            with self._lock:
+                runner = self._runners.get(name)
+                if runner is None:
+                    if name not in self._make:
+                        raise PpacerError(f"this executor has no runner {name!r}, only {', '.join(self._make)}")
+                    runner = self._runners[name] = self._make[name](self)
+        return runner
+
+    def _end(self, token: str, end: End) -> None:
+        with self._lock:
+            found = self._running.get(token)
+        if found is not None:
+            found[1].cancel(token, end)
+
+    # -- what runners say (the Sink) -------------------------------------------------------------------------
+
+    def done(self, grant: Grant, outcome: Outcome) -> None:
+        """An attempt has ended; it is reported until the scheduler has it."""
+        with self._lock:
+            self._running.pop(grant.token, None)
+        self._deliver(grant, outcome)
+
+    def _deliver(self, grant: Grant, outcome: Outcome) -> None:
+        error = None if outcome.error is None else self._mask(outcome.error)
+        report = Report(
+            grant.run_id,
+            grant.task_id,
+            grant.retry,
+            grant.token,
+            outcome.end,
+            error,
+            outcome.result,
+            outcome.peak_memory,
+        )
+        with self._news:
+            self._reports.append(report)
+            self._news.notify_all()
+
+    def log(self, records: Sequence[LogRecord]) -> None:
+        """Hands log records over; never blocks, never fails."""
+        self._client.log(records)
+
+    # -- reporting -------------------------------------------------------------------------------------------
+
+    def _report_loop(self) -> None:
+        backoff = ExponentialBackoff(timedelta(milliseconds=50), timedelta(seconds=5))
+        while True:
+            with self._news:
+                while not self._reports and not self._stopping.is_set():
+                    self._news.wait()
+                if not self._reports:
+                    return
+                batch = [self._reports[at] for at in range(min(REPORTS_MAX, len(self._reports)))]
+            try:
+                answer = self._client.report(self.name, batch)
+            except PpacerError as error:
+                log.debug("reports are kept, the scheduler does not take them: %s", error)
+                if self._stopping.wait(backoff.next().total_seconds()):
+                    return
+                continue
+            backoff.reset()
+            with self._news:
+                for _ in batch:
+                    self._reports.popleft()
+                self._news.notify_all()
+            self._take(answer)
+
+    def _heartbeat_loop(self) -> None:
+        while not self._stopping.wait(self._heartbeat):
+            with self._lock:
+                tokens = list(self._running)
+            try:
+                self._take(self._client.heartbeat(self.name, tokens))
+            except PpacerError as error:
+                log.debug("heartbeat failed: %s", error)
+
+    # -- stopping --------------------------------------------------------------------------------------------
+
+    def drain(self, grace: float = DRAIN_SECONDS) -> None:
+        """Claims nothing more, lets what runs finish within `grace` seconds, hands the rest back.
+
+        Returns when the scheduler has heard of everything, or does not answer any more.
+        """
+        self._draining = True
+        try:
+            self._take(self._client.claim(self.name, 0, 0.0))
+        except PpacerError as error:
+            log.debug("could not tell the scheduler about the drain: %s", error)
+        if not self._wait_idle(grace):
+            self.hand_back()
+            self._wait_idle(DRAIN_SECONDS)
+
+    def hand_back(self) -> None:
+        """Ends what runs; it costs no retry and is granted again by the next program."""
+        with self._lock:
+            rest = list(self._running)
+        for token in rest:
+            self._end(token, End.HANDED_BACK)
+
+    def _wait_idle(self, seconds: float) -> bool:
+        end = self._clock.now().mono + seconds
+        with self._news:
+            while self._running or self._reports:
+                left = end - self._clock.now().mono
+                if left <= 0:
+                    return False
+                self._news.wait(min(left, 0.5))
+        return True
+
+    def close(self) -> None:
+        """Ends everything that still runs, at once."""
+        self._stopping.set()
+        with self._news:
+            self._news.notify_all()
+        for runner in self._runners.values():
+            runner.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(2.0)

@@ -1,0 +1,78 @@
+"""Records of `logging` as the task log has them: level, time, message with its traceback, `extra` as attributes."""
+
+import logging
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ppacer.executor.words import shorten
+
+LEVEL_VARIABLE = "PPACER_LOG_LEVEL"
+MESSAGE_BYTES_MAX = 64 * 1024
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+TASK_LOGGER = "ppacer.task"
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def level_from_env() -> int:
+    """The level from which on records of tasks are kept: PPACER_LOG_LEVEL, else INFO; nonsense means INFO."""
+    text = os.environ.get(LEVEL_VARIABLE, "INFO").strip().upper()
+    return int(text) if text.isdecimal() else logging.getLevelNamesMapping().get(text, logging.INFO)
+
+
+def spoken(record: logging.LogRecord) -> tuple[datetime, str, str, dict[str, Any] | None]:
+    """Time, level, message and attributes of a record. Never raises: a broken log line fails no task."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at, record.levelname, _message(record), _attributes(record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        message = record.getMessage()
+    except Exception as error:  # arguments that do not fit the format
+        message = f"{record.msg!r} with arguments {record.args!r} ({type(error).__name__}: {error})"
+    if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+    parts = (message, record.exc_text, record.stack_info)
+    return shorten("\n".join(part for part in parts if part), MESSAGE_BYTES_MAX)
+
+
+def _attributes(record: logging.LogRecord) -> dict[str, Any] | None:
+    extra = {key: value for key, value in vars(record).items() if key not in STANDARD}
+    if not extra:
+        return None
+    try:
+        plain: dict[str, Any] = msgspec.to_builtins(extra, str_keys=True, enc_hook=_shown)
+        size = len(_encoder.encode(plain))
+    except Exception:  # what msgpack has no word for: huge numbers, lone surrogates, hostile objects
+        plain, size = {str(key): shorten(_shown(value), 1_000) for key, value in extra.items()}, 0
+    return plain if size <= MESSAGE_BYTES_MAX else {"cut": shorten(_shown(plain), MESSAGE_BYTES_MAX // 4)}
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: str() raised {type(error).__name__}>"
+
+
+class Outside(logging.Filter):
+    """For handlers that are not ours: passes what they got before the root logger's level was lowered."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record would have come through with the old level of the root logger."""
+        if record.levelno >= self.level:
+            return True
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger.parent is not None:
+            if logger.level:
+                return logger.name != TASK_LOGGER
+            logger = logger.parent
+        return False

@@ -1,0 +1,241 @@
+"""What runs in the warm parent: forks children, kills them, tells their end; at the end leaves nothing behind.
+
+It imports the dags once and then does nothing but this, in one thread, so that every fork finds the same small
+process. It owns the pids: nobody else waits for them or signals them, so that no pid can have passed to another
+process in between. All descendants whose own parents die become its children (it is a subreaper). When the
+socket to the main program ends, for whatever reason, it kills everything below it, and only then lets go of the
+lock file.
+"""
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+from ppacer.clock import SystemClock
+from ppacer.dag import Registry
+from ppacer.errors import LoadError
+from ppacer.executor import child, posix
+from ppacer.executor.frames import (
+    READ_MAX,
+    TO_PARENT,
+    Exited,
+    Fork,
+    Forked,
+    Frames,
+    FromParent,
+    Held,
+    Hold,
+    Kill,
+    Load,
+    Loaded,
+    NotForked,
+    NotLoaded,
+    ToParent,
+    frame,
+)
+from ppacer.notify import LogSender, Sender
+
+LOCK_POLL = 0.02  # seconds between two looks at a lock that another program's warm parent holds
+SWEEP_SECONDS = 1.0  # for what was killed to be gone; only what sits in the kernel (state D) takes longer
+SWEEP_POLL = 0.002
+
+_now = SystemClock().now
+
+
+class Parent:
+    """The warm parent's loop."""
+
+    def __init__(self, main: socket.socket, registry: Registry, notifier: Sender) -> None:
+        self._main, self._registry, self._notifier = main, registry, notifier
+        self._main_pid = os.getppid()
+        self._frames: Frames[ToParent] = Frames(TO_PARENT)
+        self._leaders: dict[int, str] = {}  # children by pid, with their marks
+        self._made = 0
+        self._wanted = 0  # forks still to be made
+        self._lock_wanted: int | None = None
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._signals = os.pipe()
+
+    def run(self) -> NoReturn:
+        """Serves the main program until it is gone, then ends everything and the process itself."""
+        try:
+            self._settle()
+            child.prepare()
+            while self._step():
+                pass
+        except BaseException:  # the main program sees the socket end, and begins anew with another
+            traceback.print_exc()
+        finally:
+            self._end_everything()
+            os._exit(0)
+
+    def _settle(self) -> None:
+        """Leaves the terminal, so that Ctrl-C reaches the main program alone, and gets ready for signals."""
+        with contextlib.suppress(PermissionError):  # a fresh interpreter leads a session already
+            os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1):
+            signal.signal(number, child.ignore)
+        for pipe in (self._wake, self._signals):
+            os.set_blocking(pipe, False)
+        signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+        posix.adopt_orphans()
+        posix.die_with_parent(signal.SIGUSR1)  # the socket tells as well, unless a stray fork of it is open
+        warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+        self._selector.register(self._main, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def _step(self) -> bool:
+        """One round; False when the main program is gone."""
+        timeout = 0.0 if self._wanted else LOCK_POLL if self._lock_wanted is not None else None
+        for key, _ in self._selector.select(timeout):
+            if key.fd == self._wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, READ_MAX)
+                self._reap()
+                if os.getppid() != self._main_pid:
+                    return False
+            elif not self._listen():
+                return False
+        if self._lock_wanted is not None:
+            self._try_lock(self._lock_wanted)
+        if self._wanted:  # one at a time: in between children may end, or have to be ended
+            self._wanted -= 1
+            self._fork()
+        return True
+
+    def _listen(self) -> bool:
+        data = self._main.recv(READ_MAX)
+        for message in self._frames.feed(data):
+            match message:
+                case Fork():
+                    self._wanted += message.count
+                case Kill() if message.pid in self._leaders:
+                    posix.signal_group(message.pid, message.signal)
+                case Hold():
+                    self._hold(message.path)
+                case Load():
+                    self._load(message)
+        return bool(data)
+
+    def _tell(self, message: FromParent) -> None:
+        self._main.sendall(frame(message))
+
+    # -- children --------------------------------------------------------------------------------------------
+
+    def _fork(self) -> None:
+        fds: list[int] = []
+        try:
+            ours, theirs = (end.detach() for end in socket.socketpair())
+            fds += (ours, theirs)
+            for _ in range(2):
+                fds += os.pipe()
+            self._made += 1
+            mark = f"{os.getpid()}.{self._made}"
+            pid = os.fork()
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            self._tell(NotForked(f"a process cannot be started: {error.strerror}"))
+            return
+        main_ends, child_ends = (fds[0], fds[2], fds[4]), (fds[1], fds[3], fds[5])
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for fd in (*main_ends, self._wake, self._signals, self._main.fileno(), self._selector_fd()):
+                os.close(fd)
+            child.become(child_ends, mark, self._registry, self._notifier)
+        self._leaders[pid] = mark
+        for fd in child_ends:
+            os.close(fd)
+        for fd in main_ends:
+            os.set_blocking(fd, False)
+        socket.send_fds(self._main, [frame(Forked(pid))], main_ends)
+        for fd in main_ends:
+            os.close(fd)
+
+    def _selector_fd(self) -> int:
+        fileno: Callable[[], int] = self._selector.fileno  # type: ignore[attr-defined]  # epoll and kqueue have it
+        return fileno()
+
+    def _reap(self) -> None:
+        """Takes leave of every child that has ended, and of what it left behind in its process group."""
+        while (pid := self._ended()) is not None:
+            mark = self._leaders.get(pid)
+            if mark is not None:
+                posix.signal_group(pid, signal.SIGKILL)  # while the zombie keeps the number from being reused
+            _, status, usage = os.wait4(pid, 0)
+            if mark is not None:
+                del self._leaders[pid]
+                self._sweep(pid, mark, status != 0)
+                self._tell(Exited(pid, status, usage.ru_maxrss * child.RSS_UNIT))
+
+    def _ended(self) -> int | None:
+        """A child that has ended and is not yet waited for."""
+        try:
+            if hasattr(os, "waitid"):
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                return None if info is None else info.si_pid
+        except ChildProcessError:
+            return None
+        return next((pid for pid in self._leaders if posix.is_zombie(pid)), None)
+
+    def _sweep(self, group: int, mark: str, is_bad: bool) -> None:
+        """Returns when nothing of a child's group is left, nor, after a bad end, of what had left its group.
+
+        A task that returns may leave a daemon running on purpose. One that was killed or crashed could not end
+        what it had started in a session of its own (`Bash` does that), and its retry may start that again.
+        """
+        entry = f"{child.MARK}={mark}".encode()
+        until = _now().mono + SWEEP_SECONDS
+        while _now().mono < until:
+            left = {pid for pid in posix.below(os.getpid()) if posix.environment_has(pid, entry)} if is_bad else set()
+            left -= self._leaders.keys()
+            posix.signal_all(left, signal.SIGKILL)
+            posix.reap(-group)
+            if not left and not posix.group_exists(group):
+                return
+            posix.pause(SWEEP_POLL)
+
+    # -- beginning and end -----------------------------------------------------------------------------------
+
+    def _load(self, load: Load) -> None:
+        from ppacer.load import load_registry
+
+        sys.path[:], sys.argv[:] = load.sys_path, load.argv
+        try:
+            self._registry = load_registry(load.path)
+        except LoadError as error:
+            self._tell(NotLoaded(str(error), error.traceback))
+        else:
+            child.prepare()  # once more, for what the import has brought
+            self._tell(Loaded())
+
+    def _hold(self, path: str) -> None:
+        try:
+            self._lock_wanted = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._tell(Held(f"the lock file {path} cannot be opened: {error.strerror}"))
+
+    def _try_lock(self, lock: int) -> None:
+        """Takes the lock if it is free. Children inherit the descriptor, and so hold it as long as they live."""
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_wanted = None
+            self._tell(Held())
+
+    def _end_everything(self) -> None:
+        """Kills until no child is left; as all orphans are ours, no descendant is left then."""
+        while True:
+            for pid in self._leaders:
+                posix.signal_group(pid, signal.SIGKILL)
+            posix.end_all(lambda: posix.below(os.getpid()))
+            if not posix.reap(-1):
+                return
+            posix.pause(SWEEP_POLL)

@@ -1,0 +1,125 @@
+"""What Python does not offer of the kernel: parent-death signals, subreapers, a process's descendants, oom_kill.
+
+Where the kernel is not Linux these do nothing or know nothing, and callers fall back to process groups.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+IS_LINUX = sys.platform == "linux"
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Sends this process the signal when its parent dies. The caller then checks that it has not already."""
+    if IS_LINUX:
+        _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of all its descendants whose own parent dies."""
+    if IS_LINUX:
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def flush_c_output() -> None:
+    """Writes out what C code in this process has printed."""
+    _libc.fflush(None)
+
+
+def children_by_parent() -> dict[int, list[int]]:
+    """Every process of this machine that can be seen, zombies included, below its parent; empty without /proc.
+
+    (There is a file with the children of a process, but not every kernel is built with it.)
+    """
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if IS_LINUX else ():
+        if name.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                # pid (name) state ppid …, and a name may contain ")"
+                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+                found.setdefault(int(fields[1]), []).append(int(name))
+    return found
+
+
+def below(pid: int) -> set[int]:
+    """All descendants of a process."""
+    children = children_by_parent()
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in found:
+                found.add(child)
+                todo.append(child)
+    return found
+
+
+def environment_has(pid: int, entry: bytes) -> bool:
+    """Whether a process was started with this entry (`NAME=value`) in its environment."""
+    try:
+        return entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Sends a signal to each of these processes that is still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def signal_group(leader: int, number: int) -> None:
+    """Sends a signal to a process group, or to its leader, if that has not yet come to form it."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        signal_all([leader], number)
+    except PermissionError:  # macOS says so of a group of zombies
+        pass
+
+
+def end_all(find: Callable[[], set[int]]) -> None:
+    """Kills what `find` finds. Everything is stopped first, so that nothing forks while we look again."""
+    stopped: set[int] = set()
+    for _ in range(100):  # a fork bomb may be a generation ahead, but not for long
+        found = find() - stopped
+        if not found:
+            break
+        signal_all(found, signal.SIGSTOP)
+        stopped |= found
+    signal_all(stopped, signal.SIGKILL)
+
+
+def oom_kills() -> int | None:
+    """How often the kernel has killed something of this cgroup (else of this machine) for want of memory."""
+    for path in _oom_files():
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return None
+
+
+def _oom_files() -> list[Path]:
+    """Where the count may stand: cgroup v2 and v1, each of this process or (in a container) of the mount."""
+    files = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                files += [Path("/sys/fs/cgroup" + path, "memory.events")]
+            elif "memory" in controllers.split(","):
+                files += [Path("/sys/fs/cgroup/memory" + path, "memory.oom_control")]
+    mounts = [Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")]
+    return [*files, *mounts, Path("/proc/vmstat")]

@@ -1,0 +1,80 @@
+"""What scheduler and executor say to each other, in one program or over HTTP."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from ppacer.tasklog import LogRecord
+
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 10.0
+
+
+class End(StrEnum):
+    """How an attempt ended. HANDED_BACK: given back unfinished; REFUSED: it could not be started here."""
+
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+    HANDED_BACK = "HANDED_BACK"
+    REFUSED = "REFUSED"
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """The right to execute one attempt. `results` are the JSON texts of the direct parents' results."""
+
+    run_id: int
+    dag_id: str
+    exec_ts: datetime
+    task_id: str
+    retry: int
+    token: str
+    trigger: str
+    timeout: float | None = None
+    runner: str | None = None
+    params: dict[str, Any] = {}
+    results: dict[str, str] = {}
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The end of one attempt; repeating a report changes nothing. Times are wall-clock of the executor."""
+
+    run_id: int
+    task_id: str
+    retry: int
+    token: str
+    end: End
+    error: str | None = None
+    result: str | None = None
+    peak_memory: int | None = None  # bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the scheduler has for an executor: new grants, and tokens of attempts that shall end.
+
+    `accepted` has one flag for each report of the request; False: that attempt had been replaced.
+    """
+
+    grants: list[Grant] = []
+    cancel: list[str] = []
+    accepted: list[bool] = []
+
+
+class Client(Protocol):
+    """The scheduler as an executor sees it. Every call may raise SchedulerUnavailable."""
+
+    def claim(self, executor: str, slots: int, wait: float) -> Answer:
+        """Waits up to `wait` seconds for work; `slots` is the executor's whole capacity, 0 while it drains."""
+
+    def report(self, executor: str, reports: Sequence[Report]) -> Answer:
+        """Delivers ends of attempts; returns after they are committed."""
+
+    def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
+        """Says that the executor lives and holds these attempts; extends its lease."""
+
+    def log(self, records: Sequence[LogRecord]) -> None:
+        """Hands over log records; never blocks for long and never fails."""

@@ -1,0 +1,53 @@
+"""When a dag runs: Fixed, Cron and its shorthand, any object like them; and what becomes of missed points."""
+
+from ppacer.schedule.catch_up import (
+    RECENT,
+    CatchUp,
+    Missed,
+    Stretch,
+    first_point,
+    settle_missed,
+    validate_catch_up,
+)
+from ppacer.schedule.cron import (
+    FRIDAY,
+    MONDAY,
+    SATURDAY,
+    SUNDAY,
+    THURSDAY,
+    TUESDAY,
+    WEDNESDAY,
+    Cron,
+    Weekday,
+)
+from ppacer.schedule.fixed import Fixed
+from ppacer.schedule.points import Schedule, next_point
+from ppacer.schedule.shorthand import daily, every_minute, hourly, monthly, weekly, yearly
+
+__all__ = [
+    "FRIDAY",
+    "MONDAY",
+    "RECENT",
+    "SATURDAY",
+    "SUNDAY",
+    "THURSDAY",
+    "TUESDAY",
+    "WEDNESDAY",
+    "CatchUp",
+    "Cron",
+    "Fixed",
+    "Missed",
+    "Schedule",
+    "Stretch",
+    "Weekday",
+    "daily",
+    "every_minute",
+    "first_point",
+    "hourly",
+    "monthly",
+    "next_point",
+    "settle_missed",
+    "validate_catch_up",
+    "weekly",
+    "yearly",
+]

@@ -1,0 +1,135 @@
+"""Points by the calendar and the clock on the wall, as cron has them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import IntEnum
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from ppacer.errors import ScheduleError
+from ppacer.schedule.cron_text import is_number, known_zone, normal_expression
+from ppacer.schedule.points import as_utc, just_before
+from ppacer.schedule.wall_clock import next_at_fixed_times, next_by_the_wall
+
+DAWN = datetime(1, 1, 2, tzinfo=UTC)  # before it a wall clock west of Greenwich would show the year 0
+
+
+class Weekday(IntEnum):
+    """Days as cron counts them, which is also `date.isoweekday()`; cron writes Sunday as 0 or 7."""
+
+    MONDAY = 1
+    TUESDAY = 2
+    WEDNESDAY = 3
+    THURSDAY = 4
+    FRIDAY = 5
+    SATURDAY = 6
+    SUNDAY = 7
+
+
+MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY, SUNDAY = Weekday
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron expression of five fields (or a nickname such as `@daily`) in a named time zone.
+
+    `Cron()` is every minute. The fluent methods each give a new Cron with one field replaced:
+    `Cron().at_minute(10).at_hours(8, 16).on_weekday(MONDAY)` is `Cron("10 8,16 * * 1")`. Where both days
+    are restricted either suffices, unless one begins with `*`, as in Debian's cron. What happens when
+    clocks are changed is told in `wall_clock`.
+    """
+
+    expression: str = "* * * * *"
+    tz: str = "UTC"
+    start: datetime | None = None
+    _zone: ZoneInfo = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expression", normal_expression(self.expression))
+        object.__setattr__(self, "_zone", known_zone(self.tz))
+        if self.start is not None:
+            object.__setattr__(self, "start", as_utc(self.start, "the start of a Cron schedule"))
+
+    def next(self, current: datetime, previous: datetime | None = None) -> datetime | None:
+        """The first point after `current` and not before `start`, in UTC; None after the year 9999."""
+        after = as_utc(current, "the current time")
+        if self.start is not None and after < self.start:
+            after = just_before(self.start)
+        find = next_by_the_wall if self._follows_the_wall() else next_at_fixed_times
+        try:
+            return find(self._walls, self._zone, max(after, DAWN))
+        except OverflowError:
+            return None
+
+    def at_minute(self, minute: int) -> "Cron":
+        """Only in this minute (0-59) of an hour."""
+        return self.at_minutes(minute)
+
+    def at_minutes(self, *minutes: int) -> "Cron":
+        """Only in these minutes (0-59) of an hour."""
+        return self._with(0, _listed("minute", minutes, 0, 59))
+
+    def at_hour(self, hour: int) -> "Cron":
+        """Only in this hour (0-23); every minute of it, unless `at_minute` says which."""
+        return self.at_hours(hour)
+
+    def at_hours(self, *hours: int) -> "Cron":
+        """Only in these hours (0-23); every minute of them, unless `at_minute` says which."""
+        return self._with(1, _listed("hour", hours, 0, 23))
+
+    def on_month_day(self, day: int) -> "Cron":
+        """Only on this day (1-31) of a month; months without it have no point."""
+        return self.on_month_days(day)
+
+    def on_month_days(self, *days: int) -> "Cron":
+        """Only on these days (1-31) of a month."""
+        return self._with(2, _listed("month day", days, 1, 31))
+
+    def in_month(self, month: int) -> "Cron":
+        """Only in this month (1-12)."""
+        return self.in_months(month)
+
+    def in_months(self, *months: int) -> "Cron":
+        """Only in these months (1-12)."""
+        return self._with(3, _listed("month", months, 1, 12))
+
+    def on_weekday(self, weekday: int) -> "Cron":
+        """Only on this day of the week: MONDAY … SUNDAY, or cron's number 0-7."""
+        return self.on_weekdays(weekday)
+
+    def on_weekdays(self, *weekdays: int) -> "Cron":
+        """Only on these days of the week: MONDAY … SUNDAY, or cron's numbers 0-7."""
+        _listed("weekday", weekdays, 0, 7)
+        return self._with(4, _listed("weekday", [day % 7 for day in weekdays], 0, 6))
+
+    def starts(self, start: datetime) -> "Cron":
+        """No point before this instant; one on it counts."""
+        return replace(self, start=start)
+
+    def __str__(self) -> str:
+        return f"Cron: {self.expression} ({self.tz})"
+
+    def _with(self, at: int, text: str) -> "Cron":
+        fields = self.expression.split()
+        fields[at] = text
+        return replace(self, expression=" ".join(fields))
+
+    def _follows_the_wall(self) -> bool:
+        """Cronie's difference between jobs that run every so often and jobs at fixed times."""
+        minute, hour, *_ = self.expression.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def _walls(self, after: datetime) -> Iterator[datetime]:
+        return CronSim(self.expression, after)
+
+
+def _listed(what: str, values: Sequence[int], low: int, high: int) -> str:
+    """The values as one field of an expression: in order, each once."""
+    if not values:
+        raise ScheduleError(f"name at least one {what}")
+    for value in values:
+        if not is_number(value, low, high):
+            raise ScheduleError(f"{what} {value!r} is not a number from {low} to {high}")
+    return ",".join(str(int(value)) for value in sorted(set(values)))

@@ -1,0 +1,39 @@
+"""The scheduler as an executor in the same program sees it: a plain object instead of HTTP."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from ppacer.errors import SchedulerUnavailable
+from ppacer.protocol import Answer, Report
+from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports
+from ppacer.scheduler.scheduler import Scheduler
+from ppacer.tasklog import LogRecord
+
+PATIENCE = 60.0  # seconds beyond the asked-for wait; a commit that takes longer is trouble
+
+
+class LocalClient:
+    """Implements `protocol.Client` by the scheduler's inbox."""
+
+    def __init__(self, scheduler: Scheduler, log: Callable[[Sequence[LogRecord]], None]) -> None:
+        self._scheduler = scheduler
+        self.log = log
+
+    def claim(self, executor: str, slots: int, wait: float) -> Answer:
+        """Waits for work; see `protocol.Client`."""
+        return self._ask(Claim(executor, slots, wait), wait)
+
+    def report(self, executor: str, reports: Sequence[Report]) -> Answer:
+        """Delivers ends of attempts; see `protocol.Client`."""
+        return self._ask(Reports(executor, reports), 0.0)
+
+    def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
+        """Keeps the lease; see `protocol.Client`."""
+        return self._ask(Heartbeat(executor, tokens), 0.0)
+
+    def _ask(self, ask: Ask, wait: float) -> Answer:
+        try:
+            answer: Answer = self._scheduler.submit(ask).future.result(wait + PATIENCE)
+        except FutureTimeout:
+            raise SchedulerUnavailable("the scheduler does not answer") from None
+        return answer

@@ -1,0 +1,116 @@
+"""Delivers alerts: rows written with the fact they tell about, sent afterwards, until somebody takes them."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from ppacer.clock import Clock
+from ppacer.dag import Dag, TaskConfig
+from ppacer.engine.changes import AlertKind, AlertTried
+from ppacer.errors import PpacerError, StoreError
+from ppacer.notify import MsgData, Sender
+from ppacer.scheduler.scheduler import Scheduler
+from ppacer.store.alerts import Alert, Alerts
+
+log = logging.getLogger("ppacer.notify")
+
+TRIES_MAX = 20  # with the delays below this is about two days
+DELAY_FIRST = timedelta(seconds=5)
+DELAY_MAX = timedelta(hours=4)
+BATCH_MAX = 100
+IDLE_SECONDS = 30.0
+RECORD_SECONDS = 30.0
+
+
+class Outbox:
+    """One thread beside the scheduler's; a sender that hangs or fails delays alerts, never runs."""
+
+    def __init__(
+        self, alerts: Alerts, scheduler: Scheduler, registry: Mapping[str, Dag], default: Sender, clock: Clock
+    ) -> None:
+        self.alerts = alerts
+        self.scheduler = scheduler
+        self.registry = registry
+        self.default = default
+        self.clock = clock
+        self._news = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ppacer-outbox", daemon=True)
+
+    def start(self) -> None:
+        """Begins to deliver, first what an earlier program has left."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._news.set()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stops after the alert at hand; the others stay in the table for the next start."""
+        self._stopped.set()
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        self._news.set()
+        while not self._stopped.is_set():
+            self._news.wait(self._pause())
+            self._news.clear()
+            try:
+                self.step(self.clock.now().utc)
+            except StoreError as error:
+                log.warning("the outbox cannot be read: %s", error)
+
+    def _pause(self) -> float:
+        try:
+            at = self.alerts.next_try_at()
+        except StoreError:
+            return IDLE_SECONDS
+        wait = IDLE_SECONDS if at is None else (at - self.clock.now().utc).total_seconds()
+        return min(max(wait, 0.05), IDLE_SECONDS)
+
+    def step(self, now: datetime) -> int:
+        """Tries every alert that is due; returns how many were taken."""
+        sent = 0
+        for alert in self.alerts.due(now, BATCH_MAX):
+            if self._stopped.is_set():
+                break
+            sent += self._deliver(alert, now)
+        return sent
+
+    def _deliver(self, alert: Alert, now: datetime) -> bool:
+        config = self._config(alert)
+        template = config.retry_template if alert.kind is AlertKind.RETRY else config.failure_template
+        data = MsgData(
+            alert.dag_id, alert.exec_ts, alert.task_id, alert.retry, alert.error, {"run_id": str(alert.run_id)}
+        )
+        try:
+            (config.notifier or self.default).send(template, data)
+        except Exception as error:
+            self._failed(alert, error, now)
+            return False
+        self._record(AlertTried(alert.id, now))
+        return True
+
+    def _record(self, tried: AlertTried) -> None:
+        """Waits until it is committed, so that the next look at the outbox does not find this alert again."""
+        try:
+            self.scheduler.submit(tried).future.result(RECORD_SECONDS)
+        except (PpacerError, TimeoutError) as error:
+            log.warning("an alert may be sent twice, its delivery could not be recorded: %s", error)
+            self._stopped.wait(DELAY_FIRST.total_seconds())
+
+    def _failed(self, alert: Alert, error: Exception, now: datetime) -> None:
+        tries = alert.tries + 1
+        text = f"{type(error).__name__}: {error}"[:2000]
+        delay = min(DELAY_FIRST * 2 ** (tries - 1), DELAY_MAX)
+        again = None if tries >= TRIES_MAX else now + delay
+        fate = "given up" if again is None else f"next try in {delay}"
+        log.warning("alert for %s/%s was not delivered (%s): %s", alert.dag_id, alert.task_id, fate, text)
+        self._record(AlertTried(alert.id, now, text, again))
+
+    def _config(self, alert: Alert) -> TaskConfig:
+        dag = self.registry.get(alert.dag_id)
+        return (dag.configs.get(alert.task_id) if dag is not None else None) or TaskConfig()

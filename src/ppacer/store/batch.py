@@ -1,0 +1,233 @@
+"""Folds the changes of one batch into rows for the hot statements; what was created and granted is one insert."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
+from ppacer.engine.changes import (
+    AlertQueued,
+    AlertTried,
+    AttemptCreated,
+    AttemptEnded,
+    AttemptGranted,
+    AttemptLost,
+    CancelRequested,
+    Change,
+    DagMarked,
+    PointRecorded,
+    RunChanged,
+    RunCreated,
+    RunRestarted,
+)
+from ppacer.store.hot import Row
+from ppacer.store.schema import ATTEMPT_WAITING
+from ppacer.version import VERSION
+
+Stamp = Callable[[datetime | None], Any]
+
+
+class Batch:
+    """Rows by statement name. `stamp` turns an instant into what the driver takes."""
+
+    def __init__(self, changes: Iterable[Change], stamp: Stamp, names: Iterable[str]) -> None:
+        self.rows: dict[str, list[Row]] = {name: [] for name in names}
+        self.stamp = stamp
+        self._runs: dict[int, Row] = {}  # inserted by this batch
+        self._attempts: dict[tuple[Any, ...], Row] = {}  # inserted by this batch
+        for change in changes:
+            _FOLDS[type(change)](self, change)
+        self.rows["insert_run"] = list(self._runs.values())
+        self.rows["insert_attempt"] = list(self._attempts.values())
+
+    def _run_created(self, change: RunCreated) -> None:
+        at = self.stamp(change.at)
+        self._runs[change.ref.run_id] = {
+            "RunId": change.ref.run_id,
+            "DagId": change.ref.dag_id,
+            "ExecTs": self.stamp(change.ref.exec_ts),
+            "InsertTs": at,
+            "Status": RunStatus.SCHEDULED,
+            "StatusUpdateTs": at,
+            "Version": VERSION,
+            "DagVersion": change.version,
+            "TriggeredBy": change.trigger,
+            "Params": change.params,
+            "Restarts": 0,
+            "StartedAt": None,
+            "EndedAt": None,
+            "CancelRequestedAt": None,
+        }
+
+    def _run_changed(self, change: RunChanged) -> None:
+        at = self.stamp(change.at)
+        new = {
+            "Status": change.status,
+            "StatusUpdateTs": at,
+            "StartedAt": at if change.status is RunStatus.RUNNING else None,
+            "EndedAt": at if change.status in RUN_FINAL else None,
+        }
+        row = self._runs.get(change.ref.run_id)
+        if row is None:
+            self.rows["change_run"].append({**new, "k_RunId": change.ref.run_id, "k_Status": change.was})
+        else:
+            row.update(new, StartedAt=row["StartedAt"] or new["StartedAt"])
+
+    def _run_restarted(self, change: RunRestarted) -> None:
+        self._mark(change.ref.run_id, change.restart, None)
+        row = {"DagId": change.ref.dag_id, "ExecTs": self.stamp(change.ref.exec_ts)}
+        row |= {"Restart": change.restart, "InsertTs": self.stamp(change.at)}
+        self.rows["insert_restart"].append(row)
+
+    def _cancel_requested(self, change: CancelRequested) -> None:
+        self._mark(change.ref.run_id, None, change.at)
+
+    def _mark(self, run_id: int, restarts: int | None, cancel_at: datetime | None) -> None:
+        row = self._runs.get(run_id)
+        if row is not None:
+            row |= {"Restarts": row["Restarts"] if restarts is None else restarts}
+            row |= {"CancelRequestedAt": self.stamp(cancel_at)}
+            return
+        values = {"Restarts": restarts, "CancelRequestedAt": self.stamp(cancel_at), "k_RunId": run_id}
+        self.rows["mark_run"].append(values)
+
+    def _point_recorded(self, change: PointRecorded) -> None:
+        ts, next_ts = self.stamp(change.ts), self.stamp(change.next_ts)
+        row = {"DagId": change.dag_id, "InsertTs": self.stamp(change.at), "Event": change.event}
+        self.rows["insert_point"].append({**row, "ScheduleTs": ts, "NextScheduleTs": next_ts})
+        if change.event is not ScheduleEvent.MANUALLY_TRIGGERED:
+            cursor = {"LastScheduleAt": ts, "NextScheduleAt": next_ts, "k_DagId": change.dag_id}
+            self.rows["move_cursor"].append(cursor)
+
+    def _dag_marked(self, change: DagMarked) -> None:
+        self.rows["mark_dag"].append(
+            {
+                "PausedAt": self.stamp(change.paused_at),
+                "DisabledAt": self.stamp(change.disabled_at),
+                "DisabledReason": change.disabled_reason,
+                "k_DagId": change.dag_id,
+            }
+        )
+
+    def _attempt_created(self, change: AttemptCreated) -> None:
+        at, exec_ts = self.stamp(change.at), self.stamp(change.ref.exec_ts)
+        self._attempts[change.ref.run_id, change.task_id, change.retry] = {
+            "DagId": change.ref.dag_id,
+            "ExecTs": exec_ts,
+            "TaskId": change.task_id,
+            "Retry": change.retry,
+            "InsertTs": at,
+            "Status": change.status,
+            "StatusUpdateTs": at,
+            "Version": VERSION,
+            "Restart": change.restart,
+            "Reason": None,
+            "Error": None,
+            "Executor": None,
+            "Token": None,
+            "StartedAt": None,
+            "EndedAt": None if change.status in ATTEMPT_WAITING else at,
+            "LeaseEndAt": None,
+            "LostAt": None,
+            "RetryAt": None,
+            "ResultBytes": None,
+            "PeakMemory": None,
+        }
+
+    def _attempt_granted(self, change: AttemptGranted) -> None:
+        at = self.stamp(change.at)
+        new = {
+            "Status": TaskStatus.RUNNING,
+            "StatusUpdateTs": at,
+            "Executor": change.executor,
+            "Token": change.token,
+            "StartedAt": at,
+            "LeaseEndAt": self.stamp(change.lease_end_at),
+        }
+        self._update_attempt("grant_attempt", change, new)
+
+    def _attempt_lost(self, change: AttemptLost) -> None:
+        self._update_attempt("lose_attempt", change, {"LostAt": self.stamp(change.at)})
+
+    def _attempt_ended(self, change: AttemptEnded) -> None:
+        at, result = self.stamp(change.at), change.result
+        new = {
+            "Status": change.status,
+            "StatusUpdateTs": at,
+            "Reason": change.reason,
+            "Error": change.error,
+            "EndedAt": at,
+            "RetryAt": self.stamp(change.retry_at),
+            "ResultBytes": None if result is None else len(result.encode()),
+            "PeakMemory": change.peak_memory,
+        }
+        self._update_attempt("end_attempt", change, new, k_Status=change.was, k_Token=change.token)
+        if result is not None:
+            self.rows["insert_result"].append(
+                {
+                    "DagId": change.ref.dag_id,
+                    "ExecTs": self.stamp(change.ref.exec_ts),
+                    "TaskId": change.task_id,
+                    "Retry": change.retry,
+                    "Result": result,
+                }
+            )
+
+    def _update_attempt(
+        self, name: str, change: AttemptGranted | AttemptLost | AttemptEnded, new: Row, **condition: Any
+    ) -> None:
+        row = self._attempts.get((change.ref.run_id, change.task_id, change.retry))
+        if row is not None:
+            row.update(new)
+            return
+        new["k_DagId"], new["k_ExecTs"] = change.ref.dag_id, self.stamp(change.ref.exec_ts)
+        new["k_TaskId"], new["k_Retry"] = change.task_id, change.retry
+        new.update(condition)
+        self.rows[name].append(new)
+
+    def _alert_queued(self, change: AlertQueued) -> None:
+        at = self.stamp(change.at)
+        self.rows["insert_alert"].append(
+            {
+                "DagId": change.ref.dag_id,
+                "ExecTs": self.stamp(change.ref.exec_ts),
+                "TaskId": change.task_id,
+                "Retry": change.retry,
+                "Kind": change.kind,
+                "Error": change.error,
+                "InsertTs": at,
+                "Tries": 0,
+                "LastError": None,
+                "NextTryAt": at,
+                "SentAt": None,
+                "GivenUpAt": None,
+            }
+        )
+
+    def _alert_tried(self, change: AlertTried) -> None:
+        at, sent = self.stamp(change.at), change.error is None
+        self.rows["try_alert"].append(
+            {
+                "LastError": change.error,
+                "NextTryAt": self.stamp(change.again_at),
+                "SentAt": at if sent else None,
+                "GivenUpAt": None if sent or change.again_at is not None else at,
+                "k_AlertId": change.alert_id,
+            }
+        )
+
+
+_FOLDS: dict[type, Callable[[Batch, Any], None]] = {
+    RunCreated: Batch._run_created,
+    RunChanged: Batch._run_changed,
+    RunRestarted: Batch._run_restarted,
+    CancelRequested: Batch._cancel_requested,
+    PointRecorded: Batch._point_recorded,
+    DagMarked: Batch._dag_marked,
+    AttemptCreated: Batch._attempt_created,
+    AttemptGranted: Batch._attempt_granted,
+    AttemptLost: Batch._attempt_lost,
+    AttemptEnded: Batch._attempt_ended,
+    AlertQueued: Batch._alert_queued,
+    AlertTried: Batch._alert_tried,
+}

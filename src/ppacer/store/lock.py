@@ -1,0 +1,75 @@
+"""The sidecar lock of a SQLite file: a second scheduler on the same file is refused at once."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from ppacer.errors import StoreError, StoreLockedError
+
+
+class FileLock:
+    """Holds `<database>.lock` while it is open; the file says who holds it. The kernel frees it at death."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        self._file: int | None = None
+
+    def acquire(self, **owner: Any) -> Self:
+        """Takes the lock, or raises StoreLockedError naming its owner; `owner` is kept in the file as JSON."""
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written ({error.strerror}); is the folder writable?") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise StoreLockedError(_refusal(self.path)) from None
+        self._file = file
+        self.describe(**owner)
+        return self
+
+    def describe(self, **owner: Any) -> None:
+        """Replaces what the file says about its owner: pid and URL, for commands that look for it."""
+        assert self._file is not None
+        data = json.dumps({"pid": os.getpid(), **owner}).encode()
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+
+    def release(self) -> None:
+        """Lets go; the file stays, because deleting it would let two programs lock two files."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def owner_of(database: Path) -> dict[str, Any] | None:
+    """What the holder of the lock says of itself; None when nobody holds it."""
+    path = database.with_name(database.name + ".lock")
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return _read(path)
+    except OSError:
+        pass
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        owner = json.loads(path.read_bytes())
+        return owner if isinstance(owner, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _refusal(path: Path) -> str:
+    owner = _read(path)
+    who = f" (process {owner['pid']}{', ' + owner['url'] if owner.get('url') else ''})" if "pid" in owner else ""
+    database = path.with_name(path.name.removesuffix(".lock"))
+    return f"another scheduler{who} has {database}; stop it, or choose another file with --db"

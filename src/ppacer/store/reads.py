@@ -1,0 +1,239 @@
+"""Read models: what the command line, the API and the pages show, over read-only connections."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from ppacer.dag import Graph
+from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
+from ppacer.errors import NotFoundError, StoreError
+from ppacer.store import database
+from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagtasks, dagversions, schedules
+from ppacer.store.views import AttemptView, DagView, PointView, RunDetail, RunView, SourceView, TaskView
+
+PAGE_MAX = 1_000
+
+
+class Reads:
+    """Answers questions about what is in the database; safe from any thread, never writes."""
+
+    def __init__(self, db: str | Any) -> None:
+        self.url = database.make_url(db)
+        path = database.sqlite_path(self.url)
+        if path is not None and not path.exists():
+            raise StoreError(f"there is no database {path}; start a scheduler with `ppacer serve`, or name it with --db")
+        self._engine = database.reader_engine(self.url)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        with database.in_words(self.url), self._engine.connect() as connection:
+            yield connection
+
+    # -- dags ------------------------------------------------------------------------------------------------
+
+    def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None, removed: bool = False) -> list[DagView]:
+        """Dags in order of their ids, from the first one behind `after`."""
+        d = dags.c
+        query = sa.select(dags).where(d.DagId > after).order_by(d.DagId).limit(_page(limit))
+        if not removed:
+            query = query.where(d.RemovedAt.is_(None))
+        if tag is not None:
+            query = query.where(d.Attributes.contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
+        with self._connect() as connection:
+            rows = connection.execute(query).all()
+            return _with_runs(connection, rows)
+
+    def dag(self, dag_id: str) -> DagView:
+        """One dag, also a removed one. Raises NotFoundError."""
+        with self._connect() as connection:
+            rows = connection.execute(sa.select(dags).where(dags.c.DagId == dag_id)).all()
+            if not rows:
+                raise NotFoundError(f"there is no dag {dag_id!r}; `ppacer dags` lists them")
+            return _with_runs(connection, rows)[0]
+
+    def points(self, dag_id: str, *, limit: int = 20) -> list[PointView]:
+        """What became of the latest schedule points of a dag, newest first."""
+        s = schedules.c
+        query = sa.select(schedules).where(s.DagId == dag_id).order_by(s.ScheduleTs.desc()).limit(_page(limit))
+        with self._connect() as connection:
+            rows = connection.execute(query)
+            return [PointView(row.Event, row.ScheduleTs, row.NextScheduleTs, row.InsertTs) for row in rows]
+
+    def sources(self, dag_id: str, task_id: str) -> list[SourceView]:
+        """Every version of a task's source, newest first."""
+        t = dagtasks.c
+        query = sa.select(dagtasks).where(t.DagId == dag_id, t.TaskId == task_id).order_by(t.Revision.desc())
+        with self._connect() as connection:
+            return [
+                SourceView(
+                    row.TaskId, row.Revision, bool(row.IsCurrent), row.InsertTs, row.TaskTypeName, row.TaskBodySource
+                )
+                for row in connection.execute(query.limit(PAGE_MAX))
+            ]
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def runs(
+        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+    ) -> list[RunView]:
+        """Runs, newest first, from the first one with a number below `before`."""
+        r = dagruns.c
+        query = sa.select(dagruns).order_by(r.RunId.desc()).limit(_page(limit))
+        if dag_id is not None:
+            query = query.where(r.DagId == dag_id)
+        if status:
+            query = query.where(r.Status.in_(list(status)))
+        if before is not None:
+            query = query.where(r.RunId < before)
+        with self._connect() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def run(self, run_id: int) -> RunView:
+        """One run without its tasks. Raises NotFoundError."""
+        with self._connect() as connection:
+            return _run(_find_run(connection, run_id))
+
+    def run_detail(self, run_id: int) -> RunDetail:
+        """One run with every task and attempt. Raises NotFoundError."""
+        t = dagruntasks.c
+        with self._connect() as connection:
+            row = _find_run(connection, run_id)
+            mine = (t.DagId == row.DagId, t.ExecTs == row.ExecTs)
+            query = sa.select(dagruntasks).where(*mine).order_by(t.InsertTs, t.TaskId, t.Retry)
+            attempts = connection.execute(query).all()
+            v = dagversions.c
+            pinned = (v.DagId == row.DagId, v.DagVersion == row.DagVersion)
+            graph = connection.execute(sa.select(v.Graph).where(*pinned)).scalar_one()
+        tasks = _tasks(Graph.from_json(graph), attempts, row.Restarts)
+        return RunDetail(_run(row), tasks, [_attempt(attempt) for attempt in attempts])
+
+    def result(self, run_id: int, task_id: str) -> str | None:
+        """The JSON text of what a task returned in a run; None when it returned nothing."""
+        r = dagrunresults.c
+        with self._connect() as connection:
+            row = _find_run(connection, run_id)
+            query = sa.select(r.Result).where(r.DagId == row.DagId, r.ExecTs == row.ExecTs, r.TaskId == task_id)
+            text: str | None = connection.execute(query.order_by(r.Retry.desc()).limit(1)).scalar()
+            return text
+
+
+def _page(limit: int) -> int:
+    return max(1, min(limit, PAGE_MAX))
+
+
+def _find_run(connection: sa.Connection, run_id: int) -> Any:
+    row = connection.execute(sa.select(dagruns).where(dagruns.c.RunId == run_id)).first()
+    if row is None:
+        raise NotFoundError(f"there is no run {run_id}; `ppacer runs` lists them")
+    return row
+
+
+def _run(row: Any) -> RunView:
+    return RunView(
+        run_id=row.RunId,
+        dag_id=row.DagId,
+        exec_ts=row.ExecTs,
+        status=row.Status,
+        trigger=row.TriggeredBy,
+        version=row.DagVersion,
+        restarts=row.Restarts,
+        inserted_at=row.InsertTs,
+        started_at=row.StartedAt,
+        ended_at=row.EndedAt,
+        cancel_requested_at=row.CancelRequestedAt,
+        params=json.loads(row.Params) if row.Params else {},
+    )
+
+
+def _attempt(row: Any) -> AttemptView:
+    return AttemptView(
+        task_id=row.TaskId,
+        retry=row.Retry,
+        restart=row.Restart,
+        status=row.Status,
+        reason=row.Reason,
+        error=row.Error,
+        executor=row.Executor,
+        inserted_at=row.InsertTs,
+        started_at=row.StartedAt,
+        ended_at=row.EndedAt,
+        retry_at=row.RetryAt,
+        result_bytes=row.ResultBytes,
+        peak_memory=row.PeakMemory,
+    )
+
+
+def _tasks(graph: Graph, attempts: Sequence[Any], restarts: int) -> list[TaskView]:
+    """Each task with its latest attempt; after a restart, attempts of before count only when they succeeded."""
+    latest: dict[str, Any] = {}
+    for row in attempts:
+        if row.TaskId not in latest or row.Retry > latest[row.TaskId].Retry:
+            latest[row.TaskId] = row
+    return [_task(graph, position, latest.get(spec.id), restarts) for position, spec in enumerate(graph.tasks)]
+
+
+def _task(graph: Graph, position: int, row: Any, restarts: int) -> TaskView:
+    spec = graph.tasks[position]
+    parents = [graph.tasks[parent].id for parent in spec.parents]
+    if row is None or (row.Restart < restarts and row.Status != TaskStatus.SUCCESS):
+        return TaskView(spec.id, parents, TaskStatus.NO_STATUS, -1 if row is None else row.Retry, spec.retries)
+    return TaskView(
+        task_id=spec.id,
+        parents=parents,
+        status=row.Status,
+        retry=row.Retry,
+        retries=spec.retries,
+        reason=row.Reason,
+        error=row.Error,
+        executor=row.Executor,
+        inserted_at=row.InsertTs,
+        started_at=row.StartedAt,
+        ended_at=row.EndedAt,
+        retry_at=row.RetryAt,
+        lost_at=row.LostAt,
+    )
+
+
+def _with_runs(connection: sa.Connection, rows: Sequence[Any]) -> list[DagView]:
+    """The dags with their newest run and the number of open ones; two more queries for a whole page."""
+    ids, r = [row.DagId for row in rows], dagruns.c
+    if not ids:
+        return []
+    newest = sa.select(sa.func.max(r.RunId)).where(r.DagId.in_(ids)).group_by(r.DagId)
+    runs = connection.execute(sa.select(dagruns).where(r.RunId.in_(newest)))
+    latest = {row.DagId: _run(row) for row in runs}
+    unfinished = [status for status in RunStatus if status not in RUN_FINAL]
+    counts = sa.select(r.DagId, r.Status, sa.func.count().label("n"))
+    counts = counts.where(r.Status.in_(unfinished), r.DagId.in_(ids)).group_by(r.DagId, r.Status)
+    open_runs: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(counts):
+        open_runs[row.DagId, row.Status] = row.n
+    return [_dag(row, latest.get(row.DagId), open_runs) for row in rows]
+
+
+def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]]) -> DagView:
+    attributes = json.loads(row.Attributes)
+    return DagView(
+        dag_id=row.DagId,
+        schedule=row.Schedule,
+        tags=attributes["Tags"],
+        next_at=row.NextScheduleAt,
+        paused_at=row.PausedAt,
+        disabled_reason=row.DisabledReason,
+        removed_at=row.RemovedAt,
+        version=row.DagVersion,
+        catch_up=attributes["CatchUp"],
+        max_active_runs=attributes["MaxActiveRuns"],
+        params_schema=attributes["Params"],
+        running=open_runs[row.DagId, RunStatus.RUNNING],
+        waiting=open_runs[row.DagId, RunStatus.SCHEDULED],
+        latest=latest,
+    )

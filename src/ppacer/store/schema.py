@@ -1,0 +1,233 @@
+"""The tables of the scheduler's database, described once for SQLite and PostgreSQL.
+
+    dags ──< dagtasks            what is defined now, and every version of each task with its source
+      │ └──< dagversions         the graph of every version that a run may have pinned
+      ├────< schedules           what became of every schedule point
+      └────< dagruns ──< dagruntasks ──< dagrunresults     runs, attempts, what attempts returned
+                  ├────< dagrunrestarts                    restarts by hand
+                  └────< outbox                            alerts to be delivered
+
+The first columns of the six tables of the original have its names and order, so that its queries work. Ours
+come last. Names are never quoted: `SELECT DagId FROM dags` works on both engines. Times are UTC, on SQLite
+as text of fixed width. What must never happen is a constraint, not a hope.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql import quoted_name
+
+from ppacer.clock import from_text, to_text
+from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
+from ppacer.engine.changes import AlertKind
+
+REVISION = "0001"  # the newest migration; a fresh database is stamped with it
+
+metadata = sa.MetaData()
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware datetime in UTC: text of fixed width on SQLite, timestamptz on PostgreSQL."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """The column type of the database at hand."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(27))
+        return dialect.type_descriptor(sa.TIMESTAMP(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        """To the database."""
+        return to_text(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """From the database."""
+        return from_text(value) if isinstance(value, str) else value
+
+
+def _table(name: str, *parts: Any, **options: Any) -> sa.Table:
+    return sa.Table(quoted_name(name, quote=False), metadata, *parts, **options)
+
+
+def _column(name: str, type: Any, *parts: Any, nullable: bool = False, **options: Any) -> sa.Column[Any]:
+    return sa.Column(quoted_name(name, quote=False), type, *parts, nullable=nullable, **options)
+
+
+def _id(name: str = "DagId") -> sa.Column[Any]:
+    return _column(name, sa.String(200))
+
+
+def _one_of(column: str, words: Any, name: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"{column} IN ({', '.join(repr(str(word)) for word in words)})", name=name)
+
+
+def _quoted(words: Any) -> str:
+    return ", ".join(repr(str(word)) for word in sorted(words))
+
+
+ATTEMPT_STATUSES = tuple(status for status in TaskStatus if status is not TaskStatus.NO_STATUS)
+ATTEMPT_WAITING = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)  # every other status of a row has an end time
+
+dags = _table(
+    "dags",
+    _id(),
+    _column("StartTs", sa.Text, nullable=True),
+    _column("Schedule", sa.Text, nullable=True),
+    _column("CreateTs", Instant),
+    _column("LatestUpdateTs", Instant, nullable=True),
+    _column("CreateVersion", sa.Text),
+    _column("LatestUpdateVersion", sa.Text, nullable=True),
+    _column("HashDagMeta", sa.Text),
+    _column("HashTasks", sa.Text),
+    _column("Attributes", sa.Text),
+    _column("DagVersion", sa.Text),
+    _column("ScheduleSinceAt", Instant),
+    _column("LastScheduleAt", Instant, nullable=True),
+    _column("NextScheduleAt", Instant, nullable=True),
+    _column("PausedAt", Instant, nullable=True),
+    _column("DisabledAt", Instant, nullable=True),
+    _column("DisabledReason", sa.Text, nullable=True),
+    _column("RemovedAt", Instant, nullable=True),
+    sa.PrimaryKeyConstraint("DagId", name="pk_dags"),
+)
+
+dagtasks = _table(
+    "dagtasks",
+    _id(),
+    _id("TaskId"),
+    _column("IsCurrent", sa.Integer),
+    _column("InsertTs", Instant),
+    _column("PosDepth", sa.Integer),
+    _column("PosWidth", sa.Integer),
+    _column("Version", sa.Text),
+    _column("TaskTypeName", sa.Text),
+    _column("TaskConfig", sa.Text),
+    _column("TaskBodyHash", sa.Text),
+    _column("TaskBodySource", sa.Text),
+    _column("Parents", sa.Text),
+    _column("DagVersion", sa.Text),
+    _column("Revision", sa.Integer),
+    sa.PrimaryKeyConstraint("DagId", "TaskId", "Revision", name="pk_dagtasks"),
+    sa.Index("ix_dagtasks_current", "DagId", "IsCurrent"),
+)
+
+dagversions = _table(
+    "dagversions",
+    _id(),
+    _column("DagVersion", sa.Text),
+    _column("InsertTs", Instant),
+    _column("Graph", sa.Text),
+    sa.PrimaryKeyConstraint("DagId", "DagVersion", name="pk_dagversions"),
+)
+
+dagruns = _table(
+    "dagruns",
+    _column("RunId", sa.Integer),
+    _id(),
+    _column("ExecTs", Instant),
+    _column("InsertTs", Instant),
+    _column("Status", sa.String(20)),
+    _column("StatusUpdateTs", Instant),
+    _column("Version", sa.Text),
+    _column("DagVersion", sa.Text),
+    _column("TriggeredBy", sa.String(20)),
+    _column("Params", sa.Text, nullable=True),
+    _column("Restarts", sa.Integer),
+    _column("StartedAt", Instant, nullable=True),
+    _column("EndedAt", Instant, nullable=True),
+    _column("CancelRequestedAt", Instant, nullable=True),
+    sa.PrimaryKeyConstraint("RunId", name="pk_dagruns"),
+    sa.UniqueConstraint("DagId", "ExecTs", name="uq_dagruns_dagid_exects"),
+    _one_of("Status", RunStatus, "ck_dagruns_status"),
+    sa.CheckConstraint(f"(Status IN ({_quoted(RUN_FINAL)})) = (EndedAt IS NOT NULL)", name="ck_dagruns_ended"),
+    sa.Index("ix_dagruns_dagid_runid", "DagId", "RunId"),
+    sa.Index("ix_dagruns_status_runid", "Status", "RunId"),
+)
+
+dagruntasks = _table(
+    "dagruntasks",
+    _id(),
+    _column("ExecTs", Instant),
+    _id("TaskId"),
+    _column("Retry", sa.Integer),
+    _column("InsertTs", Instant),
+    _column("Status", sa.String(20)),
+    _column("StatusUpdateTs", Instant),
+    _column("Version", sa.Text),
+    _column("Restart", sa.Integer),
+    _column("Reason", sa.String(20), nullable=True),
+    _column("Error", sa.Text, nullable=True),
+    _column("Executor", sa.Text, nullable=True),
+    _column("Token", sa.Text, nullable=True),
+    _column("StartedAt", Instant, nullable=True),
+    _column("EndedAt", Instant, nullable=True),
+    _column("LeaseEndAt", Instant, nullable=True),
+    _column("LostAt", Instant, nullable=True),
+    _column("RetryAt", Instant, nullable=True),
+    _column("ResultBytes", sa.Integer, nullable=True),
+    _column("PeakMemory", sa.BigInteger, nullable=True),
+    sa.PrimaryKeyConstraint("DagId", "ExecTs", "TaskId", "Retry", name="pk_dagruntasks"),
+    _one_of("Status", ATTEMPT_STATUSES, "ck_dagruntasks_status"),
+    sa.CheckConstraint(
+        f"(Status IN ({_quoted(ATTEMPT_WAITING)})) = (EndedAt IS NULL)", name="ck_dagruntasks_ended"
+    ),
+    sa.CheckConstraint(
+        "Status <> 'RUNNING' OR (Executor IS NOT NULL AND Token IS NOT NULL AND LeaseEndAt IS NOT NULL)",
+        name="ck_dagruntasks_owner",
+    ),
+    sqlite_with_rowid=False,
+)
+
+dagrunresults = _table(
+    "dagrunresults",
+    _id(),
+    _column("ExecTs", Instant),
+    _id("TaskId"),
+    _column("Retry", sa.Integer),
+    _column("Result", sa.Text),
+    sa.PrimaryKeyConstraint("DagId", "ExecTs", "TaskId", "Retry", name="pk_dagrunresults"),
+)
+
+schedules = _table(
+    "schedules",
+    _id(),
+    _column("InsertTs", Instant),
+    _column("Event", sa.String(20)),
+    _column("ScheduleTs", Instant),
+    _column("NextScheduleTs", Instant, nullable=True),
+    _one_of("Event", ScheduleEvent, "ck_schedules_event"),
+    sa.Index("ix_schedules_dagid_schedulets", "DagId", "ScheduleTs"),
+)
+
+dagrunrestarts = _table(
+    "dagrunrestarts",
+    _id(),
+    _column("ExecTs", Instant),
+    _column("Restart", sa.Integer),
+    _column("InsertTs", Instant),
+    sa.PrimaryKeyConstraint("DagId", "ExecTs", "Restart", name="pk_dagrunrestarts"),
+)
+
+outbox = _table(
+    "outbox",
+    _column("AlertId", sa.Integer),
+    _id(),
+    _column("ExecTs", Instant),
+    _id("TaskId"),
+    _column("Retry", sa.Integer),
+    _column("Kind", sa.String(20)),
+    _column("Error", sa.Text, nullable=True),
+    _column("InsertTs", Instant),
+    _column("Tries", sa.Integer),
+    _column("LastError", sa.Text, nullable=True),
+    _column("NextTryAt", Instant, nullable=True),
+    _column("SentAt", Instant, nullable=True),
+    _column("GivenUpAt", Instant, nullable=True),
+    sa.PrimaryKeyConstraint("AlertId", name="pk_outbox"),
+    sa.UniqueConstraint("DagId", "ExecTs", "TaskId", "Retry", "Kind", name="uq_outbox_condition"),
+    _one_of("Kind", AlertKind, "ck_outbox_kind"),
+    sa.Index("ix_outbox_nexttryat", "NextTryAt"),
+)

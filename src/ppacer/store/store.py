@@ -1,0 +1,230 @@
+"""The scheduler's side of the database: applies batches of changes, reads back what memory needs."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from ppacer.clock import to_text
+from ppacer.dag import Graph
+from ppacer.engine import RUN_FINAL, AttemptRow, Reason, RunRef, RunRow, RunStatus, TaskStatus, Trigger
+from ppacer.engine.changes import Change
+from ppacer.errors import StoreError
+from ppacer.store import database, migrate
+from ppacer.store.batch import Batch
+from ppacer.store.hot import Hot, statements
+from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagversions
+
+log = logging.getLogger("ppacer.store")
+
+IN_MAX = 500  # values in one IN (…); SQLite allows 32,766 parameters
+
+
+class StaleWrite(StoreError):
+    """A conditional write found another state than memory had: nothing was written, read the rows again."""
+
+
+class DagRow:
+    """What the scheduler keeps in memory of a row in `dags`."""
+
+    __slots__ = ("create_at", "dag_id", "disabled_reason", "last_at", "next_at", "paused_at", "since_at", "version")
+
+    def __init__(self, row: Any) -> None:
+        self.dag_id: str = row.DagId
+        self.version: str = row.DagVersion
+        self.create_at: datetime = row.CreateTs
+        self.since_at: datetime = row.ScheduleSinceAt
+        self.last_at: datetime | None = row.LastScheduleAt
+        self.next_at: datetime | None = row.NextScheduleAt
+        self.paused_at: datetime | None = row.PausedAt
+        self.disabled_reason: str | None = row.DisabledReason
+
+
+class Store:
+    """One database, one writer. Every method is one transaction; only the scheduler's thread calls them."""
+
+    def __init__(self, db: str | Any) -> None:
+        self.url = database.make_url(db)
+        self.path = database.sqlite_path(self.url)
+        self._engine = database.writer_engine(self.url)
+        with database.in_words(self.url):
+            migrate.prepare(self._engine, self.url)
+            self._connection = self._engine.connect()
+        dialect = self._engine.dialect
+        self._hot = {name: Hot(name, statement, dialect) for name, statement in statements().items()}
+        text = lru_cache(maxsize=8192)(to_text)
+        self._stamp: Callable[[datetime | None], Any] = (
+            (lambda at: None if at is None else text(at)) if self.path is not None else lambda at: at
+        )
+        self._graphs: dict[tuple[str, str], Graph] = {}
+
+    def close(self) -> None:
+        """Closes the connection; on SQLite this also folds the write-ahead log into the file."""
+        self._connection.close()
+        self._engine.dispose()
+
+    @property
+    def write(self) -> Any:
+        """A context manager: one transaction on the writing connection, errors in words."""
+        return _Transaction(self)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Writes a batch of changes in one transaction: all of it is durable when this returns.
+
+        Raises StaleWrite when a row was not in the expected state, StoreUnavailable when the database
+        refuses for now. After any error the truth is in the rows, not in what was asked for.
+        """
+        batch = Batch(changes, self._stamp, self._hot)
+        with self.write as connection:
+            cursor = connection.connection.cursor()
+            for name, rows in batch.rows.items():
+                if rows:
+                    touched = self._hot[name].run(cursor, rows)
+                    if touched != len(rows):
+                        raise StaleWrite(f"{name} touched {touched} rows of {len(rows)}")
+            cursor.close()
+
+    # -- reading back ----------------------------------------------------------------------------------------
+
+    def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
+        with database.in_words(self.url), self._connection.begin():
+            return self._connection.execute(query).all()
+
+    def dag_rows(self) -> dict[str, DagRow]:
+        """The dags that are not removed, by id."""
+        return {row.DagId: DagRow(row) for row in self._rows(sa.select(dags).where(dags.c.RemovedAt.is_(None)))}
+
+    def newest_run_id(self) -> int:
+        """The highest RunId ever given, 0 in an empty database."""
+        return self._rows(sa.select(sa.func.coalesce(sa.func.max(dagruns.c.RunId), 0)))[0][0]  # type: ignore[no-any-return]  # an integer column
+
+    def open_runs(self) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
+        """Every run that has not ended, oldest first, with its pinned graph and its attempts by number."""
+        unfinished = dagruns.c.Status.not_in(list(RUN_FINAL))
+        runs = self._rows(sa.select(dagruns).where(unfinished).order_by(dagruns.c.RunId))
+        for at in range(0, len(runs), IN_MAX):
+            yield from self._with_attempts(runs[at : at + IN_MAX])
+
+    def run(self, run_id: int) -> tuple[RunRow, Graph, list[AttemptRow]] | None:
+        """One run, open or closed; None when there is no such run."""
+        found = self._rows(sa.select(dagruns).where(dagruns.c.RunId == run_id))
+        return next(iter(self._with_attempts(found)), None)
+
+    def _with_attempts(self, runs: Sequence[Any]) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
+        t, ids = dagruntasks.c, [row.RunId for row in runs]
+        join = dagruntasks.join(dagruns, sa.and_(t.DagId == dagruns.c.DagId, t.ExecTs == dagruns.c.ExecTs))
+        columns = (t.TaskId, t.Retry, t.Restart, t.Status, t.InsertTs, t.Reason, t.Token)
+        more = (t.Executor, t.LostAt, t.RetryAt, t.ResultBytes)
+        query = (
+            sa.select(dagruns.c.RunId, *columns, *more)
+            .select_from(join)
+            .where(dagruns.c.RunId.in_(ids))
+            .order_by(dagruns.c.RunId, t.InsertTs, t.TaskId, t.Retry)
+        )
+        attempts: dict[int, list[AttemptRow]] = {run_id: [] for run_id in ids}
+        for row in self._rows(query):
+            attempts[row.RunId].append(_attempt_row(row))
+        for row in runs:
+            rows = sorted(attempts[row.RunId], key=lambda attempt: attempt.retry)  # stable: oldest first within
+            yield _run_row(row), self.graph(row.DagId, row.DagVersion), rows
+
+    def graph(self, dag_id: str, version: str) -> Graph:
+        """The graph that runs of this version have pinned."""
+        key = (dag_id, version)
+        if key not in self._graphs:
+            query = sa.select(dagversions.c.Graph)
+            query = query.where(dagversions.c.DagId == dag_id, dagversions.c.DagVersion == version)
+            rows = self._rows(query)
+            if not rows:
+                raise StoreError(f"version {version} of dag {dag_id!r} is not in the database; was a row deleted?")
+            self.keep_graph(dag_id, version, Graph.from_json(rows[0].Graph))
+        return self._graphs[key]
+
+    def keep_graph(self, dag_id: str, version: str, graph: Graph) -> None:
+        """Remembers a graph; old ones are dropped, because they can be read again."""
+        while len(self._graphs) >= 20_000:
+            self._graphs.pop(next(iter(self._graphs)))
+        self._graphs[dag_id, version] = graph
+
+    def results(self, ref: RunRef, task_ids: Sequence[str]) -> dict[str, str]:
+        """The JSON texts of what these tasks returned in this run, as far as they returned something."""
+        r, found = dagrunresults.c, {}
+        for at in range(0, len(task_ids), IN_MAX):
+            query = sa.select(r.TaskId, r.Result).where(r.DagId == ref.dag_id, r.ExecTs == ref.exec_ts)
+            query = query.where(r.TaskId.in_(task_ids[at : at + IN_MAX])).order_by(r.Retry)
+            found.update({row.TaskId: row.Result for row in self._rows(query)})
+        return found
+
+    def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
+        """True when the dag has a run with this execution time."""
+        query = sa.select(dagruns.c.RunId).where(dagruns.c.DagId == dag_id, dagruns.c.ExecTs == exec_ts)
+        return bool(self._rows(query))
+
+    # -- dags ------------------------------------------------------------------------------------------------
+
+    def set_dag(self, dag_id: str, **values: Any) -> None:
+        """Sets columns of one row in `dags`, such as PausedAt."""
+        with self.write as connection:
+            connection.execute(sa.update(dags).where(dags.c.DagId == dag_id).values(values))
+
+
+class _Transaction:
+    """BEGIN … COMMIT on the writing connection; after a failed COMMIT nothing is left open."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.words = database.in_words(store.url)
+
+    def __enter__(self) -> sa.Connection:
+        self.words.__enter__()
+        try:
+            self.transaction = self.store._connection.begin()
+        except BaseException as error:
+            self.words.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self.store._connection
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None:
+                self.transaction.commit()
+            else:
+                self.transaction.rollback()
+        except BaseException as failed:
+            error = failed
+            self.transaction.close()
+        if error is not None:
+            self.words.__exit__(type(error), error, error.__traceback__)
+            raise error
+        self.words.__exit__(None, None, None)
+
+
+def _run_row(row: Any) -> RunRow:
+    return RunRow(
+        ref=RunRef(row.RunId, row.DagId, row.ExecTs),
+        status=RunStatus(row.Status),
+        version=row.DagVersion,
+        trigger=Trigger(row.TriggeredBy),
+        params=row.Params,
+        restart=row.Restarts,
+        cancelling=row.CancelRequestedAt is not None,
+    )
+
+
+def _attempt_row(row: Any) -> AttemptRow:
+    return AttemptRow(
+        task_id=row.TaskId,
+        retry=row.Retry,
+        restart=row.Restart,
+        status=TaskStatus(row.Status),
+        inserted_at=row.InsertTs,
+        reason=None if row.Reason is None else Reason(row.Reason),
+        token=row.Token,
+        executor=row.Executor,
+        is_lost=row.LostAt is not None,
+        retry_at=row.RetryAt,
+        has_result=row.ResultBytes is not None,
+    )

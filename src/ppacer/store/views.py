@@ -1,0 +1,106 @@
+"""What readers get: the read models of the command line, the API and the pages, as plain structs."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """One dag run."""
+
+    run_id: int
+    dag_id: str
+    exec_ts: datetime
+    status: str
+    trigger: str
+    version: str
+    restarts: int
+    inserted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    cancel_requested_at: datetime | None
+    params: dict[str, Any]
+
+
+class DagView(msgspec.Struct, frozen=True):
+    """One dag as it is defined now, with its newest run."""
+
+    dag_id: str
+    schedule: str | None
+    tags: list[str]
+    next_at: datetime | None
+    paused_at: datetime | None
+    disabled_reason: str | None
+    removed_at: datetime | None
+    version: str
+    catch_up: Any
+    max_active_runs: int
+    params_schema: dict[str, Any] | None
+    running: int
+    waiting: int
+    latest: RunView | None
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """One task of a run: its state, and its latest attempt as far as there was one (`retry` -1: none yet)."""
+
+    task_id: str
+    parents: list[str]
+    status: str
+    retry: int
+    retries: int
+    reason: str | None = None
+    error: str | None = None
+    executor: str | None = None
+    inserted_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    retry_at: datetime | None = None
+    lost_at: datetime | None = None
+
+
+class AttemptView(msgspec.Struct, frozen=True):
+    """One attempt of a task; `result_bytes` is the size of what it returned."""
+
+    task_id: str
+    retry: int
+    restart: int
+    status: str
+    reason: str | None
+    error: str | None
+    executor: str | None
+    inserted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    retry_at: datetime | None
+    result_bytes: int | None
+    peak_memory: int | None
+
+
+class RunDetail(msgspec.Struct, frozen=True):
+    """A run with all its tasks, in topological order, and all their attempts in order of time."""
+
+    run: RunView
+    tasks: list[TaskView]
+    attempts: list[AttemptView]
+
+
+class PointView(msgspec.Struct, frozen=True):
+    """What became of a schedule point, or of a stretch of them."""
+
+    event: str
+    schedule_ts: datetime
+    next_schedule_ts: datetime | None
+    inserted_at: datetime
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """The source of a task, as it was from `inserted_at` on."""
+
+    task_id: str
+    revision: int
+    is_current: bool
+    inserted_at: datetime
+    type_name: str
+    source: str

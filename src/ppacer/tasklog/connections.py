@@ -1,0 +1,98 @@
+"""Connections to logs.db: which file is meant, how it is opened, and what its errors mean."""
+
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from ppacer.errors import ConfigError, StoreError
+from ppacer.tasklog.schema import VERSION
+
+BUSY_SECONDS = 1.0
+"""How long one statement waits for somebody else's lock; the writer comes again, a reader says so."""
+
+WAL_BYTES_MAX = 16 * 1024 * 1024
+"""What the write-ahead log is cut back to after it had to grow."""
+
+
+def file_of(path_or_url: str | Path) -> Path:
+    """The file that is meant by a path or an `sqlite:///` URL."""
+    text = str(path_or_url)
+    if "://" not in text:
+        return Path(path_or_url)
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ConfigError(f"{text!r} is no database URL; write a path or sqlite:///logs.db") from error
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:") or url.query:
+        raise ConfigError(
+            f"task logs are kept in an SQLite file; write a path or sqlite:///logs.db, not {text!r}"
+        )
+    return Path(str(url.database))
+
+
+def engine_of(path: Path, *, writer: bool = False) -> Engine:
+    """Connections to the file that are opened for each use; only the writer's may change it."""
+    engine = create_engine("sqlite://", creator=partial(_connect, path, writer), poolclass=NullPool)
+    if writer:
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def user_version(connection: Connection) -> int:
+    """The stamp of the file: 0 when there is none."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def refuse_newer(version: int, path: Path) -> None:
+    """Raise StoreError for a file whose layout is not known yet."""
+    if version > VERSION:
+        raise StoreError(
+            f"{path} was written by a newer ppacer (layout {version}, this one knows {VERSION}); upgrade"
+        )
+
+
+def explain(error: BaseException, path: Path) -> str:
+    """What is wrong with the file, in a sentence that says what to do."""
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return f"the disk of {path} is full; make room"
+        case sqlite3.SQLITE_READONLY:
+            return f"{path} is read-only; make it writable"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"{path} is locked by another program; end its transaction"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"{path} is damaged ({error}); move it away, and a new one is begun"
+        case sqlite3.SQLITE_CANTOPEN:
+            return f"{path} cannot be opened; its directory must exist and be writable"
+    return str(error) if isinstance(error, StoreError) else f"{path}: {type(error).__name__}: {error}"
+
+
+def _connect(path: Path, writer: bool) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if writer else 'ro'}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if writer:
+            # Must come before the first page is written; costs 3 % of the inserts.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _begin(connection: Connection) -> None:
+    """A transaction of the writer takes the write lock at once: an upgrade later could fail."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,164 @@
+"""Attempts whose executor is gone, gives them back, or refuses them: DESIGN.md 4, 12.2 and 12.3."""
+
+import pytest
+from engine.world import World, graph
+
+from ppacer.engine import Reason
+from ppacer.engine.events import Failed, Succeeded
+
+LOST = "lost: executor x was not heard of for a whole lease"
+
+
+def one(*, at_most_once: bool = False, **config: int) -> World:
+    """A run of `a` and then `b`, with `a` claimed by x."""
+    world = World()
+    world.trigger(graph("a", "b: a", a={"at_most_once": at_most_once, **config}))
+    world.claim()
+    return world
+
+
+def test_a_lost_attempt_stays_running_until_its_successor_is_granted() -> None:
+    world = one()
+    assert world.lose("a") == ["a.0 lost"]
+    assert world.statuses()["a"] == "RUNNING"
+    assert world.engine.ready_count == 1
+    assert world.claim(executor="y") == [
+        f"a.0 RUNNING > FAILED_PENDING_RETRY by k1 LOST ({LOST}) retry at 0",
+        "a.1 new SCHEDULED",
+        "a.1 granted k2 to y",
+    ]
+    assert world.succeed("a")[0] == "a.1 RUNNING > SUCCESS by k2"
+
+
+def test_a_late_success_counts_before_the_replacement() -> None:
+    world = one()
+    world.lose("a")
+    assert world.handle(Succeeded(1, "a", 0, "k1")) == ["a.0 RUNNING > SUCCESS by k1", "b.0 new SCHEDULED"]
+    assert world.claim(2) == ["b.0 granted k2 to x"]
+
+
+def test_a_late_success_is_refused_after_the_replacement() -> None:
+    world = one()
+    world.lose("a")
+    world.claim()
+    assert world.handle(Succeeded(1, "a", 0, "k1", '"late"')) == []
+    assert world.handle(Succeeded(1, "a", 1, "k1", '"late"')) == []  # the token decides, not the number
+    assert world.succeed("a", '"in time"')[0] == 'a.1 RUNNING > SUCCESS by k2 = "in time"'
+
+
+def test_a_late_failure_counts_before_the_replacement() -> None:
+    world = one(retries=1)
+    world.lose("a")
+    assert world.fail("a") == [
+        "a.0 RUNNING > FAILED_PENDING_RETRY by k1 FAILED (no) retry at 0",
+        "a.1 new SCHEDULED",
+    ]
+    assert world.claim(2) == ["a.1 granted k2 to x"]
+
+
+def test_a_late_final_failure_takes_the_offer_back() -> None:
+    world = one()
+    world.lose("a")
+    assert world.fail("a")[-1] == "run 1 RUNNING > FAILED"
+    assert world.engine.ready_count == 0
+    assert world.claim() == []
+
+
+def test_being_lost_uses_up_no_retry() -> None:
+    world = one(retries=1)
+    world.lose("a")
+    world.claim()
+    assert "FAILED_PENDING_RETRY" in world.fail("a")[0]
+    world.claim()
+    assert world.fail("a")[-1] == "run 1 RUNNING > FAILED"
+
+
+def test_three_times_granted_anew_then_failed() -> None:
+    world = one(retries=5)
+    for retry in range(3):
+        assert world.lose("a") == [f"a.{retry} lost"]
+        assert world.claim()[-1] == f"a.{retry + 1} granted k{retry + 2} to x"
+    error = "lost: 4 times its executor was gone while this task ran; it is not started again"
+    assert world.lose("a") == [
+        f"a.3 RUNNING > FAILED by k4 LOST ({error})",
+        f"alert FAILURE a.3 {error}",
+        "b.0 new UPSTREAM_FAILED",
+        "run 1 RUNNING > FAILED",
+    ]
+
+
+def test_a_lost_attempt_that_may_run_once_only_has_failed() -> None:
+    world = one(at_most_once=True)
+    error = "lost: its executor is gone, and a task with at_most_once is not started again"
+    assert world.lose("a")[:2] == [f"a.0 RUNNING > FAILED by k1 LOST ({error})", f"alert FAILURE a.0 {error}"]
+    assert world.handle(Succeeded(1, "a", 0, "k1")) == []
+    assert world.status() == "FAILED"
+
+
+def test_a_lease_that_ends_twice_is_one_loss() -> None:
+    world = one()
+    world.lose("a")
+    assert world.lose("a") == []
+    assert world.engine.ready_count == 1
+
+
+def test_the_end_of_the_lease_of_a_replaced_attempt_changes_nothing() -> None:
+    from ppacer.engine.events import LeaseExpired
+
+    world = one()
+    world.lose("a")
+    world.claim()
+    assert world.handle(LeaseExpired(1, "a", 0)) == []
+    assert world.handle(LeaseExpired(1, "b", -1)) == []
+    assert world.handle(LeaseExpired(1, "b", 0)) == []
+
+
+def test_handed_back_costs_no_retry_and_no_alert() -> None:
+    world = one(alert_on_retry=True)
+    for retry in range(10):
+        assert world.fail("a", Reason.HANDED_BACK, None) == [
+            f"a.{retry} RUNNING > FAILED_PENDING_RETRY by k{retry + 1} HANDED_BACK retry at 0",
+            f"a.{retry + 1} new SCHEDULED",
+        ]
+        world.claim()
+    assert world.succeed("a")[0].startswith("a.10 RUNNING > SUCCESS")
+
+
+def test_handed_back_is_the_end_of_what_may_run_once_only() -> None:
+    world = one(at_most_once=True)
+    assert "RUNNING > FAILED by k1 HANDED_BACK" in world.fail("a", Reason.HANDED_BACK)[0]
+
+
+def test_a_refused_attempt_is_offered_again_a_second_later() -> None:
+    world = one()
+    assert world.fail("a", Reason.REFUSED, "unknown task") == [
+        "a.0 RUNNING > FAILED_PENDING_RETRY by k1 REFUSED (unknown task) retry at 1"
+    ]
+    assert world.claim() == []
+    assert world.wait(1) == ["a.1 new SCHEDULED"]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_refused_three_times_is_a_failure(once: bool) -> None:
+    world = one(at_most_once=once)
+    for _ in range(2):
+        assert len(world.fail("a", Reason.REFUSED)) == 1
+        world.wait(1)
+        world.claim()
+    assert world.fail("a", Reason.REFUSED, "unknown task")[:2] == [
+        "a.2 RUNNING > FAILED by k3 REFUSED (unknown task)",
+        "alert FAILURE a.2 unknown task",
+    ]
+
+
+def test_refusals_use_up_no_retry() -> None:
+    world = one(retries=1)
+    world.fail("a", Reason.REFUSED)
+    world.wait(1)
+    world.claim()
+    assert "FAILED_PENDING_RETRY" in world.fail("a")[0]
+
+
+def test_an_attempt_ends_by_its_token_whatever_number_is_told() -> None:
+    world = one()
+    assert world.handle(Failed(1, "a", 99, "k1", Reason.FAILED, "x"))[0].startswith("a.0 RUNNING > FAILED")
