@@ -75,6 +75,7 @@ class World:
         self.now = 0.0
         self.tokens: dict[tuple[int, str], str] = {}
         self.given = 0
+        self.last: Event | None = None
         if room is not None:
             self.room(room)
 
@@ -88,6 +89,7 @@ class World:
         return changes
 
     def _fold(self, event: Event) -> list[Change]:
+        self.last = event
         changes = self.engine.handle(event, at(self.now))
         self.rows.fold(event, changes)
         for change in changes:
@@ -127,9 +129,10 @@ class World:
         """As the scheduler does it: a closed run is read back from its rows first."""
         if run_id not in self.engine.runs:
             self.engine.restore(*self.rows.run(run_id))
-        changes = self.handle(Restart(run_id))
+        changes = self._fold(Restart(run_id))
         self.engine.forget(run_id)
-        return changes
+        self.rows.check(self.engine)
+        return tell(changes)
 
     def room(self, runs: int, dag_id: str = "d") -> list[str]:
         return self.handle(RoomChanged(dag_id, runs))

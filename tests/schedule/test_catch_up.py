@@ -174,7 +174,8 @@ def test_a_schedule_that_has_ended_is_skipped_to_its_end() -> None:
 def test_the_cursor_counts_although_the_schedule_has_moved_on() -> None:
     """A certificate has been renewed: its schedule no longer knows the point that fell due."""
     moved = Listed([NOON + timedelta(days=60)])
-    assert settle_missed(moved, NOON, NOON + 5 * SECOND, False) == Missed(None, NOON)
+    for late in (5 * SECOND, RECENT):
+        assert settle_missed(moved, NOON, NOON + late, False) == Missed(None, NOON)
     assert settle_missed(moved, NOON, NOON + HOUR, 3) == Missed(None, NOON)
     assert settle_missed(moved, NOON, NOON + HOUR, False).resume == NOON + timedelta(days=60)
 
@@ -276,6 +277,12 @@ def test_ten_years_of_downtime_cost_what_is_kept_and_a_logarithm(schedule: Sched
     assert counting.calls <= 4 * number + 64
 
 
+def test_the_usual_downtime_costs_one_call() -> None:
+    hourly = Counting(HOURLY)
+    settle_missed(hourly, NOON, YEARS_LATER + 30 * MINUTE, False)
+    assert hourly.calls == 1
+
+
 def burst(first: datetime, count: int) -> list[datetime]:
     return [first + n * TICK for n in range(count)]
 
@@ -285,6 +292,7 @@ def burst(first: datetime, count: int) -> list[datetime]:
     "points",
     [
         burst(NOON, 100_000),
+        [NOON, *burst(NOON + 5 * TICK, 1_000)],
         [NOON, *burst(NOON + HOUR, 100_000)],
         [NOON, NOON + TICK, *burst(NOON + HOUR, 50_000), *burst(NOON + 2000 * HOUR, 50_000)],
         [NOON, *(p for n in range(1, 15) for p in burst(NOON + SECOND * 4**n, 4_000))],
@@ -292,13 +300,23 @@ def burst(first: datetime, count: int) -> list[datetime]:
         [NOON, *(NOON + TICK * 2**n for n in range(48))],
         [NOON, *(NOON + timedelta(days=3650) - TICK * 2**n for n in range(48, -1, -1))],
     ],
-    ids=["now dense", "one burst", "two", "many", "burst then one", "slowing down", "speeding up"],
+    ids=[
+        "dense",
+        "dense but for the first",
+        "one burst",
+        "two",
+        "many",
+        "burst then one",
+        "slowing down",
+        "speeding up",
+    ],
 )
 def test_bursts_are_not_enumerated(points: list[datetime], number: int) -> None:
-    schedule = Counting(Listed(points))
-    missed = settle_missed(schedule, NOON, YEARS_LATER, number)
-    assert missed.resume == points[-number:][0]
-    assert schedule.calls <= 64 * (2 * number + 4)
+    for now in (points[-1], YEARS_LATER):
+        schedule = Counting(Listed(points))
+        missed = settle_missed(schedule, NOON, now, number)
+        assert missed.resume == points[-number:][0]
+        assert schedule.calls <= 64 * (2 * number + 4)
 
 
 # --- hostile schedules ----------------------------------------------------------------------------------

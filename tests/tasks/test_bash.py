@@ -118,6 +118,7 @@ def test_stdin_is_empty(ctx: Context) -> None:
 def test_the_directory_is_the_one_asked_for(ctx: Context, tmp_path: Path) -> None:
     run(ctx, "pwd -P", cwd=tmp_path)
     assert ctx.stdout == [str(tmp_path.resolve())]
+    assert Bash("load", "pwd", cwd=tmp_path).cwd == str(tmp_path)
 
 
 def test_the_environment_is_inherited_and_added_to(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -50,12 +50,11 @@ def serve(
     settings = load(options, flags or {}, os.environ, Path.cwd())
     configure_logging(settings.log_level)
     sender = notifier or LogSender()
-    with warm_parent(registry, sender, settings, file) as warm:
-        _serve(registry, settings, sender, warm)
+    _serve(registry, settings, sender, make_warm_parent(registry, sender, file))
 
 
 def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmParent | None") -> None:
-    from ppacer.app.program import Program  # after the fork: see `warm_parent`
+    from ppacer.app.program import Program  # after the fork: see `make_warm_parent`
 
     mask = make_mask(os.environ, settings.secrets)
     with Program(registry, settings, sender, mask, warm) as program, stop_signals(program.stop_now) as stop:
@@ -67,22 +66,34 @@ def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmPa
         log.info("stopping: running tasks have %g s to finish; once more to stop at once", settings.drain)
 
 
-@contextmanager
-def warm_parent(
-    registry: Registry, sender: Sender, settings: Settings, file: Path | None
-) -> "Iterator[WarmParent | None]":
-    """The parent of the task processes, forked before any thread, socket, database or server import exists."""
+def make_warm_parent(registry: Registry, sender: Sender, file: Path | None) -> "WarmParent | None":
+    """The parent of the task processes, forked before any thread, socket, database or server import exists.
+
+    Where the user's program has started threads, a fork could inherit a lock that nobody frees: then a fresh
+    interpreter imports the file of the dags instead. None where there is no fork at all.
+    """
+    if not hasattr(os, "fork"):
+        return None
     from ppacer.executor.warm import WarmParent
 
-    if sys.platform == "win32":
-        yield None
-        return
-    with WarmParent.fork(registry, sender, file=file) as warm:
-        yield warm
+    file = file or _main_file()
+    if threading.active_count() == 1:
+        return WarmParent.fork(registry, sender, file=file)
+    if file is None:
+        raise PpacerError("threads run already and the dags are in no file: start ppacer before them")
+    warm = WarmParent.spawn(file)
+    warm.wait_loaded()
+    return warm
+
+
+def _main_file() -> Path | None:
+    """The file of the running script, where a fresh interpreter finds the dags again."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return None if file is None else Path(file).absolute()
 
 
 @contextmanager
-def stop_signals(stop_now: Any) -> Iterator[threading.Event]:
+def stop_signals(stop_now: Callable[[], None]) -> Iterator[threading.Event]:
     """An event that SIGINT or SIGTERM sets; the second signal calls `stop_now`."""
     asked = threading.Event()
 
@@ -107,8 +118,8 @@ def configure_logging(level: str) -> None:
     if not logging.getLogger().handlers and not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+        handler.addFilter(lambda record: not record.name.startswith("ppacer.task"))  # those go to the task log
         logger.addHandler(handler)
-        logger.propagate = False
 
 
 def run_once(
@@ -130,10 +141,9 @@ def run_once(
     registry = Registry([dag])
     sender = notifier or LogSender()
     settings = Settings(runner=runner, slots=slots, echo=False, drain=0.0)
-    if runner == "thread" and not any(config.runner in ("process", "pool") for config in dag.configs.values()):
-        return _run_once(dag, registry, settings, sender, None, params or {}, on_progress)
-    with warm_parent(registry, sender, settings, file) as warm:
-        return _run_once(dag, registry, settings, sender, warm, params or {}, on_progress)
+    forks = {runner, *(config.runner for config in dag.configs.values())} & {"process", "pool"}
+    warm = make_warm_parent(registry, sender, file) if forks else None
+    return _run_once(dag, registry, settings, sender, warm, params or {}, on_progress)
 
 
 def _run_once(

@@ -20,6 +20,8 @@ from ppacer.clock import SystemClock
 from ppacer.config import Mask, Settings
 from ppacer.dag import Registry
 from ppacer.engine.changes import Change
+from ppacer.errors import StoreLockedError
+from ppacer.executor.children import Children
 from ppacer.executor.executor import Executor
 from ppacer.executor.runner import Runner
 from ppacer.executor.warm import WarmParent
@@ -56,6 +58,7 @@ class Program:
         self._notifier = notifier
         self._mask = mask
         self._warm = warm
+        self._children: Children | None = None
         self._http = http
         self._scheduled = scheduled
         self._record_listeners: list[Callable[[Sequence[LogRecord]], None]] = []
@@ -74,8 +77,7 @@ class Program:
 
     def _start(self) -> None:
         settings, stack = self.settings, self._stack
-        if self._warm is not None:
-            stack.callback(self._warm.close)
+        stack.callback(self._end_children)
         lock = self._lock()
         listener = self._bind() if self._http else None
         self.store = Store(settings.db)
@@ -117,8 +119,9 @@ class Program:
         path = Path(self.settings.db).absolute()
         lock = FileLock(path).acquire()
         self._stack.callback(lock.release)
-        if self._warm is not None:
-            self._warm.hold(path.with_name(path.name + ".children.lock"), CHILDREN_WAIT)
+        children = path.with_name(path.name + ".children.lock")
+        if self._warm is not None and not self._warm.hold(children, CHILDREN_WAIT):
+            raise StoreLockedError(f"tasks of a scheduler that was killed still run on {path}; end them, then try again")
         return lock
 
     def _bind(self) -> Any:
@@ -152,14 +155,36 @@ class Program:
 
     def _runners(self) -> dict[str, Callable[[Executor], Runner]]:
         """How to make each runner, on first use."""
-        slots, registry, notifier, grace = self.settings.slots_or_default, self.registry, self._notifier, self.settings.grace
+        runners: dict[str, Callable[[Executor], Runner]] = {"thread": self._thread_runner, "async": self._async_runner}
+        if self._warm is not None:
+            runners["process"] = lambda executor: self._all_children(executor).process
+            runners["pool"] = lambda executor: self._all_children(executor).pool
+        return runners
 
-        def thread(executor: Executor) -> Runner:
-            from ppacer.executor.thread import ThreadRunner
+    def _thread_runner(self, executor: Executor) -> Runner:
+        from ppacer.executor.thread import ThreadRunner
 
-            return ThreadRunner(slots, registry, executor, notifier, grace=grace)
+        slots, grace = self.settings.slots_or_default, self.settings.grace
+        return ThreadRunner(slots, self.registry, executor, self._notifier, grace=grace)
 
-        return {"thread": thread}
+    def _async_runner(self, executor: Executor) -> Runner:
+        from ppacer.executor.loop import AsyncRunner
+
+        return AsyncRunner(self.registry, executor, self._notifier, grace=self.settings.grace)
+
+    def _all_children(self, executor: Executor) -> Children:
+        """The child processes, which `process` and `pool` share; they take over the warm parent."""
+        if self._children is None:
+            assert self._warm is not None
+            self._children = Children(self._warm, executor, grace=self.settings.grace)
+        return self._children
+
+    def _end_children(self) -> None:
+        """Returns when no task process is left."""
+        if self._children is not None:
+            self._children.close()
+        elif self._warm is not None:
+            self._warm.close()
 
     def _log(self) -> Callable[[Sequence[LogRecord]], None]:
         """Masks, echoes and writes the records of tasks."""

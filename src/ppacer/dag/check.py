@@ -30,7 +30,7 @@ def check_id(kind: str, id: str) -> str:
     """Ids are 1 to 200 letters, digits, `_`, `-` and `.`: safe in URLs, file names, SQL and logs."""
     if not isinstance(id, str) or not ID_GRAMMAR.fullmatch(id) or id in (".", ".."):
         raise DagError(
-            f"{kind} id {shown(id)} is not possible: use 1 to 200 letters (a-z, A-Z), digits, '_', '-' and '.'"
+            f"{kind} id {shown(id)} is not possible: use 1 to 200 letters (a-z), digits, '_', '-' and '.'"
         )
     return str(id)
 

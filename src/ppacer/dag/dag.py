@@ -1,39 +1,37 @@
 """A dag: tasks, edges, a schedule. Validated when it is built, immutable afterwards."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import Token
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
-from types import TracebackType
-from typing import Any
-
-import msgspec
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple
 
 from ppacer.clock import to_text
 from ppacer.dag import graph as graphs
+from ppacer.dag.body import TaskBody, body_of
+from ppacer.dag.check import check_catch_up, check_id, check_limit, check_schedule, check_tags, shown
 from ppacer.dag.fingerprint import digest
 from ppacer.dag.function import BoundTask
 from ppacer.dag.graph import Graph, TaskSpec
-from ppacer.dag.node import Node, _open_dag
-from ppacer.dag.source import source_of
-from ppacer.dag.task import Task, TaskConfig
-from ppacer.dag.values import Params
-from ppacer.errors import DagError, DuplicateIdError
-from ppacer.schedule import CatchUp, Schedule, validate_catch_up
+from ppacer.dag.node import EDGES_MAX, Group, Node, _open_dag
+from ppacer.dag.params import Params
+from ppacer.dag.task import Task, TaskConfig, config_as_dict
+from ppacer.errors import DagError, DuplicateIdError, ParamsError
+from ppacer.schedule import CatchUp, Schedule
 
-ID_GRAMMAR = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 TASKS_MAX = 100_000
 ACTIVE_RUNS_MAX = 100_000
+DEFAULT = TaskConfig()
 
 
-class TaskBody(msgspec.Struct, frozen=True):
-    """What is kept of a task's code: the name of its type, its source text and the hash of both."""
+class _Content(NamedTuple):
+    """What a dag has once it is built."""
 
-    type_name: str
-    source: str
-    hash: str
+    nodes: Mapping[str, Node]
+    configs: Mapping[str, TaskConfig]
+    graph: Graph
 
 
 class Dag:
@@ -57,104 +55,143 @@ class Dag:
         max_active_runs: int = 16,
         config: TaskConfig | None = None,
     ) -> None:
-        self.is_built = False
+        self._nodes: dict[str, Node] = {}
+        self._content: _Content | None = None
+        self._failed = False
+        self._token: Token[Dag | None] | None = None
         self.id = check_id("dag", id)
         self.schedule = schedule
-        validate_catch_up(catch_up)
-        self.catch_up = catch_up
-        self.tags = _check_tags(id, tags)
-        self.params = Params(params)
-        self.max_active_runs = max_active_runs
-        self.config = config or TaskConfig()
-        self._nodes: dict[Node, None] = {}
-        self._token: Token[Dag | None] | None = None
-        if not 1 <= max_active_runs <= ACTIVE_RUNS_MAX:
-            raise DagError(f"dag {id!r}: max_active_runs is {max_active_runs!r}; it must be 1 to {ACTIVE_RUNS_MAX}")
-        if schedule is not None:
-            for name in ("next", "start"):
-                if not hasattr(schedule, name):
-                    raise DagError(f"dag {id!r}: {schedule!r} is not a schedule: it has no `{name}`")
-            self.params.validate({})  # a scheduled run takes the defaults, so there must be some
+        self.schedule_text, self._start = check_schedule(id, schedule)
+        self.catch_up: CatchUp = check_catch_up(id, catch_up)
+        self.tags = check_tags(id, tags)
+        self.params = _check_params(id, params, is_scheduled=schedule is not None)
+        self.max_active_runs = check_limit(id, "max_active_runs", max_active_runs, ACTIVE_RUNS_MAX)
+        if config is not None and not isinstance(config, TaskConfig):
+            raise DagError(f"dag {id!r}: config is {shown(config)}; write config=TaskConfig(…)")
+        self.config = DEFAULT if config is None else config
+        self._is_sealed = True
         if roots:
-            self._reach(roots)
-            self._build()
+            self._build(roots)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_is_sealed" in vars(self) and not name.startswith("_"):
+            raise DagError(f"dag {self.id!r} cannot be changed: give {name} to Dag(…)")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise DagError(f"dag {self.id!r} cannot be changed: {name} stays")
 
     def __enter__(self) -> "Dag":
-        if self.is_built:
-            raise DagError(f"dag {self.id!r} is built and cannot change")
+        self._check_writable()
+        if self._token is not None:
+            raise DagError(f"the `with` block of dag {self.id!r} is open already")
         self._token = _open_dag.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         assert self._token is not None
         _open_dag.reset(self._token)
+        self._token = None
         if kind is None:
-            self._reach(list(self._nodes))
             self._build()
+        else:
+            self._fail()
 
     def __repr__(self) -> str:
         return f"Dag({self.id})"
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the dag is complete: validated, and never to change again."""
+        return self._content is not None
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes by task id, parents before children."""
+        return self._built().nodes
+
+    @property
+    def configs(self) -> Mapping[str, TaskConfig]:
+        """The configuration of every task, defaults of the dag and options of the task included."""
+        return self._built().configs
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that a run pins when it begins."""
+        return self._built().graph
+
     def add(self, node: Node) -> Node:
         """Places a node in this dag; the `with` block does it for the nodes made there."""
-        if self.is_built:
-            raise DagError(f"dag {self.id!r} is built and cannot change; {node.id!r} comes too late")
-        if node.dag is not None and node.dag is not self:
-            raise DagError(f"task {node.id!r} is part of dag {node.dag.id!r} and cannot be in {self.id!r} too")
-        node.dag = self
-        self._nodes[node] = None
+        self._check_writable()
+        if not isinstance(node, Node):
+            raise DagError(f"dag {self.id!r}: {_no_root(node)}")
+        if node._dag is self:
+            return node
+        if node._dag is not None:
+            raise DagError(f"task {node.id!r} is in dag {node._dag.id!r} and cannot be in {self.id!r} too")
+        if node._id in self._nodes:
+            advice = " (a task function gets another one by with_options)"
+            where = f"dag {self.id!r}{advice if isinstance(node.task, BoundTask) else ''}"
+            raise DuplicateIdError("task", node.id, where)
+        node._dag = self
+        self._nodes[node._id] = node
         return node
 
-    def _reach(self, roots: Iterable[Node]) -> None:
-        """Adds everything that can be reached from `roots`."""
-        todo = list(roots)
-        for node in todo:
-            if not isinstance(node, Node):
-                raise DagError(f"dag {self.id!r}: {node!r} is not a Node; write Node({node!r})")
-            self.add(node)
-        while todo:
-            for child in todo.pop().children:
-                if child not in self._nodes:
-                    self.add(child)
-                    todo.append(child)
+    def finish(self) -> None:
+        """Builds a dag that has no `with` block; DagError when its block is open or ended in an error."""
+        if self._content is not None:
+            return
+        if self._token is not None:
+            raise DagError(f"the `with` block of dag {self.id!r} has not ended yet")
+        self._build()
 
-    def _build(self) -> None:
+    def _check_writable(self) -> None:
+        if self._content is not None:
+            raise DagError(f"dag {self.id!r} is built and cannot be changed")
+        if self._failed:
+            raise DagError(f"dag {self.id!r} could not be built, because of an error before; make a new Dag")
+
+    def _built(self) -> _Content:
+        if self._content is None:
+            self._check_writable()
+            raise DagError(f"dag {self.id!r} is not built yet: its `with` block has not ended")
+        return self._content
+
+    def _build(self, roots: Iterable[Node] = ()) -> None:
         """Validates everything and freezes the dag: after this, nothing about it changes."""
-        nodes = list(self._nodes)
-        if len(nodes) > TASKS_MAX:
-            raise DagError(f"dag {self.id!r} has {len(nodes):,} tasks; at most {TASKS_MAX:,} are possible")
-        ids: dict[str, int] = {}
-        for position, node in enumerate(nodes):
-            if check_id("task", node.id) in ids:
-                raise DuplicateIdError("task", node.id, f"dag {self.id!r}")
-            ids[node.id] = position
-        place = {node: position for position, node in enumerate(nodes)}
-        children = [[place[child] for child in node.children] for node in nodes]
-        order = graphs.topological_order(self.id, [node.id for node in nodes], children)
-        self.nodes = {nodes[position].id: nodes[position] for position in order}
-        self.configs = {id: self._config(node) for id, node in self.nodes.items()}
-        self.graph = Graph(_specs(self, nodes, order, children))
-        self.is_built = True
-
-    def _config(self, node: Node) -> TaskConfig:
+        self._check_writable()
         try:
-            return replace(node.config or self.config, **node.options)
-        except (DagError, TypeError) as error:
-            raise DagError(f"task {node.id!r} of dag {self.id!r}: {error}") from error
+            self._reach(roots)
+            self._content = _content(self, list(self._nodes.values()))
+        except BaseException:
+            self._fail()
+            raise
+
+    def _reach(self, roots: Iterable[Node]) -> None:
+        """Adds everything that can be reached from `roots` and from what was placed by hand."""
+        for root in roots:
+            self.add(root)
+        todo = list(self._nodes.values())
+        while todo:
+            todo += [self.add(child) for child in todo.pop()._children if child._dag is not self]
+
+    def _fail(self) -> None:
+        """Half a dag is no dag: its nodes are free again, and it stays empty."""
+        self._failed = True
+        for node in self._nodes.values():
+            node._dag = None
+        self._nodes.clear()
 
     def body(self, task_id: str) -> TaskBody:
-        """The code of a task: its type, its source, their hash (constants in arguments included)."""
-        task = self.nodes[task_id].task
-        code = task.function.fn if isinstance(task, BoundTask) else type(task)
-        source, name = source_of(code), str(getattr(code, "__name__", type(task).__name__))
-        return TaskBody(name, source, digest(name, source, task.arguments if isinstance(task, BoundTask) else None))
+        """The code of a task: its type, its source, their hash (constants and attributes included)."""
+        return body_of(self.nodes[task_id].task)
 
     @cached_property
-    def bodies(self) -> dict[str, TaskBody]:
+    def bodies(self) -> Mapping[str, TaskBody]:
         """The code of every task, by id."""
-        return {task_id: self.body(task_id) for task_id in self.nodes}
+        return MappingProxyType({task_id: body_of(node._task) for task_id, node in self.nodes.items()})
 
-    @cached_property
+    @property
     def attributes(self) -> dict[str, Any]:
         """Everything about the dag that is neither schedule nor task, as plain values."""
         catch_up = self.catch_up
@@ -172,10 +209,11 @@ class Dag:
 
     @cached_property
     def hash_tasks(self) -> str:
-        """Hash of ids, edges, configuration and source of all tasks, whatever the order they were written in."""
-        edges = sorted(self.graph.edges())
-        tasks = sorted((s.id, graphs.spec_as_dict(s), self.bodies[s.id].hash) for s in self.graph.tasks)
-        return digest(edges, tasks)
+        """Hash of ids, edges, configuration and source of all tasks, in whatever order they were written."""
+        configs = {id(config): config for config in self.configs.values()}
+        hashes = {key: digest(config_as_dict(config)) for key, config in configs.items()}
+        tasks = [(key, hashes[id(config)], self.bodies[key].hash) for key, config in self.configs.items()]
+        return digest(sorted(self.graph.edges()), sorted(tasks))
 
     @cached_property
     def version(self) -> str:
@@ -183,40 +221,85 @@ class Dag:
         return digest(self.hash_meta, self.hash_tasks)[:16]
 
     @property
-    def schedule_text(self) -> str | None:
-        """The schedule as text; another text is another schedule."""
-        return None if self.schedule is None else str(self.schedule)
-
-    @property
     def start_text(self) -> str | None:
         """The schedule's start in UTC, as far as it has one."""
-        start = getattr(self.schedule, "start", None)
-        return None if start is None else to_text(start)
+        return None if self._start is None else to_text(self._start)
 
     def task(self, task_id: str) -> Task:
         """The task with this id; KeyError when there is none."""
         return self.nodes[task_id].task
 
 
-def check_id(kind: str, id: str) -> str:
-    """Ids are 1 to 200 letters, digits, `_`, `-` and `.`: safe in URLs, file names, SQL and logs."""
-    if not isinstance(id, str) or not ID_GRAMMAR.fullmatch(id) or id in (".", ".."):
-        shown = repr(id) if len(repr(id)) <= 80 else repr(id)[:77] + "…"
-        raise DagError(f"{kind} id {shown} is not possible: use 1 to 200 letters, digits, '_', '-' and '.'")
-    return id
+def _check_params(dag_id: str, type: type | None, *, is_scheduled: bool) -> Params:
+    try:
+        params = Params(type)
+    except ParamsError as error:
+        raise ParamsError(f"dag {dag_id!r}: {error}") from error
+    if is_scheduled and type is not None:
+        try:
+            params.validate({})
+        except ParamsError as error:
+            raise ParamsError(f"dag {dag_id!r}: its scheduled runs take the defaults, but {error}") from error
+    return params
 
 
-def _check_tags(dag_id: str, tags: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(tags, str):
-        raise DagError(f"dag {dag_id!r}: tags is the text {tags!r}; write tags=[{tags!r}]")
-    result = tuple(dict.fromkeys(tags))
-    for tag in result:
-        if not isinstance(tag, str) or not 1 <= len(tag) <= 100:
-            raise DagError(f"dag {dag_id!r}: tag {tag!r} is not a text of 1 to 100 characters")
-    return result
+def _content(dag: Dag, nodes: list[Node]) -> _Content:
+    if len(nodes) > TASKS_MAX:
+        raise DagError(f"dag {dag.id!r} has {len(nodes):,} tasks; at most {TASKS_MAX:,} are possible")
+    edges = sum(len(node._children) for node in nodes)
+    if edges > EDGES_MAX:
+        raise DagError(f"dag {dag.id!r} has {edges:,} edges; at most {EDGES_MAX:,} are possible")
+    for node in nodes:
+        for parent in node._parents:
+            if parent._dag is not dag:
+                raise DagError(
+                    f"task {node.id!r} of dag {dag.id!r} comes after {parent.id!r}, which is not in the dag: "
+                    "make it in the `with` block, or give it to Dag(…) as a root"
+                )
+    place = {node: position for position, node in enumerate(nodes)}
+    children = [[place[child] for child in node._children] for node in nodes]
+    order = graphs.topological_order(dag.id, [node._id for node in nodes], children)
+    configs = _configs(dag, nodes)
+    specs = _specs(nodes, order, children, configs)
+    return _Content(
+        nodes=MappingProxyType({nodes[at]._id: nodes[at] for at in order}),
+        configs=MappingProxyType({nodes[at]._id: configs[at] for at in order}),
+        graph=Graph(specs),
+    )
 
 
-def _specs(dag: Dag, nodes: list[Node], order: list[int], children: list[list[int]]) -> list[TaskSpec]:
+def _no_root(thing: object) -> str:
+    if isinstance(thing, Group | list | tuple):
+        return f"{shown(thing)} is a list; write Dag(id, *nodes)"
+    if hasattr(thing, "execute"):
+        return f"{shown(thing)} is not a node; write Node(…) around it"
+    if hasattr(thing, "with_options"):
+        return f"{shown(thing)} is not a node; call it in the `with` block of the dag"
+    return f"{shown(thing)} is not a node; all but the id and the roots needs its name: schedule=…, params=…"
+
+
+def _configs(dag: Dag, nodes: list[Node]) -> list[TaskConfig]:
+    """For each node its configuration; equal ones are one object, because most tasks share one."""
+    made: dict[Any, TaskConfig] = {}
+    return [_config(dag, node, made) if node._options else node._config or dag.config for node in nodes]
+
+
+def _config(dag: Dag, node: Node, made: dict[Any, TaskConfig]) -> TaskConfig:
+    base = node._config or dag.config
+    try:
+        key = (id(base), tuple(node._options.items()))
+        if (known := made.get(key)) is None:
+            known = made[key] = replace(base, **node._options)
+        return known
+    except TypeError:  # a notifier that cannot be hashed
+        return replace(base, **node._options)
+    except DagError as error:
+        raise DagError(f"task {node.id!r} of dag {dag.id!r}: {error}") from error
+
+
+def _specs(
+    nodes: list[Node], order: list[int], children: list[list[int]], configs: list[TaskConfig]
+) -> list[TaskSpec]:
     depth = graphs.depths(order, children)
     width = graphs.widths(order, depth)
     place = {position: rank for rank, position in enumerate(order)}
@@ -224,38 +307,24 @@ def _specs(dag: Dag, nodes: list[Node], order: list[int], children: list[list[in
     for position, targets in enumerate(children):
         for target in targets:
             parents[target].append(place[position])
+    settings = {key: _settings(config) for key, config in {id(config): config for config in configs}.items()}
     return [
-        _spec(nodes[at].id, sorted(parents[at]), depth[at], width[at], dag.configs[nodes[at].id]) for at in order
+        TaskSpec(nodes[at]._id, tuple(sorted(parents[at])), depth[at], width[at], **settings[id(configs[at])])
+        for at in order
     ]
 
 
-def _spec(id: str, parents: list[int], depth: int, width: int, config: TaskConfig) -> TaskSpec:
-    return TaskSpec(
-        id=id,
-        parents=tuple(parents),
-        depth=depth,
-        width=width,
-        timeout=None if config.timeout is None else config.timeout.total_seconds(),
-        retries=config.retries,
-        retry_delay=config.retry_delay.total_seconds(),
-        retry_backoff=config.retry_backoff,
-        retry_delay_max=config.retry_delay_max.total_seconds(),
-        retry_jitter=config.retry_jitter,
-        alert_on_failure=config.alert_on_failure,
-        alert_on_retry=config.alert_on_retry,
-        runner=config.runner,
-        at_most_once=config.at_most_once,
-    )
-
-
-def config_as_dict(config: TaskConfig) -> dict[str, Any]:
-    """A TaskConfig as plain values, for `dagtasks.TaskConfig`; of a notifier only its type is kept."""
-    plain: dict[str, Any] = {}
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name == "notifier":
-            value = None if value is None else type(value).__name__
-        elif field.name.endswith("_template") and value == field.default:
-            continue  # two long texts that say nothing about this task
-        plain[field.name] = value.total_seconds() if isinstance(value, timedelta) else value
-    return plain
+def _settings(config: TaskConfig) -> dict[str, Any]:
+    """The part of a TaskConfig that a run must know, as a TaskSpec has it."""
+    return {
+        "timeout": None if config.timeout is None else config.timeout.total_seconds(),
+        "retries": config.retries,
+        "retry_delay": config.retry_delay.total_seconds(),
+        "retry_backoff": float(config.retry_backoff),
+        "retry_delay_max": config.retry_delay_max.total_seconds(),
+        "retry_jitter": float(config.retry_jitter),
+        "alert_on_failure": config.alert_on_failure,
+        "alert_on_retry": config.alert_on_retry,
+        "runner": config.runner,
+        "at_most_once": config.at_most_once,
+    }

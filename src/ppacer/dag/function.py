@@ -1,18 +1,19 @@
 """`@task`: a function becomes a task; calling it inside a dag places it there."""
 
-import inspect
-import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, overload
 
 import msgspec
 
 from ppacer.dag import values
+from ppacer.dag.check import check_id, shown
 from ppacer.dag.node import Node, open_dag
-from ppacer.dag.task import TaskConfig, TaskContext
+from ppacer.dag.signature import Signature
+from ppacer.dag.task import TaskContext, check_options
 from ppacer.errors import DagError
 
-CONFIG_FIELDS = frozenset(TaskConfig.__dataclass_fields__)
+INT_MAX = 2**64  # larger numbers are looked at: Python refuses to write those of thousands of digits
 
 
 class Ref(msgspec.Struct, frozen=True):
@@ -24,19 +25,33 @@ class Ref(msgspec.Struct, frozen=True):
 class TaskFunction:
     """A function that can be placed in dags; called outside a dag it is the plain function."""
 
+    fn: Callable[..., Any]
+    id: str
+    options: Mapping[str, Any]
+    signature: Signature
+
     def __init__(self, fn: Callable[..., Any], id: str | None = None, **options: Any) -> None:
-        unknown = sorted(options.keys() - CONFIG_FIELDS)
-        if unknown:
-            raise DagError(f"@task has no option {unknown[0]!r}; it knows {', '.join(sorted(CONFIG_FIELDS))}")
-        TaskConfig(**options)  # a wrong value is reported where it is written
+        self.signature = Signature(fn)
         self.fn = fn
-        self.id = id or fn.__name__
-        self.options = options
-        self.signature = inspect.signature(fn)
-        self.context_name = _context_parameter(self.signature)
+        name = getattr(fn, "__name__", None)
+        if id is None and (name is None or name == "<lambda>"):
+            raise DagError(f"{shown(fn)} has no name of its own; write task(…, id='…')")
         self.__doc__ = fn.__doc__
-        self.__name__ = getattr(fn, "__name__", self.id)
+        self.__name__ = name or str(id)
+        self.__qualname__ = getattr(fn, "__qualname__", self.__name__)
+        self.__module__ = getattr(fn, "__module__", __name__)
         self.__wrapped__ = fn
+        self._take(name if id is None else id, options)
+
+    def __repr__(self) -> str:
+        return f"TaskFunction({self.id})"
+
+    def __get__(self, instance: object, owner: type | None = None) -> "TaskFunction":
+        """As a method: the same task with `self` filled in."""
+        bind = getattr(self.fn, "__get__", None)
+        if instance is None or bind is None:
+            return self
+        return TaskFunction(bind(instance, owner), self.id, **self.options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if open_dag() is None:
@@ -45,58 +60,77 @@ class TaskFunction:
 
     def with_options(self, *, id: str | None = None, **options: Any) -> "TaskFunction":
         """The same function under another id or with other options, to use it several times in a dag."""
-        return TaskFunction(self.fn, id or self.id, **{**self.options, **options})
+        other = object.__new__(TaskFunction)
+        other.__dict__.update(self.__dict__)
+        other._take(self.id if id is None else id, {**self.options, **options})
+        return other
+
+    def _take(self, id: Any, options: dict[str, Any]) -> None:
+        self.id = check_id("task", id)
+        if options:
+            check_options(self.id, options)
+        self.options = MappingProxyType(options)
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
-        if self.context_name is not None and self.context_name in kwargs:
-            raise DagError(f"task {self.id!r}: {self.context_name} is passed by ppacer, leave it out")
         try:
-            bound = self._without_context().bind(*args, **kwargs)
+            given = self.signature.bind(args, kwargs)
         except TypeError as error:
             raise DagError(f"task {self.id!r} is called with wrong arguments: {error}") from None
-        arguments = {name: _template(self.id, name, value) for name, value in bound.arguments.items()}
-        node = Node(BoundTask(self, arguments), None, **self.options)
-        for parent in dict.fromkeys(n for value in bound.arguments.values() for n in _nodes_in(value)):
+        parents: dict[Node, None] = {}
+        arguments = {name: self._argument(name, value, parents) for name, value in given.items()}
+        node = Node(BoundTask(self, arguments, [parent.id for parent in parents]), None, **self.options)
+        for parent in parents:
             parent.next(node)
         return node
 
-    def _without_context(self) -> inspect.Signature:
-        parameters = [p for p in self.signature.parameters.values() if p.name != self.context_name]
-        return self.signature.replace(parameters=parameters)
+    def _argument(self, name: str, value: Any, parents: dict[Node, None]) -> Any:
+        """The template of an argument. A constant must fit its annotation now, not at three at night."""
+        found: dict[Node, None] = {}
+        try:
+            template = _template(value, found)
+            if not found:
+                self.signature.convert(name, template, "it")
+        except RecursionError:
+            raise DagError(f"task {self.id!r}: argument {name!r} is nested too deeply") from None
+        except DagError as error:
+            raise DagError(f"task {self.id!r}: argument {name!r} cannot be used: {error}") from error
+        parents.update(found)
+        return template
 
 
 class BoundTask:
     """A task function with its arguments: constants as JSON values, results of other tasks as `Ref`."""
 
-    __slots__ = ("arguments", "function", "id")
+    __slots__ = ("_inputs", "arguments", "function", "id")
 
-    def __init__(self, function: TaskFunction, arguments: dict[str, Any]) -> None:
+    def __init__(self, function: TaskFunction, arguments: dict[str, Any], inputs: list[str]) -> None:
         self.id = function.id
         self.function = function
-        self.arguments = arguments
+        self.arguments: Mapping[str, Any] = MappingProxyType(arguments)
+        self._inputs = frozenset(inputs)
 
-    def inputs(self) -> set[str]:
+    def inputs(self) -> frozenset[str]:
         """Ids of the tasks whose results the arguments need."""
-        return {ref.task_id for ref in _refs_in(self.arguments)}
+        return self._inputs
 
     def execute(self, ctx: TaskContext) -> Any:
         """Calls the function; for an `async def` this is the coroutine."""
-        function = self.function
-        hints = _hints(function.fn)
-        filled = inspect.BoundArguments(function.signature, {})  # type: ignore[arg-type]  # an OrderedDict in typeshed
-        for name in function.signature.parameters:
-            if name == function.context_name:
-                filled.arguments[name] = ctx
-            elif name in self.arguments:
-                plain = _fill(self.arguments[name], ctx.result)
-                filled.arguments[name] = self._convert(name, plain, hints)
-        return function.fn(*filled.args, **filled.kwargs)
+        signature = self.function.signature
+        arguments = {
+            name: signature.convert(name, _fill(value, ctx.result), f"argument {name!r} of task {self.id!r}")
+            for name, value in self.arguments.items()
+        }
+        return signature.call(arguments, ctx)
 
-    def _convert(self, name: str, plain: Any, hints: Mapping[str, Any]) -> Any:
-        kind = self.function.signature.parameters[name].kind
-        if name not in hints or kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            return plain
-        return values.convert(plain, hints[name], f"argument {name!r} of task {self.id!r}")
+
+@overload
+def task(fn: Callable[..., Any], /, *, id: str | None = None, **options: Any) -> TaskFunction: ...
+
+
+@overload
+def task(
+    fn: None = None, /, *, id: str | None = None, **options: Any
+) -> Callable[[Callable[..., Any]], TaskFunction]: ...
 
 
 def task(fn: Callable[..., Any] | None = None, /, *, id: str | None = None, **options: Any) -> Any:
@@ -106,51 +140,28 @@ def task(fn: Callable[..., Any] | None = None, /, *, id: str | None = None, **op
     return lambda fn: TaskFunction(fn, id, **options)
 
 
-def _context_parameter(signature: inspect.Signature) -> str | None:
-    """The parameter that gets the TaskContext: the one annotated with it, or one called `ctx`."""
-    for parameter in signature.parameters.values():
-        if parameter.annotation is TaskContext or parameter.annotation in ("TaskContext", "ppacer.TaskContext"):
-            return parameter.name
-    plain = signature.parameters.get("ctx")
-    return "ctx" if plain is not None and plain.annotation is inspect.Parameter.empty else None
-
-
-def _hints(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        return typing.get_type_hints(fn, include_extras=True)
-    except Exception:  # an annotation that cannot be evaluated is the user's decoration, not an error
-        return {}
-
-
-def _template(task_id: str, name: str, value: Any) -> Any:
+def _template(value: Any, parents: dict[Node, None]) -> Any:
+    """The argument as JSON values with `Ref`s in it; the nodes found go into `parents`."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None or (kind is int and -INT_MAX < value < INT_MAX):
+        return value
     if isinstance(value, Node):
+        parents[value] = None
         return Ref(value.id)
     if isinstance(value, list | tuple):
-        return [_template(task_id, name, item) for item in value]
+        return [_template(item, parents) for item in value]
     if isinstance(value, dict):
-        return {key: _template(task_id, name, item) for key, item in value.items()}
-    try:
-        plain = values.to_builtins(value)
-        values.dumps(plain)
-    except DagError as error:
-        raise DagError(f"task {task_id!r}: argument {name!r} is no constant that can be kept: {error}") from error
-    return plain
+        template = {_key(key): _template(item, parents) for key, item in value.items()}
+        if len(template) < len(value):
+            raise DagError("two keys of a dict are the same text in JSON")
+        return template
+    if callable(value):
+        raise DagError(f"{shown(value)} is not a value; was it meant to be called?")
+    return values.constant(value)
 
 
-def _nodes_in(value: Any) -> Iterator[Node]:
-    if isinstance(value, Node):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _nodes_in(item)
-
-
-def _refs_in(template: Any) -> Iterator[Ref]:
-    if isinstance(template, Ref):
-        yield template
-    elif isinstance(template, list | dict):
-        for item in template.values() if isinstance(template, dict) else template:
-            yield from _refs_in(item)
+def _key(key: Any) -> str:
+    return key if type(key) is str else next(iter(values.to_builtins({key: None})))
 
 
 def _fill(template: Any, result: Callable[[str], Any]) -> Any:

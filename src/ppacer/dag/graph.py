@@ -1,12 +1,14 @@
 """The graph of a dag as plain data: what a run pins when it begins. Linear time, no recursion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
 
 import msgspec
 
-from ppacer.errors import CycleError
+from ppacer.errors import CycleError, DagError
+
+CYCLE_SHOWN_MAX = 20
 
 
 class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,11 +31,17 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Graph:
-    """Tasks in topological order, with the edges both ways; equal JSON is an equal graph."""
+    """Tasks in topological order, with the edges both ways; equal JSON is an equal graph. Immutable."""
+
+    tasks: tuple[TaskSpec, ...]
+    index: Mapping[str, int]
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
-        self.tasks = tuple(tasks)
-        self.index = {task.id: position for position, task in enumerate(self.tasks)}
+        index = {task.id: position for position, task in enumerate(tasks)}
+        vars(self).update(tasks=tuple(tasks), index=MappingProxyType(index))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise DagError(f"a graph cannot change; {name} was not set")
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -72,8 +80,18 @@ def topological_order(dag_id: str, ids: Sequence[str], children: Sequence[Sequen
             if unmet[child] == 0:
                 order.append(child)
     if len(order) < len(ids):
-        raise CycleError(dag_id, _name_a_cycle(ids, children, {p for p, count in enumerate(unmet) if count}))
+        left = {position for position, count in enumerate(unmet) if count}
+        raise _cycle_error(dag_id, _name_a_cycle(ids, children, left))
     return order
+
+
+def _cycle_error(dag_id: str, path: Sequence[str]) -> CycleError:
+    error = CycleError(dag_id, path)
+    if len(path) > CYCLE_SHOWN_MAX:  # the path is whole in the attribute; a sentence stays readable
+        half = CYCLE_SHOWN_MAX // 2
+        shown = " -> ".join([*path[:half], "…", *path[-half:]])
+        error.args = (f"dag {dag_id!r} has a cycle of {len(path) - 1:,} tasks: {shown}",)
+    return error
 
 
 def _name_a_cycle(ids: Sequence[str], children: Sequence[Sequence[int]], left: set[int]) -> list[str]:
@@ -109,11 +127,3 @@ def widths(order: Sequence[int], depth: Sequence[int]) -> list[int]:
         width[position] = used.get(depth[position], 0)
         used[depth[position]] = width[position] + 1
     return width
-
-
-def spec_as_dict(spec: TaskSpec) -> dict[str, Any]:
-    """The configuration of a task as plain values, without its place in the graph."""
-    plain: dict[str, Any] = msgspec.to_builtins(spec)
-    for key in ("id", "parents", "depth", "width"):
-        plain.pop(key, None)
-    return plain

@@ -117,7 +117,7 @@ def _sentence(text: str) -> str:
 def _names(type: type) -> tuple[str, ...]:
     if issubclass(type, msgspec.Struct):
         return type.__struct_encode_fields__
-    return tuple(field.name for field in dataclasses.fields(type))
+    return tuple(field.name for field in dataclasses.fields(type))  # type: ignore[arg-type]  # _check saw to it
 
 
 @lru_cache(maxsize=1024)

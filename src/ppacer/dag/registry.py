@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ppacer.dag.check import shown
 from ppacer.dag.dag import Dag
 from ppacer.errors import DagError, DuplicateIdError
 
@@ -11,15 +12,16 @@ class Registry(Mapping[str, Dag]):
 
     def __init__(self, dags: Iterable[Dag] = ()) -> None:
         self._dags: dict[str, Dag] = {}
+        if not isinstance(dags, Iterable):
+            raise DagError(f"a registry takes a list of dags, not {shown(dags)}; write Registry([…])")
         for dag in dags:
             self.add(dag)
 
     def add(self, dag: Dag) -> None:
-        """Adds a dag that is built. Raises DuplicateIdError when its id is taken."""
+        """Adds a dag; one without a `with` block is built now. DuplicateIdError when its id is taken."""
         if not isinstance(dag, Dag):
-            raise DagError(f"{dag!r} is not a Dag")
-        if not dag.is_built:
-            dag._build()
+            raise DagError(f"{shown(dag)} is not a Dag")
+        dag.finish()
         if self._dags.setdefault(dag.id, dag) is not dag:
             raise DuplicateIdError("dag", dag.id, "this registry")
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 from ppacer.clock import ZERO, in_words
@@ -15,8 +14,6 @@ from ppacer.notify import DEFAULT_FAILURE_TEMPLATE, DEFAULT_RETRY_TEMPLATE, Send
 
 RUNNERS = ("process", "pool", "thread", "async")
 RETRIES_MAX = 1_000
-RETRIES = f"a whole number from 0 to {RETRIES_MAX:,}"
-ONE = timedelta(microseconds=1)
 SPAN_MAX = timedelta(days=366)  # twice of it (with jitter) after now is still a date
 SPAN = f"a timedelta of at most {SPAN_MAX.days} days"
 
@@ -28,6 +25,44 @@ class Task(Protocol):
     def id(self) -> str: ...
 
     def execute(self, ctx: "TaskContext") -> Any: ...
+
+
+def _is_span(value: object) -> bool:
+    return isinstance(value, timedelta) and ZERO <= value <= SPAN_MAX
+
+
+def _is_number(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_sender(value: object) -> bool:
+    return callable(getattr(value, "send", None)) and not isinstance(value, type)
+
+
+# A field of TaskConfig, whether a value is possible, and the words for what is.
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("timeout", lambda x: x is None or (_is_span(x) and x > ZERO), f"{SPAN} and above zero, or None"),
+    ("retries", lambda x: is_whole(x) and 0 <= x <= RETRIES_MAX, f"a whole number from 0 to {RETRIES_MAX:,}"),
+    ("retry_delay", _is_span, f"{SPAN}, not below zero"),
+    ("retry_backoff", lambda x: _is_number(x, 1, 100), "a factor from 1 to 100"),
+    ("retry_delay_max", _is_span, f"{SPAN}, not below zero"),
+    ("retry_jitter", lambda x: _is_number(x, 0, 1), "a share from 0 to 1"),
+    ("alert_on_failure", _is_bool, "True or False"),
+    ("alert_on_retry", _is_bool, "True or False"),
+    ("notifier", lambda x: x is None or _is_sender(x), "an object with a method `send`, or None"),
+    ("runner", lambda x: x is None or x in RUNNERS, f"one of {', '.join(RUNNERS)}, or None"),
+    ("at_most_once", _is_bool, "True or False"),
+)
+
+
+def _refusal(name: str, value: object, want: str) -> str:
+    seconds = SPAN in want and isinstance(value, int | float) and not isinstance(value, bool)
+    advice = f"; write timedelta(seconds={value})" if seconds else ""
+    return f"{name} is {shown(value)}; it must be {want}{advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +91,8 @@ class TaskConfig:
     at_most_once: bool = False
 
     def __post_init__(self) -> None:
-        for name, is_right, want in (
-            ("timeout", self.timeout is None or _is_span(self.timeout, ONE), f"{SPAN} above zero, or None"),
-            ("retries", is_whole(self.retries) and 0 <= self.retries <= RETRIES_MAX, RETRIES),
-            ("retry_delay", _is_span(self.retry_delay), f"{SPAN}, not below zero"),
-            ("retry_backoff", _is_number(self.retry_backoff, 1, 100), "a factor from 1 to 100"),
-            ("retry_delay_max", _is_span(self.retry_delay_max), f"{SPAN}, not below zero"),
-            ("retry_jitter", _is_number(self.retry_jitter, 0, 1), "a share from 0 to 1"),
-            ("alert_on_failure", isinstance(self.alert_on_failure, bool), "True or False"),
-            ("alert_on_retry", isinstance(self.alert_on_retry, bool), "True or False"),
-            ("notifier", self.notifier is None or _is_sender(self.notifier), "an object with `send`, or None"),
-            ("runner", self.runner is None or self.runner in RUNNERS, f"one of {', '.join(RUNNERS)}, or None"),
-            ("at_most_once", isinstance(self.at_most_once, bool), "True or False"),
-        ):
-            if not is_right:
+        for name, is_right, want in _RULES:
+            if not is_right(getattr(self, name)):
                 raise DagError(_refusal(name, getattr(self, name), want))
         if self.retry_delay_max < self.retry_delay:
             raise DagError(
@@ -148,6 +171,8 @@ def check_options(task_id: str, options: Mapping[str, Any]) -> None:
     """Options are fields of TaskConfig; a wrong one is reported where it is written, with the task's id."""
     unknown = sorted(options.keys() - CONFIG_FIELDS)
     if unknown:
+        from difflib import get_close_matches  # only to help with a typing error
+
         meant = get_close_matches(unknown[0], CONFIG_FIELDS, 1)
         advice = f"did you mean {meant[0]!r}?" if meant else f"it knows {', '.join(sorted(CONFIG_FIELDS))}"
         raise DagError(f"task {task_id!r}: a task has no option {unknown[0]!r}; {advice}")
@@ -157,19 +182,16 @@ def check_options(task_id: str, options: Mapping[str, Any]) -> None:
         raise DagError(f"task {task_id!r}: {error}") from error
 
 
-def _refusal(name: str, value: object, want: str) -> str:
-    seconds = SPAN in want and isinstance(value, int | float) and not isinstance(value, bool)
-    advice = f"; write timedelta(seconds={value})" if seconds else ""
-    return f"{name} is {shown(value)}; it must be {want}{advice}"
-
-
-def _is_span(value: object, least: timedelta = ZERO) -> bool:
-    return isinstance(value, timedelta) and least <= value <= SPAN_MAX
-
-
-def _is_number(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_sender(value: object) -> bool:
-    return callable(getattr(value, "send", None)) and not isinstance(value, type)
+def config_as_dict(config: TaskConfig) -> dict[str, Any]:
+    """A TaskConfig as plain values, for `dagtasks.TaskConfig`; of a notifier only its type is kept."""
+    plain: dict[str, Any] = {}
+    for one in fields(config):
+        name, value = one.name, getattr(config, one.name)
+        if name == "notifier":
+            value = None if value is None else type(value).__name__
+        elif name.endswith("_template") and value == one.default:
+            continue  # two long texts that say nothing about this task
+        elif name in ("retry_backoff", "retry_jitter"):
+            value = float(value)
+        plain[name] = value.total_seconds() if isinstance(value, timedelta) else value
+    return plain

@@ -14,7 +14,7 @@ RESULT_BYTES_MAX = 1024 * 1024  # a result is a message between tasks, not a dat
 
 
 def to_builtins(value: Any, order: Literal["deterministic"] | None = None) -> Any:
-    """`value` as plain JSON values; dataclasses, structs, dates, paths, UUIDs … become what stands for them."""
+    """`value` as plain JSON values; dataclasses, dates, paths, UUIDs … become what stands for them."""
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain, order=order)
     except Exception as error:  # a property of the user's object may raise anything

@@ -83,7 +83,7 @@ class Child:
             self._control.sendall(data)
         if is_main and may_raise:
             if self._is_terminated:
-                raise Terminated
+                raise Terminated("ended by SIGTERM")
             self._may_raise = True
 
     def _next_job(self) -> Job | None:
@@ -120,7 +120,7 @@ class Child:
             os._exit(0)
         if self._may_raise:
             self._may_raise = False  # once: a second one would interrupt the cleaning up
-            raise Terminated
+            raise Terminated("ended by SIGTERM")
 
     def _flush(self) -> None:
         """Brings everything that was printed into the pipes, and the streams back to where they were."""

@@ -89,7 +89,8 @@ class Executor:
     def _begin(self, grant: Grant) -> None:
         try:
             runner = self._runner(grant.runner or self._default)
-        except PpacerError as error:
+        except Exception as error:  # whatever it is, it must not end the thread that claims
+            log.error("runner %s cannot be made: %s", grant.runner or self._default, error)
             self._deliver(grant, Outcome(End.REFUSED, error=str(error)))
             return
         with self._lock:

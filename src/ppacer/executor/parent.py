@@ -10,6 +10,7 @@ lock file.
 import contextlib
 import fcntl
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -166,25 +167,29 @@ class Parent:
 
     def _reap(self) -> None:
         """Takes leave of every child that has ended, and of what it left behind in its process group."""
-        while (pid := self._ended()) is not None:
-            mark = self._leaders.get(pid)
+        while (ended := self._next_ended()) is not None:
+            pid, status, usage = ended
+            mark = self._leaders.pop(pid, None)
             if mark is not None:
-                posix.signal_group(pid, signal.SIGKILL)  # while the zombie keeps the number from being reused
-            _, status, usage = os.wait4(pid, 0)
-            if mark is not None:
-                del self._leaders[pid]
-                self._sweep(pid, mark, status != 0)
+                self._sweep(pid, mark, is_bad=status != 0)
                 self._tell(Exited(pid, status, usage.ru_maxrss * child.RSS_UNIT))
 
-    def _ended(self) -> int | None:
-        """A child that has ended and is not yet waited for."""
+    def _next_ended(self) -> tuple[int, int, resource.struct_rusage] | None:
+        """Waits for a child that has ended; the rest of its group is killed."""
         try:
-            if hasattr(os, "waitid"):
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                return None if info is None else info.si_pid
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid in self._leaders:
+                    posix.signal_group(pid, signal.SIGKILL)
+                return (pid, status, usage) if pid else None
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if info is None:
+                return None
+            if info.si_pid in self._leaders:  # as long as it is a zombie, nobody else can get its number
+                posix.signal_group(info.si_pid, signal.SIGKILL)
+            return os.wait4(info.si_pid, 0)
         except ChildProcessError:
             return None
-        return next((pid for pid in self._leaders if posix.is_zombie(pid)), None)
 
     def _sweep(self, group: int, mark: str, is_bad: bool) -> None:
         """Returns when nothing of a child's group is left, nor, after a bad end, of what had left its group.
@@ -209,6 +214,9 @@ class Parent:
         from ppacer.load import load_registry
 
         sys.path[:], sys.argv[:] = load.sys_path, load.argv
+        os.environ.pop("PYTHONPATH", None)  # it was ours, to find ppacer
+        if load.pythonpath is not None:
+            os.environ["PYTHONPATH"] = load.pythonpath
         try:
             self._registry = load_registry(load.path)
         except LoadError as error:

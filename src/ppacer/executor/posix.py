@@ -6,6 +6,7 @@ Where the kernel is not Linux these do nothing or know nothing, and callers fall
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -98,6 +99,32 @@ def end_all(find: Callable[[], set[int]]) -> None:
         signal_all(found, signal.SIGSTOP)
         stopped |= found
     signal_all(stopped, signal.SIGKILL)
+
+
+def reap(target: int) -> bool:
+    """Waits for all ended children that `waitpid` knows as `target`; whether there are others, not ended."""
+    try:
+        while os.waitpid(target, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def group_exists(leader: int) -> bool:
+    """Whether anything is in this process group, be it a zombie."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS says so of a group of zombies
+        return False
+    return True
+
+
+def pause(seconds: float) -> None:
+    """Waits, in a process that has nothing to be woken by."""
+    select.select([], [], [], seconds)
 
 
 def oom_kills() -> int | None:

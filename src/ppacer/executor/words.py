@@ -55,7 +55,7 @@ def _error_text(error: BaseException) -> str:
     summary = next((line for line in only if not line.startswith(" ")), only[0]).strip().splitlines()[0]
     if len(summary) > SUMMARY_MAX:
         summary = summary[: SUMMARY_MAX - 1] + "…"
-    if isinstance(error, SystemExit):
+    if type(error) is SystemExit:
         summary += " (a task succeeds by returning, not by sys.exit)"
     return f"{summary}\n\n{''.join(shown.format())}".rstrip()
 

@@ -85,7 +85,7 @@ def _first_to_stay(schedule: Schedule, cursor: datetime, now: datetime, policy: 
         return cursor
     if isinstance(policy, timedelta):
         first = _first_within(schedule, cursor, now, policy)
-        if policy >= RECENT or (first is not None and first <= now):
+        if first is not None and first <= now:
             return first
     elif policy:
         return _newest(schedule, cursor, now, policy)[0]

@@ -17,14 +17,12 @@ _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.
 
 def prepare(engine: sa.Engine, url: sa.URL) -> None:
     """Makes the tables, or brings them to the newest revision. Raises StoreError for a newer database."""
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         revision = _revision(connection)
-        if revision == REVISION:
-            return
         if revision is None:
-            _create(connection, url)
-            return
-    upgrade(engine, url, revision)
+            _create(connection)
+    if revision not in (None, REVISION):
+        upgrade(engine, url, revision)
 
 
 def revision_of(connection: sa.Connection) -> str | None:
@@ -41,18 +39,14 @@ def _revision(connection: sa.Connection) -> str | None:
                 "choose another file with --db"
             )
         return None
-    with connection.begin():
-        row = connection.execute(sa.select(_stamp.c.version_num)).first()
+    row = connection.execute(sa.select(_stamp.c.version_num)).first()
     return None if row is None else str(row[0])
 
 
-def _create(connection: sa.Connection, url: sa.URL) -> None:
-    if connection.in_transaction():
-        connection.commit()
-    with connection.begin():
-        metadata.create_all(connection)
-        _stamp.create(connection, checkfirst=True)
-        connection.execute(sa.insert(_stamp).values(version_num=REVISION))
+def _create(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    _stamp.create(connection)
+    connection.execute(sa.insert(_stamp).values(version_num=REVISION))
 
 
 def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:

@@ -1,9 +1,7 @@
 """A task that runs a command, or a piece of shell script:
 
-start ─► follow its output until it ends ─► drain what its children still write ─► exit code
-              │ timeout, cancelled, any exception
-              ▼
-          TERM to everything it started ─► 2 s of grace ─► KILL
+start ─► log its output until it ends ─► drain what its children still write ─► exit code
+              └─ timeout, cancelled, any exception ─► TERM to all it started ─► 2 s of grace ─► KILL
 """
 
 import os
@@ -78,6 +76,8 @@ class Bash:
             raise DagError(f"task {self.id!r}: the command is empty, or no text and no list of texts")
         if not isinstance(self.command, str):
             self.command = words
+        if self.cwd is not None:
+            self.cwd = os.fspath(self.cwd)  # a plain text, which counts in the dag's version
         self.env = dict(self.env or {})
         for name, value in self.env.items():
             fits = isinstance(name, str) and isinstance(value, str) and "\0" not in name + value

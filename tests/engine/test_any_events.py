@@ -1,0 +1,56 @@
+"""Any graph, any events in any order: after each of them the oracle finds every invariant in place.
+
+RELIABILITY.md 1-6, 8, 9, 12, 15-17, 19, 23-25, 32-34 after every event; 10 at the end.
+"""
+
+from engine.oracle import picture
+from engine.play import finish, graphs, moves, play
+from engine.world import World
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ppacer.dag import Graph
+
+SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+pairs = st.lists(graphs(), min_size=1, max_size=2)
+
+
+@SOME
+@given(pairs, st.lists(moves, max_size=60))
+def test_every_invariant_holds_after_every_event_and_all_runs_end(
+    shapes: list[Graph], story: list[tuple[str, int]]
+) -> None:
+    world = World()
+    world.room(2, "d")
+    world.trigger(shapes[0])
+    for move, pick in story:
+        play(world, shapes, move, pick)
+    finish(world)
+
+
+@SOME
+@given(pairs, st.lists(moves, max_size=40))
+def test_an_engine_that_forgets_everything_at_every_step_decides_the_same(
+    shapes: list[Graph], story: list[tuple[str, int]]
+) -> None:
+    """34: only the order of grants may differ, so each claim takes everything that is ready."""
+    steady, forgetful = World(), World()
+    for world in (steady, forgetful):
+        world.room(2, "d")
+        world.trigger(shapes[0])
+    for move, pick in story:
+        if move == "claim":
+            steady.claim(steady.engine.ready_count)
+            forgetful.claim(forgetful.engine.ready_count)
+            forgetful.tokens = dict(forgetful.tokens)
+        elif move != "forget":
+            play(steady, shapes, move, pick)
+            play(forgetful, shapes, move, pick)
+        forgetful.forget_everything()
+        assert statuses(steady) == statuses(forgetful)
+    assert len(picture(steady.engine)["runs"]) == len(picture(forgetful.engine)["runs"])
+
+
+def statuses(world: World) -> dict[int, tuple[str, dict[str, str]]]:
+    return {run_id: (world.status(run_id), world.statuses(run_id)) for run_id in world.rows.runs}
