@@ -62,6 +62,10 @@ RUN_MOVES = {
 }
 
 
+OfAttempt = AttemptCreated | AttemptGranted | AttemptEnded | AttemptLost
+OfRun = RunCreated | RunChanged | RunRestarted | CancelRequested | AlertQueued | OfAttempt
+
+
 @dataclass
 class Attempt:
     """A row of `dagruntasks`."""
@@ -147,7 +151,7 @@ class Rows:
             self._graphs[event.ref.run_id] = event.graph
         if isinstance(event, RoomChanged):
             self.room[event.dag_id] = event.max_active_runs
-        touched = {change.ref.run_id for change in changes if not isinstance(change, PointRecorded)}
+        touched = {change.ref.run_id for change in changes if isinstance(change, OfRun)}
         before = {id: self.runs[id].statuses() for id in touched if id in self.runs}
         self._moves: dict[int, dict[str, list[TaskStatus]]] = {id: {} for id in touched}
         for change in changes:
@@ -168,7 +172,9 @@ class Rows:
                 assert (was, status) in RUN_MOVES, change  # 25
                 run.status = status
                 if status is R.RUNNING:
-                    active = [r for r in self.runs.values() if r.ref.dag_id == ref.dag_id and r.status is R.RUNNING]
+                    active = [
+                        r for r in self.runs.values() if r.ref.dag_id == ref.dag_id and r.status is R.RUNNING
+                    ]
                     assert len(active) <= self.room.get(ref.dag_id, 16), change  # 17
             case RunRestarted(ref, _, restart):
                 run = self.runs[ref.run_id]
@@ -187,10 +193,12 @@ class Rows:
                 key = (ref.run_id, task_id, retry, kind)
                 assert key not in self.alerts, change  # 32
                 self.alerts.add(key)
-            case _:
+            case AttemptCreated() | AttemptGranted() | AttemptEnded() | AttemptLost():
                 self._attempt(change)
+            case _:
+                raise AssertionError(f"not a change of the engine: {change}")
 
-    def _attempt(self, change: AttemptCreated | AttemptGranted | AttemptEnded | AttemptLost) -> None:
+    def _attempt(self, change: OfAttempt) -> None:
         run = self.runs[change.ref.run_id]
         rows = run.attempts.setdefault(change.task_id, [])
         path = self._moves[run.ref.run_id].setdefault(change.task_id, [run.task_status(change.task_id)])
@@ -303,7 +311,11 @@ class Rows:
             self._check_task(run, task_id, status, [statuses[parent] for parent in run.parents(task_id)])
 
     def _check_task(self, run: Run, task_id: str, status: TaskStatus, parents: list[TaskStatus]) -> None:
-        where, spec, rows = (run.ref, task_id, status, parents), self._spec(run, task_id), run.current(task_id)
+        where, spec, rows = (
+            (run.ref, task_id, status, parents),
+            self._spec(run, task_id),
+            run.current(task_id),
+        )
         open_rows = [row for row in run.attempts.get(task_id, []) if row.status in (S.SCHEDULED, S.RUNNING)]
         assert len(open_rows) <= 1, where  # 1
         assert not open_rows or open_rows[0] is rows[-1], where

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from engine.oracle import R, S
-from engine.world import World, at, graph
 from hypothesis import strategies as st
 
+from engine.oracle import R, S
+from engine.world import World, at, graph
 from ppacer.dag import Graph
 from ppacer.engine import Reason
 from ppacer.engine.events import Claimed, Event, Failed, LeaseExpired, RetryDue, RunDue, Succeeded, Triggered
 
 REASONS = [Reason.FAILED, Reason.FAILED, Reason.TIMED_OUT, Reason.HANDED_BACK, Reason.REFUSED]
 RUNS_MAX = 5
-MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose wait cancel restart room stale again forget"
+MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose wait "
+MOVES += "cancel restart room stale again forget"
 
 configs = st.fixed_dictionaries(
     {},

@@ -3,12 +3,12 @@
 RELIABILITY.md 1-6, 8, 9, 12, 15-17, 19, 23-25, 32-34 after every event; 10 at the end.
 """
 
-from engine.oracle import picture
-from engine.play import finish, graphs, moves, play
-from engine.world import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.oracle import picture
+from engine.play import finish, graphs, moves, play
+from engine.world import World
 from ppacer.dag import Graph
 
 SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

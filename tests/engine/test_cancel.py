@@ -1,7 +1,6 @@
-"""Cancelling: what waits ends at once, what runs ends when it is reported, a success already reached stays."""
+"""Cancelling: what waits ends at once, what runs when it is reported; a success already reached stays."""
 
 from engine.world import World, chain, graph
-
 from ppacer.engine import Reason
 from ppacer.engine.events import Succeeded
 
@@ -138,7 +137,11 @@ def test_failures_from_before_the_cancel_stay() -> None:
     world.trigger(graph("a", "b", "c: a"))
     world.claim()
     world.fail("a")
-    assert world.cancel() == ["run 1 cancel", "b.0 SCHEDULED > CANCELLED CANCELLED", "run 1 RUNNING > CANCELLED"]
+    assert world.cancel() == [
+        "run 1 cancel",
+        "b.0 SCHEDULED > CANCELLED CANCELLED",
+        "run 1 RUNNING > CANCELLED",
+    ]
     assert world.statuses() == {"a": "FAILED", "b": "CANCELLED", "c": "UPSTREAM_FAILED"}
 
 

@@ -1,8 +1,8 @@
 """A task that fails: what is downstream fails with it in the same breath, what is beside it goes on."""
 
 import pytest
-from engine.world import World, chain, graph
 
+from engine.world import World, chain, graph
 from ppacer.engine import Reason
 
 

@@ -1,10 +1,10 @@
 """Attempts whose executor is gone, gives them back, or refuses them: DESIGN.md 4, 12.2 and 12.3."""
 
 import pytest
-from engine.world import World, graph
 
+from engine.world import World, graph
 from ppacer.engine import Reason
-from ppacer.engine.events import Failed, Succeeded
+from ppacer.engine.events import Failed, LeaseExpired, Succeeded
 
 LOST = "lost: executor x was not heard of for a whole lease"
 
@@ -56,6 +56,15 @@ def test_a_late_failure_counts_before_the_replacement() -> None:
     assert world.claim(2) == ["a.1 granted k2 to x"]
 
 
+def test_the_retry_of_a_lost_attempt_queues_behind_the_others() -> None:
+    world = World()
+    world.trigger(graph("a", "b", a={"retries": 1}))
+    world.claim()
+    world.lose("a")
+    world.fail("a")
+    assert world.claim(2) == ["b.0 granted k2 to x", "a.1 granted k3 to x"]
+
+
 def test_a_late_final_failure_takes_the_offer_back() -> None:
     world = one()
     world.lose("a")
@@ -103,8 +112,6 @@ def test_a_lease_that_ends_twice_is_one_loss() -> None:
 
 
 def test_the_end_of_the_lease_of_a_replaced_attempt_changes_nothing() -> None:
-    from ppacer.engine.events import LeaseExpired
-
     world = one()
     world.lose("a")
     world.claim()

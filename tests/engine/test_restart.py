@@ -1,8 +1,8 @@
-"""Restart of a failed or cancelled run: only what failed and what depends on it, in order, with a new budget."""
+"""Restart of a failed or cancelled run: what failed and what depends on it, in order, with a new budget."""
 
 import pytest
-from engine.world import World, chain, graph
 
+from engine.world import World, chain, graph
 from ppacer.engine import Reason
 from ppacer.engine.events import Restart, Succeeded
 
@@ -109,6 +109,20 @@ def test_the_back_off_begins_anew() -> None:
     world.restart()
     world.claim()
     assert world.fail("a")[0].endswith(f"retry at {world.now + 1:g}")
+
+
+def test_a_retry_from_before_the_restart_does_not_come_due_in_it() -> None:
+    world = World()
+    world.trigger(graph("a", a={"retries": 1, "retry_delay": 100.0}))
+    world.claim()
+    world.fail("a")
+    world.now = 50
+    world.cancel()
+    world.restart()
+    world.claim()
+    assert world.fail("a")[0].endswith("retry at 150")
+    assert world.wait(50) == []
+    assert world.wait(50) == ["a.3 new SCHEDULED in restart 1"]
 
 
 def test_a_cancelled_run_can_be_restarted() -> None:

@@ -1,14 +1,15 @@
-"""Retries: how many, how long after, and which alerts. An attempt that failed is never the same attempt again."""
+"""Retries: how many, how long after, and which alerts."""
 
 import itertools
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from engine.world import World, at, graph
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.world import World, at, graph
 from ppacer.dag import TaskSpec
 from ppacer.engine import Reason, RunRef
 from ppacer.engine.retries import retry_delay
@@ -164,8 +165,6 @@ def test_jitter_is_the_same_for_the_same_attempt_and_differs_between_attempts() 
 
 def test_jitter_does_not_depend_on_the_number_or_the_time_zone_of_the_run() -> None:
     spec = TaskSpec("a", retries=1, retry_delay=100.0, retry_jitter=1.0)
-    from zoneinfo import ZoneInfo
-
     elsewhere = RunRef(9, "d", at(0).astimezone(ZoneInfo("Asia/Tokyo")))
     assert retry_delay(REF, spec, 1, 0) == retry_delay(elsewhere, spec, 1, 0)
 
@@ -195,6 +194,13 @@ def test_a_delay_keeps_its_bounds(
     seconds = retry_delay(REF, spec, nth, retry).total_seconds()
     slack = 1e-6 + plain * 1e-9  # microseconds, and the rounding of a power against that of a product
     assert plain - slack <= seconds <= plain * (1 + jitter) + slack
+
+
+def test_an_attempt_that_was_cancelled_though_its_run_was_not_is_not_retried() -> None:
+    assert one(retries=5).fail("a", Reason.CANCELLED)[:2] == [
+        "a.0 RUNNING > FAILED by k1 CANCELLED (no)",
+        "alert FAILURE a.0 no",
+    ]
 
 
 def test_attempt_numbers_count_on_whatever_the_reason() -> None:

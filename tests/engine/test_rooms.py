@@ -1,15 +1,16 @@
 """`max_active_runs`: how many runs of a dag are RUNNING at once; the others wait in the order they came."""
 
-from engine.world import World, chain, graph
-
+from engine.world import World, at, chain, graph
+from ppacer.engine import RunRef
 from ppacer.engine.engine import ROOM_DEFAULT
+from ppacer.engine.events import Claimed, Succeeded, Triggered
 
 
 def test_a_run_beyond_the_cap_waits() -> None:
     world = World(room=2)
-    for run_id in (1, 2, 3):
-        lines = world.trigger(graph("a"), run_id)
-    assert lines == ["point d MANUALLY_TRIGGERED 3 next never", "run 3 d@3 v1 manual"]
+    world.trigger(graph("a"), 1)
+    world.trigger(graph("a"), 2)
+    assert world.trigger(graph("a"), 3) == ["point d MANUALLY_TRIGGERED 3 next never", "run 3 d@3 v1 manual"]
     assert not world.engine.has_room("d")
     assert [world.status(run_id) for run_id in (1, 2, 3)] == ["RUNNING", "RUNNING", "SCHEDULED"]
 
@@ -80,19 +81,14 @@ def test_less_room_ends_nothing_and_begins_nothing() -> None:
 
 def test_a_thousand_waiting_runs_without_tasks_all_end() -> None:
     world = World(room=1)
-    engine, now = world.engine, world.now
+    engine = world.engine
     world.trigger(graph("a"), 1)
-    from engine.world import at
-
-    from ppacer.engine import RunRef
-    from ppacer.engine.events import Claimed, Succeeded, Triggered
-
     for run_id in range(2, 1002):
-        engine.handle(Triggered(RunRef(run_id, "d", at(run_id)), graph(), "v1"), at(now))
-    engine.handle(Claimed("x", ["k"], at(30)), at(now))
-    changes = engine.handle(Succeeded(1, "a", 0, "k"), at(now))
+        engine.handle(Triggered(RunRef(run_id, "d", at(run_id)), graph(), "v1"), at(0))
+    engine.handle(Claimed("x", ["k"], at(30)), at(0))
+    changes = engine.handle(Succeeded(1, "a", 0, "k"), at(0))
     assert len(changes) == 2 + 2 * 1000
-    assert engine.runs == engine.waiting == engine.active == {}
+    assert (engine.runs, engine.waiting, engine.active) == ({}, {}, {})
 
 
 def test_a_finished_dag_leaves_nothing_in_memory() -> None:
@@ -100,5 +96,5 @@ def test_a_finished_dag_leaves_nothing_in_memory() -> None:
     for run_id in range(1, 8):
         world.trigger(chain(2), run_id)
     world.work(2, failing=["t1"])
-    assert world.engine.runs == world.engine.waiting == world.engine.active == {}
+    assert (world.engine.runs, world.engine.waiting, world.engine.active) == ({}, {}, {})
     assert world.engine.ready_count == 0

@@ -1,9 +1,9 @@
 """Graphs of every shape run to their end, in order; these events → exactly these changes."""
 
 import pytest
-from engine.world import World, at, chain, fan, graph
 
-from ppacer.engine import RunRef, ScheduleEvent
+from engine.world import World, at, chain, fan, graph
+from ppacer.engine import Engine, RunRef, ScheduleEvent
 from ppacer.engine.changes import AttemptCreated, AttemptGranted, PointRecorded, RunChanged, RunCreated
 from ppacer.engine.events import Claimed, PointsSkipped, RunDue, Succeeded, Triggered
 
@@ -139,8 +139,6 @@ def test_a_task_gets_its_memory_peak_and_result_recorded() -> None:
 
 
 def test_a_fan_in_of_ten_thousand_costs_each_parent_one_change() -> None:
-    from ppacer.engine import Engine
-
     engine, width = Engine(), 10_000
     engine.handle(Triggered(RunRef(1, "d", at(0)), fan(width), "v1"), at(0))
     engine.handle(Claimed("x", ["first"], at(30)), at(0))

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+
 from engine.oracle import picture
 from engine.world import World, at, graph
-
 from ppacer.engine import Reason, RunRef, ScheduleEvent
 from ppacer.engine.events import (
     Cancel,

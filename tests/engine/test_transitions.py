@@ -1,18 +1,21 @@
-"""The table of legal transitions: complete, equal to the documents', every line reachable, nothing else occurs."""
+"""The table of legal transitions: complete, as the documents have it, every line reachable."""
 
 from typing import get_args
 
 import pytest
+
 from engine.oracle import TASK_MOVES
 from engine.world import World, chain, graph
-
 from ppacer.engine import RUN_FINAL, TASK_FINAL, Reason, RunStatus, TaskStatus
 from ppacer.engine.engine import _HANDLERS
 from ppacer.engine.events import Event
 from ppacer.engine.model import TRANSITIONS
 
 MOVES = {(old, new) for old, targets in TRANSITIONS.items() for new in targets}
-LOST = (TaskStatus.RUNNING, TaskStatus.RUNNING)  # a lost attempt and its successor: two rows, one step of the task
+LOST = (
+    TaskStatus.RUNNING,
+    TaskStatus.RUNNING,
+)  # a lost attempt and its successor: two rows, one step of the task
 RESERVED = (TaskStatus.SKIPPED, TaskStatus.NO_STATUS)  # for branching, which comes later
 
 

@@ -1,11 +1,10 @@
-"""What the engine's tests are written with: graphs in a line, events in a word, changes as lines to compare."""
+"""What the engine's tests are written with: graphs, events and changes as short lines."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.oracle import Rows
-
 from ppacer.dag import Graph, TaskSpec
 from ppacer.engine import Engine, Reason, RunRef, ScheduleEvent
 from ppacer.engine.changes import (
@@ -158,7 +157,7 @@ class World:
 
     def work(self, count: int = 1, failing: Iterable[str] = ()) -> list[str]:
         """Claims and ends attempts until nothing is ready; the task ids in the order of their grants."""
-        failing, order = set(failing), []
+        failing, order = set(failing), list[str]()
         while self.engine.ready_count:
             for line in [line for line in self.claim(count) if " granted " in line]:
                 run, _, name = line.split()[0].rpartition("/")
@@ -187,7 +186,8 @@ def _line(change: Change) -> str:
         case PointRecorded(dag_id, _, event, ts, next_ts):
             return f"point {dag_id} {event} {_seconds(ts)} next {_seconds(next_ts)}"
         case RunCreated(ref, _, version, trigger, params):
-            return f"run {ref.run_id} {ref.dag_id}@{_seconds(ref.exec_ts)} {version} {trigger} {params or ''}".strip()
+            name = f"{ref.dag_id}@{_seconds(ref.exec_ts)}"
+            return f"run {ref.run_id} {name} {version} {trigger} {params or ''}".strip()
         case RunChanged(ref, _, was, status):
             return f"run {ref.run_id} {was} > {status}"
         case RunRestarted(ref, _, restart):
@@ -195,7 +195,9 @@ def _line(change: Change) -> str:
         case CancelRequested(ref, _):
             return f"run {ref.run_id} cancel"
         case AttemptCreated(ref, task_id, retry, restart, _, status):
-            return f"{_name(ref, task_id, retry)} new {status}" + (f" in restart {restart}" if restart else "")
+            return f"{_name(ref, task_id, retry)} new {status}" + (
+                f" in restart {restart}" if restart else ""
+            )
         case AttemptGranted(ref, _, task_id, retry, _, token, executor, _):
             return f"{_name(ref, task_id, retry)} granted {token} to {executor}"
         case AttemptEnded():

@@ -100,6 +100,7 @@ def test_without_catch_up_all_is_skipped_up_to_the_next_point() -> None:
 
 
 def test_without_catch_up_the_newest_point_stays_for_sixty_seconds() -> None:
+    assert timedelta(seconds=60) == RECENT
     five = NOON + 5 * HOUR
     stays = Missed(Stretch(NOON, five), five)
     assert settle_missed(HOURLY, NOON, five, False) == stays
@@ -369,6 +370,9 @@ def test_a_downtime_of_all_time_is_settled() -> None:
         hour=0, minute=0, second=0, microsecond=0
     )
     assert settle_missed(every, dawn, dusk, timedelta.max).resume == dawn
+    rare = Listed([NOON, dusk])
+    assert settle_missed(rare, NOON, YEARS_LATER, 1) == Missed(None, NOON)
+    assert settle_missed(rare, NOON, YEARS_LATER, False).resume == dusk
 
 
 # --- validation -----------------------------------------------------------------------------------------

@@ -67,10 +67,12 @@ class Faulty(Store):
         self.away = False  # writing fails
         self.gone = False  # reading too
         self.commits = 0
+        self.touched = True  # something was tried since the last look
         super().__init__(db)
 
     def apply(self, changes: Any) -> None:
         """As the real one, with the planned fault."""
+        self.touched = True
         self._refuse(self.away or self.gone)
         fault = self.faults.pop(0) if self.faults else self.fault(list(changes))
         when, error = fault or ("", StoreUnavailable(""))
@@ -127,6 +129,12 @@ class Executor:
         request = Request(Claim(self.name, self.slots if slots is None else slots, wait))
         self.polls.append(request)
         return request
+
+    def life(self) -> Iterator[Request]:
+        """What a living executor asks all the time: a heartbeat, and a long poll when it has none."""
+        yield Request(Heartbeat(self.name, list(self.held)))
+        if not self.polls:
+            yield self.claims()
 
     def beat(self) -> Answer:
         """A heartbeat that names all it holds."""
@@ -199,7 +207,7 @@ class World:
         beat, end = list(beat), self.mono + by
         while self.mono < end:
             self.jump(min(step, end - self.mono))
-            self.send(*(Heartbeat(each.name, list(each.held)) for each in beat))
+            self.send(*(request for each in beat for request in each.life()))
 
     def until(self, moment: datetime, step: float = STEP) -> None:
         """Steps up to exactly this instant."""
@@ -239,7 +247,7 @@ class World:
         self.scheduler.step(self.now(), requests)
         for executor in self.executors.values():
             executor.collect()
-        if self.checks:
+        if self.checks and self.store.touched:
             self.check()
         return requests
 
@@ -333,6 +341,7 @@ class World:
     def check(self) -> None:
         """The invariants of RELIABILITY.md on the rows, and memory against the rows."""
         oracle.check_rows(self.everything(), self.graphs(), {d.id: d for d in self.dags}, self.breaks)
+        self.store.touched = False
         if not self.degraded:
             oracle.check_memory(self.scheduler, self.store)
 

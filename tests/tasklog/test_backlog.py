@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppacer.tasklog.backlog import ATTEMPTS_MAX, Backlog, Batch, reports_of
-from ppacer.tasklog.mailbox import REPORT_SECONDS, Mailbox
+from ppacer.tasklog.mailbox import BATCH_RECORDS, REPORT_SECONDS, Mailbox
 from ppacer.tasklog.records import Entry, entries_of
 from tasklog.samples import lines, record
 
@@ -44,6 +44,11 @@ def test_bytes_are_bounded_too() -> None:
     backlog = Backlog(100, 2 * entry[1])
     backlog.offer([entry] * 3)
     assert (backlog.accepted, backlog.dropped) == (2, 1)
+    batch = backlog.take(100, BIG)
+    assert batch is not None
+    backlog.settle(batch)
+    backlog.offer([entry] * 2)
+    assert (backlog.accepted, backlog.dropped) == (4, 1)
 
 
 def test_a_batch_needs_its_room_until_it_is_settled() -> None:
@@ -116,6 +121,16 @@ def test_a_batch_given_up_loses_its_rows_but_not_its_reports() -> None:
     [drops] = backlog.drops.values()
     assert drops.count == backlog.dropped == 6
     assert (drops.first < drops.last, backlog.given_up) == (True, 2)
+
+
+def test_a_pause_ends_with_the_work_it_waits_for() -> None:
+    mailbox = Mailbox(10, BIG)
+    assert mailbox.ends_pause(None, gather=True) == 1
+    assert mailbox.ends_pause(0.05, gather=True) == BATCH_RECORDS
+    assert mailbox.ends_pause(0.05, gather=False) > BATCH_RECORDS
+    mailbox.close()
+    assert mailbox.ends_pause(0.05, gather=True) == 1
+    assert mailbox.ends_pause(0.05, gather=False) > BATCH_RECORDS
 
 
 def test_while_the_queue_never_empties_losses_are_reported_now_and_then() -> None:

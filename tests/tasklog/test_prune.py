@@ -85,6 +85,13 @@ def test_what_exceeds_the_bytes_goes_oldest_first(writer: LogWriter, reader: Log
     assert left == list(range(left[0], 4000))
 
 
+def test_one_call_does_not_take_far_too_much(writer: LogWriter, path: Path) -> None:
+    fill(writer, 4000, size=1000)
+    before = used_bytes(path)
+    assert 1500 < writer.prune(bytes_max=before // 2) < 2500
+    assert before // 3 < used_bytes(path) < before * 2 // 3
+
+
 def test_rows_within_the_bytes_stay(writer: LogWriter, path: Path) -> None:
     fill(writer, 1000, size=100)
     assert writer.prune(bytes_max=used_bytes(path) + 1) == 0

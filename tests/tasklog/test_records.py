@@ -118,6 +118,8 @@ def test_attributes_beyond_the_limit_are_cut() -> None:
     kept = stored({"a": "x" * MESSAGE_BYTES_MAX})
     assert list(kept) == ["cut"]
     assert kept["cut"].startswith('{"a":"xxx')
+    [(columns, _)], _ = entries_of([record(attributes={"a": '"' * MESSAGE_BYTES_MAX})])
+    assert len(str(columns[-1])) <= MESSAGE_BYTES_MAX
 
 
 def test_empty_attributes_are_none() -> None:

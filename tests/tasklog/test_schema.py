@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from sqlalchemy import insert
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -38,7 +39,9 @@ def test_the_original_columns_come_first_and_by_their_names(writer: LogWriter, p
     assert '"' not in sql
 
 
-def test_a_row_inserted_by_hand_gets_the_next_id(writer: LogWriter, path: Path) -> None:
+def test_a_row_inserted_by_hand_gets_the_next_id(
+    writer: LogWriter, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     writer.put([record()])
     assert writer.flush(SOON)
     columns = ", ".join(COLUMNS[:-1])
@@ -49,6 +52,7 @@ def test_a_row_inserted_by_hand_gets_the_next_id(writer: LogWriter, path: Path) 
     assert writer.flush(SOON)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT LogId FROM tasklogs").fetchall() == [(1,), (2,), (3,)]
+    assert caplog.records == []
 
 
 def test_a_new_file_is_stamped_and_in_its_modes(writer: LogWriter, path: Path) -> None:
@@ -65,12 +69,12 @@ def test_a_new_file_is_stamped_and_in_its_modes(writer: LogWriter, path: Path) -
 
 def test_the_hot_statement_has_the_columns_of_the_table_in_their_order() -> None:
     row = ("etl", "exec", "extract", 0, "at", "INFO", "hello", None)
-    statements = list(inserts([row] * (STATEMENT_ROWS + 3), 7))
-    assert [len(values) // 9 for _, values in statements] == [STATEMENT_ROWS, 2, 1]
+    statements = list(inserts([row] * (2 * STATEMENT_ROWS + 3), 7))
+    assert [len(values) // 9 for _, values in statements] == [STATEMENT_ROWS, STATEMENT_ROWS, 2, 1]
     sql, values = statements[-1]
     assert sql == f"INSERT INTO tasklogs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * 9)})"
-    assert values == [*row, 7 + STATEMENT_ROWS + 2]
-    assert statements[1][0].count("(?, ") == 2
+    assert values == [*row, 7 + 2 * STATEMENT_ROWS + 2]
+    assert statements[2][0].count("(?, ") == 2
 
 
 def test_the_schema_is_ready_for_postgresql() -> None:

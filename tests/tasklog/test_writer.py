@@ -67,27 +67,29 @@ def test_the_first_record_does_not_wait_for_others(writer: LogWriter) -> None:
 
 
 @pytest.mark.usefixtures("endless_gathering")
-def test_records_that_follow_share_a_transaction_until_a_flush_or_a_full_batch(writer: LogWriter) -> None:
-    commits: list[int] = []
-    writer.add_listener(lambda rows: commits.append(len(rows)))
+def test_a_full_batch_does_not_wait_for_others(writer: LogWriter) -> None:
     writer.put([record()])
     assert writer.wait(0, SOON) == 1
-    for one in lines(5):
-        writer.put([one])
-    assert writer.flush(SOON)
-    assert commits == [1, 5]
     writer.put(lines(BATCH_RECORDS))
-    assert writer.wait(6, SOON) == 6 + BATCH_RECORDS
-    assert commits == [1, 5, BATCH_RECORDS]
+    assert writer.wait(1, SOON) == 1 + BATCH_RECORDS
+
+
+@pytest.mark.usefixtures("endless_gathering")
+def test_a_flush_does_not_wait_for_others(writer: LogWriter, reader: LogReader) -> None:
+    writer.put([record()])
+    assert writer.wait(0, SOON) == 1
+    writer.put(lines(2 * BATCH_RECORDS + 1))
+    assert writer.flush(SOON)
+    assert reader.count(*RUN) == 2 * BATCH_RECORDS + 2
 
 
 @pytest.mark.usefixtures("endless_gathering")
 def test_closing_does_not_wait_for_more_records(writer: LogWriter, reader: LogReader) -> None:
     writer.put([record()])
     assert writer.wait(0, SOON) == 1
-    writer.put(lines(3))
+    writer.put(lines(2 * BATCH_RECORDS + 1))
     assert writer.close(SOON)
-    assert reader.count(*RUN) == 4
+    assert reader.count(*RUN) == 2 * BATCH_RECORDS + 2
 
 
 def test_a_transaction_is_bounded_in_records_and_bytes(writer: LogWriter) -> None:
@@ -269,7 +271,9 @@ def test_what_is_no_record_is_counted(writer: LogWriter, reader: LogReader) -> N
     assert (reader.count(*RUN), writer.dropped) == (1, 3)
 
 
-def test_two_writers_on_one_file_lose_nothing(make_writer: MakeWriter, reader: LogReader) -> None:
+def test_two_writers_on_one_file_lose_nothing(
+    make_writer: MakeWriter, reader: LogReader, caplog: pytest.LogCaptureFixture
+) -> None:
     writers = [make_writer(), make_writer()]
     for number, writer in enumerate(writers):
         writer.start()
@@ -281,6 +285,7 @@ def test_two_writers_on_one_file_lose_nothing(make_writer: MakeWriter, reader: L
     assert len({row.log_id for row in rows}) == len(rows) == 600
     for number in range(2):
         assert messages(reader.read(*RUN, f"task_{number}")) == [str(n) for n in range(300)]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("action", ["remove", "move"])
@@ -322,3 +327,21 @@ def test_any_file_name_works(tmp_path: Path, name: str) -> None:
 def test_what_is_no_file_is_refused_at_once(url: str) -> None:
     with pytest.raises(ConfigError):
         LogWriter(url)
+
+
+def test_after_a_flush_the_listeners_have_heard_all(writer: LogWriter) -> None:
+    heard: list[LogRow] = []
+    asked, go_on = threading.Event(), threading.Event()
+
+    def dawdle(rows: Sequence[LogRow]) -> None:
+        asked.set()
+        assert go_on.wait(SOON)
+        heard.extend(rows)
+
+    writer.add_listener(dawdle)
+    writer.put([record()])
+    assert asked.wait(SOON)
+    assert not writer.flush(0.01)
+    go_on.set()
+    assert writer.flush(SOON)
+    assert messages(heard) == ["hello"]

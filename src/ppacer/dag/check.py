@@ -32,7 +32,7 @@ def check_id(kind: str, id: str) -> str:
         raise DagError(
             f"{kind} id {shown(id)} is not possible: use 1 to 200 letters (a-z), digits, '_', '-' and '.'"
         )
-    return str(id)
+    return str.__str__(id)  # the plain text, also of an enum
 
 
 def check_limit(dag_id: str, name: str, value: int, limit: int) -> int:

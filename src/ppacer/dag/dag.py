@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from contextvars import Token
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType, TracebackType
@@ -17,7 +16,7 @@ from ppacer.dag.function import BoundTask
 from ppacer.dag.graph import Graph, TaskSpec
 from ppacer.dag.node import EDGES_MAX, Group, Node, _open_dag
 from ppacer.dag.params import Params
-from ppacer.dag.task import Task, TaskConfig, config_as_dict
+from ppacer.dag.task import Task, TaskConfig, config_hash, with_options
 from ppacer.errors import DagError, DuplicateIdError, ParamsError
 from ppacer.schedule import CatchUp, Schedule
 
@@ -210,8 +209,7 @@ class Dag:
     @cached_property
     def hash_tasks(self) -> str:
         """Hash of ids, edges, configuration and source of all tasks, in whatever order they were written."""
-        configs = {id(config): config for config in self.configs.values()}
-        hashes = {key: digest(config_as_dict(config)) for key, config in configs.items()}
+        hashes = {id(config): config_hash(config) for config in _distinct(self.configs.values())}
         tasks = [(key, hashes[id(config)], self.bodies[key].hash) for key, config in self.configs.items()]
         return digest(sorted(self.graph.edges()), sorted(tasks))
 
@@ -259,7 +257,7 @@ def _content(dag: Dag, nodes: list[Node]) -> _Content:
     place = {node: position for position, node in enumerate(nodes)}
     children = [[place[child] for child in node._children] for node in nodes]
     order = graphs.topological_order(dag.id, [node._id for node in nodes], children)
-    configs = _configs(dag, nodes)
+    configs = [_config(dag, node) for node in nodes]
     specs = _specs(nodes, order, children, configs)
     return _Content(
         nodes=MappingProxyType({nodes[at]._id: nodes[at] for at in order}),
@@ -278,21 +276,13 @@ def _no_root(thing: object) -> str:
     return f"{shown(thing)} is not a node; all but the id and the roots needs its name: schedule=…, params=…"
 
 
-def _configs(dag: Dag, nodes: list[Node]) -> list[TaskConfig]:
-    """For each node its configuration; equal ones are one object, because most tasks share one."""
-    made: dict[Any, TaskConfig] = {}
-    return [_config(dag, node, made) if node._options else node._config or dag.config for node in nodes]
-
-
-def _config(dag: Dag, node: Node, made: dict[Any, TaskConfig]) -> TaskConfig:
+def _config(dag: Dag, node: Node) -> TaskConfig:
+    """The configuration of the node or else of the dag, with the options of the node."""
     base = node._config or dag.config
+    if not node._options:
+        return base
     try:
-        key = (id(base), tuple(node._options.items()))
-        if (known := made.get(key)) is None:
-            known = made[key] = replace(base, **node._options)
-        return known
-    except TypeError:  # a notifier that cannot be hashed
-        return replace(base, **node._options)
+        return with_options(base, node._options)
     except DagError as error:
         raise DagError(f"task {node.id!r} of dag {dag.id!r}: {error}") from error
 
@@ -307,11 +297,16 @@ def _specs(
     for position, targets in enumerate(children):
         for target in targets:
             parents[target].append(place[position])
-    settings = {key: _settings(config) for key, config in {id(config): config for config in configs}.items()}
+    settings = {id(config): _settings(config) for config in _distinct(configs)}
     return [
         TaskSpec(nodes[at]._id, tuple(sorted(parents[at])), depth[at], width[at], **settings[id(configs[at])])
         for at in order
     ]
+
+
+def _distinct(configs: Iterable[TaskConfig]) -> Iterable[TaskConfig]:
+    """Each object once: a dag of 10,000 tasks has a handful."""
+    return {id(config): config for config in configs}.values()
 
 
 def _settings(config: TaskConfig) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class TaskFunction:
             raise DagError(f"task {self.id!r} is called with wrong arguments: {error}") from None
         parents: dict[Node, None] = {}
         arguments = {name: self._argument(name, value, parents) for name, value in given.items()}
-        node = Node(BoundTask(self, arguments, [parent.id for parent in parents]), None, **self.options)
+        node = Node(BoundTask(self, arguments, [parent.id for parent in parents]))
+        node._options = dict(self.options)  # checked by `_take`, not again for each of 10,000 nodes
         for parent in parents:
             parent.next(node)
         return node

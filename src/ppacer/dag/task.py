@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from ppacer.clock import ZERO, in_words
 from ppacer.dag import values
 from ppacer.dag.check import is_whole, shown
+from ppacer.dag.fingerprint import digest
 from ppacer.errors import DagError, PpacerError
 from ppacer.notify import DEFAULT_FAILURE_TEMPLATE, DEFAULT_RETRY_TEMPLATE, Sender, check_template
 
@@ -62,7 +64,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def _refusal(name: str, value: object, want: str) -> str:
     seconds = SPAN in want and isinstance(value, int | float) and not isinstance(value, bool)
     advice = f"; write timedelta(seconds={value})" if seconds else ""
-    return f"{name} is {shown(value)}; it must be {want}{advice}"
+    written = in_words(value) if isinstance(value, timedelta) else shown(value)
+    return f"{name} is {written}; it must be {want}{advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,3 +198,30 @@ def config_as_dict(config: TaskConfig) -> dict[str, Any]:
             value = float(value)
         plain[name] = value.total_seconds() if isinstance(value, timedelta) else value
     return plain
+
+
+def config_hash(config: TaskConfig) -> str:
+    """The part of a fingerprint that a TaskConfig is."""
+    try:
+        return _config_hash(config)
+    except TypeError:  # a notifier that cannot be hashed
+        return _config_hash.__wrapped__(config)
+
+
+def with_options(config: TaskConfig, options: Mapping[str, Any]) -> TaskConfig:
+    """The same configuration with other values in some fields."""
+    try:
+        return _with_options(config, tuple(options.items()))
+    except TypeError:
+        return _with_options.__wrapped__(config, tuple(options.items()))
+
+
+# Many dags have a few configurations, and to make or hash one takes 20 µs.
+@lru_cache(maxsize=1024)
+def _config_hash(config: TaskConfig) -> str:
+    return digest(config_as_dict(config))
+
+
+@lru_cache(maxsize=1024)
+def _with_options(config: TaskConfig, options: tuple[tuple[str, Any], ...]) -> TaskConfig:
+    return replace(config, **dict(options))

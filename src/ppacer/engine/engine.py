@@ -62,7 +62,7 @@ from ppacer.engine.model import (
     TaskStatus,
     Trigger,
 )
-from ppacer.engine.recovery import count_unmet, run_from_rows
+from ppacer.engine.recovery import run_from_rows
 from ppacer.engine.retries import LOST_MAX, SPENDING, lost_for_good, next_delay
 
 ROOM_DEFAULT = 16  # as Dag.max_active_runs
@@ -396,11 +396,10 @@ class Engine:
         out.append(RunChanged(run.ref, now, run.status, RunStatus.SCHEDULED))
         run.status = RunStatus.SCHEDULED
         run.cancelling, run.failed, run.is_cancelled, run.open = False, 0, False, 0
-        for task in run.tasks:
+        for task in run.tasks:  # what is SUCCESS stays, so the counts of unmet parents do too
             if task.status is not TaskStatus.SUCCESS:
                 self._reset(task)
                 run.open += 1
-        count_unmet(run)
         self._admit(run, now, out)
 
     def _reset(self, task: TaskState) -> None:

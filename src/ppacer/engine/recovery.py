@@ -16,12 +16,11 @@ def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> 
     run.open = sum(task.status not in TASK_FINAL for task in run.tasks)
     run.failed = sum(task.status is TaskStatus.FAILED for task in run.tasks)
     run.is_cancelled = any(task.status is TaskStatus.CANCELLED for task in run.tasks)
-    count_unmet(run)
+    _count_unmet(run)
     return run
 
 
-def count_unmet(run: RunState) -> None:
-    """Counts for every task the parents that are not SUCCESS."""
+def _count_unmet(run: RunState) -> None:
     done = [task.status is TaskStatus.SUCCESS for task in run.tasks]
     for task, spec in zip(run.tasks, run.graph.tasks, strict=True):
         task.unmet = sum(not done[parent] for parent in spec.parents)
@@ -33,11 +32,10 @@ def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:
     if row.restart < restart and row.status is not TaskStatus.SUCCESS:
         return  # a restart has wiped it out
     running = row.status is TaskStatus.RUNNING
-    pending = row.status is TaskStatus.FAILED_PENDING_RETRY
     task.status, task.executor, task.has_result = row.status, row.executor, row.has_result
     task.token = row.token if running else None
     task.is_lost = running and row.is_lost
-    task.retry_at = row.retry_at if pending else None
-    task.spent += pending and row.reason in SPENDING
+    task.retry_at = row.retry_at
+    task.spent += row.status is TaskStatus.FAILED_PENDING_RETRY and row.reason in SPENDING
     task.lost += row.is_lost
     task.refused += row.reason is Reason.REFUSED

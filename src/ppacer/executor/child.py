@@ -4,6 +4,7 @@ Everything here happens in a process that a task may have treated badly; nothing
 socket, and bytes in the pipes of stdout and stderr, leaves it.
 """
 
+import _signal
 import contextlib
 import faulthandler
 import gc
@@ -12,7 +13,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -33,6 +33,7 @@ MARK = "PPACER_CHILD"  # in the environment of a child, and so of every program 
 JOBS_MAX = 10_000
 GROWTH_MAX = 256 * 1024 * 1024  # bytes; what a child has kept beyond this is a leak, as a rule
 PEAK_STEP = 8 * 1024 * 1024  # a peak so much above what is in use now is forgotten before the next job
+set_handler = _signal.signal  # what signal.signal does, without turning numbers into enums and back
 RSS_UNIT = 1024 if posix.IS_LINUX else 1
 
 
@@ -46,8 +47,9 @@ class Terminated(SystemExit):
 class Child:
     """The jobs of one child process; also the cancel signal that its tasks see."""
 
-    def __init__(self, control: socket.socket, registry: Registry, notifier: Sender) -> None:
-        self._control, self._registry, self._notifier = control, registry, notifier
+    def __init__(self, registry: Registry, notifier: Sender) -> None:
+        self._registry, self._notifier = registry, notifier
+        self._control = -1
         self._frames: Frames[Job] = Frames(JOBS)
         self._lock = threading.RLock()
         self._is_terminated = False
@@ -55,18 +57,24 @@ class Child:
         self._may_raise = False
         self._streams = (sys.stdout, sys.stderr)
         self._jobs = 0
-        self._start = self._peak = _peak()
+        self._start = self._peak = 0
 
     def is_set(self) -> bool:
         """Whether the running attempt shall end."""
         return self._is_terminated
 
-    def run(self) -> NoReturn:
+    @property
+    def is_connected(self) -> bool:
+        """Whether this is a child, and not its parent."""
+        return self._control >= 0
+
+    def run(self, control: int) -> NoReturn:
         """Does jobs until the last one, the end of the main program, or a SIGTERM."""
-        _handler.child = self
+        self._control = control
+        self._start = self._peak = _peak()
         while not self._is_terminated and (job := self._next_job()) is not None:
             outcome = self._do(job)
-            leaving = job.last or self._is_terminated or self._is_worn()
+            leaving = job.last or self._is_terminated or self._is_worn_out()
             self.send(Ended(outcome, leaving))
             if leaving:
                 break
@@ -80,7 +88,8 @@ class Child:
         if is_main:
             self._may_raise = False
         with self._lock:
-            self._control.sendall(data)
+            while data:
+                data = data[os.write(self._control, data) :]
         if is_main and may_raise:
             if self._is_terminated:
                 raise Terminated("ended by SIGTERM")
@@ -89,7 +98,7 @@ class Child:
     def _next_job(self) -> Job | None:
         self._is_idle = True  # from here on SIGTERM ends the process at once
         while not self._is_terminated:
-            data = self._control.recv(READ_MAX)
+            data = os.read(self._control, READ_MAX)
             if not data:
                 return None
             for job in self._frames.feed(data):  # there is never more than one
@@ -99,7 +108,7 @@ class Child:
 
     def _do(self, job: Job) -> Outcome:
         for number, handler in ((signal.SIGTERM, self._terminate), (signal.SIGINT, ignore)):
-            signal.signal(number, handler)  # the task before may have set its own
+            set_handler(number, handler)  # the task before may have set its own
         before = _children_peak()
         try:
             self._may_raise = True
@@ -133,7 +142,7 @@ class Child:
             self._streams = out, err = _stream(1), _stream(2)
         sys.stdout, sys.stderr = out, err
 
-    def _is_worn(self) -> bool:
+    def _is_worn_out(self) -> bool:
         """Whether another child had better do the next job."""
         self._jobs += 1
         peak = _peak()
@@ -152,7 +161,7 @@ class _Handler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the lock of a handler: the child has its own."""
-        if self.child is not None:
+        if self.child is not None and self.child.is_connected:
             with contextlib.suppress(OSError):  # the main program is gone, and so shall we be
                 self.child.send(Said(*spoken(record)))
         return True
@@ -161,8 +170,8 @@ class _Handler(logging.Handler):
 _handler = _Handler()
 
 
-def prepare() -> None:
-    """What children inherit, done once in the warm parent: streams, logging, and little to copy."""
+def prepare(registry: Registry, notifier: Sender) -> Child:
+    """What children inherit, made once in the warm parent: streams, logging, and little to copy."""
     posix.flush_c_output()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -179,32 +188,41 @@ def prepare() -> None:
     root.addHandler(_handler)
     root.setLevel(min(root.level, _handler.level))
     logging.getLogger(TASK_LOGGER).setLevel(_handler.level)
+    _handler.child = Child(registry, notifier)
     gc.collect()
     gc.freeze()  # the collector of a child would touch, and thereby copy, every page of ours
+    return _handler.child
 
 
-def become(ends: tuple[int, int, int], mark: str, registry: Registry, notifier: Sender) -> NoReturn:
-    """Makes the process that was just forked a child, and does its jobs. `mark` begins with the parent's pid."""
+def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> NoReturn:
+    """Makes the process that was just forked a child, and does its jobs. `mark` begins with the parent's pid.
+
+    Every page of memory that is touched here is copied, 2 to 4 µs each, and that is most of what a child costs.
+    """
     try:
-        control, stdout, stderr = ends
         os.setpgid(0, 0)
         posix.die_with_parent()
         if not mark.startswith(f"{os.getppid()}."):
             os._exit(0)
-        os.environ[MARK] = mark
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+        set_handler(signal.SIGTERM, _leave)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        for pipe, number in ((stdout, 1), (stderr, 2)):
-            os.dup2(pipe, number)
-            os.close(pipe)
+            set_handler(number, signal.SIG_DFL)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.close(stdout)
+        os.close(stderr)
+        os.environ[MARK] = mark
         if (numpy := sys.modules.get("numpy.random")) is not None:  # Python's own `random` sees to itself
             numpy.seed()
-        Child(socket.socket(fileno=control), registry, notifier).run()
+        child.run(control)
     except BaseException:  # no job is running; the words go the way of its output
         traceback.print_exc()
     finally:
         os._exit(70)
+
+
+def _leave(number: int, where: FrameType | None) -> NoReturn:
+    os._exit(0)
 
 
 def ignore(number: int, where: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from ppacer.tasklog import LogRecord
 log = logging.getLogger("ppacer.executor")
 
 POLL_SECONDS = 20.0
+DRAIN_POLL_SECONDS = 0.1
 REPORTS_MAX = 500  # in one message
 DRAIN_SECONDS = 10.0
 
@@ -70,8 +71,9 @@ class Executor:
         backoff = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=5))
         while not self._stopping.is_set():
             try:
-                slots = 0 if self._draining else self.slots
-                self._take(self._client.claim(self.name, slots, POLL_SECONDS))
+                # short while draining: `close` comes soon, and must not wait for a long poll to end
+                slots, wait = (0, DRAIN_POLL_SECONDS) if self._draining else (self.slots, POLL_SECONDS)
+                self._take(self._client.claim(self.name, slots, wait))
                 backoff.reset()
             except SchedulerUnavailable as error:
                 log.debug("no work for now: %s", error)

@@ -7,11 +7,12 @@ socket to the main program ends, for whatever reason, it kills everything below 
 lock file.
 """
 
+import _signal
 import contextlib
 import fcntl
 import os
 import resource
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -44,7 +45,7 @@ from ppacer.executor.frames import (
 )
 from ppacer.notify import LogSender, Sender
 
-LOCK_POLL = 0.02  # seconds between two looks at a lock that another program's warm parent holds
+LOCK_POLL = 20  # ms between two looks at a lock that another program's warm parent holds
 SWEEP_SECONDS = 1.0  # for what was killed to be gone; only what sits in the kernel (state D) takes longer
 SWEEP_POLL = 0.002
 
@@ -56,20 +57,20 @@ class Parent:
 
     def __init__(self, main: socket.socket, registry: Registry, notifier: Sender) -> None:
         self._main, self._registry, self._notifier = main, registry, notifier
-        self._main_pid = os.getppid()
+        self._main_fd, self._main_pid = main.fileno(), os.getppid()
         self._frames: Frames[ToParent] = Frames(TO_PARENT)
         self._leaders: dict[int, str] = {}  # children by pid, with their marks
         self._made = 0
         self._wanted = 0  # forks still to be made
         self._lock_wanted: int | None = None
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()
         self._wake, self._signals = os.pipe()
 
     def run(self) -> NoReturn:
         """Serves the main program until it is gone, then ends everything and the process itself."""
         try:
             self._settle()
-            child.prepare()
+            self._child = child.prepare(self._registry, self._notifier)
             while self._step():
                 pass
         except BaseException:  # the main program sees the socket end, and begins anew with another
@@ -90,14 +91,14 @@ class Parent:
         posix.adopt_orphans()
         posix.die_with_parent(signal.SIGUSR1)  # the socket tells as well, unless a stray fork of it is open
         warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
-        self._selector.register(self._main, selectors.EVENT_READ)
-        self._selector.register(self._wake, selectors.EVENT_READ)
+        for fd in (self._main_fd, self._wake):
+            self._poll.register(fd, select.POLLIN)
 
     def _step(self) -> bool:
         """One round; False when the main program is gone."""
-        timeout = 0.0 if self._wanted else LOCK_POLL if self._lock_wanted is not None else None
-        for key, _ in self._selector.select(timeout):
-            if key.fd == self._wake:
+        timeout = 0 if self._wanted else LOCK_POLL if self._lock_wanted is not None else None
+        for fd, _ in self._poll.poll(timeout):
+            if fd == self._wake:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, READ_MAX)
                 self._reap()
@@ -148,10 +149,10 @@ class Parent:
             return
         main_ends, child_ends = (fds[0], fds[2], fds[4]), (fds[1], fds[3], fds[5])
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            for fd in (*main_ends, self._wake, self._signals, self._main.fileno(), self._selector_fd()):
+            _signal.set_wakeup_fd(-1)
+            for fd in (*main_ends, self._wake, self._signals, self._main_fd):
                 os.close(fd)
-            child.become(child_ends, mark, self._registry, self._notifier)
+            child.become(self._child, *child_ends, mark)
         self._leaders[pid] = mark
         for fd in child_ends:
             os.close(fd)
@@ -160,10 +161,6 @@ class Parent:
         socket.send_fds(self._main, [frame(Forked(pid))], main_ends)
         for fd in main_ends:
             os.close(fd)
-
-    def _selector_fd(self) -> int:
-        fileno: Callable[[], int] = self._selector.fileno  # type: ignore[attr-defined]  # epoll and kqueue have it
-        return fileno()
 
     def _reap(self) -> None:
         """Takes leave of every child that has ended, and of what it left behind in its process group."""
@@ -222,7 +219,7 @@ class Parent:
         except LoadError as error:
             self._tell(NotLoaded(str(error), error.traceback))
         else:
-            child.prepare()  # once more, for what the import has brought
+            self._child = child.prepare(self._registry, self._notifier)  # with what the import has brought
             self._tell(Loaded())
 
     def _hold(self, path: str) -> None:

@@ -22,6 +22,7 @@ class Reactor:
     def __init__(self) -> None:
         self.timers = Timers()
         self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, tuple[Action, Action | None]] = {}
         self._inbox: deque[Action] = deque()
         self._slow: deque[Iterator[None]] = deque()
         self._wake, self._waker = os.pipe()
@@ -50,14 +51,13 @@ class Reactor:
     def watch(self, fd: int, on_readable: Action, on_writable: Action | None = None) -> None:
         """Calls `on_readable` when there is something to read, `on_writable` when there is room to write."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
-        if fd in self._selector.get_map():
-            self._selector.modify(fd, events, (on_readable, on_writable))
-        else:
-            self._selector.register(fd, events, (on_readable, on_writable))
+        change = self._selector.modify if fd in self._watched else self._selector.register
+        self._watched[fd] = (on_readable, on_writable)
+        change(fd, events, self._watched[fd])
 
     def forget(self, fd: int) -> None:
         """No longer watches a descriptor; before it is closed."""
-        if fd in self._selector.get_map():
+        if self._watched.pop(fd, None) is not None:
             self._selector.unregister(fd)
 
     def do_slowly(self, steps: Iterator[None]) -> None:
@@ -73,6 +73,8 @@ class Reactor:
         while not self._is_stopped:
             busy = self._inbox or self._slow
             for key, events in self._selector.select(0 if busy else self.timers.wait(_now().mono)):
+                if self._watched.get(key.fd) is not key.data:
+                    continue  # forgotten in this round; the number may even belong to another file by now
                 on_readable, on_writable = key.data
                 if events & selectors.EVENT_READ:
                     self._do(on_readable)

@@ -47,7 +47,8 @@ from ppacer.scheduler.requests import (
 )
 from ppacer.scheduler.task_scheduler import SUSPENDED, TaskScheduler, make_grant
 from ppacer.scheduler.watcher import GAP, DagRunWatcher
-from ppacer.store import Store, sync
+from ppacer.store import Store
+from ppacer.store.sync import sync
 
 log = logging.getLogger("ppacer.scheduler")
 

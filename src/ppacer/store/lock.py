@@ -3,10 +3,14 @@
 import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any, Self
 
 from ppacer.errors import StoreError, StoreLockedError
+
+LOOKS_MAX = 100
+LOOK_SECONDS = 0.01  # a look lasts microseconds, but who looks may lose the processor in the middle of it
 
 
 class FileLock:
@@ -22,11 +26,9 @@ class FileLock:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written ({error.strerror}); is the folder writable?") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file):
             os.close(file)
-            raise StoreLockedError(_refusal(self.path)) from None
+            raise StoreLockedError(_refusal(self.path))
         self._file = file
         self.describe(**owner)
         return self
@@ -44,6 +46,23 @@ class FileLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+
+def _lock(file: int) -> bool:
+    """Takes the lock alone; one that is shared for an instant belongs to somebody who merely looks (`owner_of`)."""
+    for _ in range(LOOKS_MAX):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            pass
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+        threading.Event().wait(LOOK_SECONDS)
+    return False
 
 
 def owner_of(database: Path) -> dict[str, Any] | None:

@@ -1,6 +1,9 @@
 """Connections to logs.db: which file is meant, how it is opened, and what its errors mean."""
 
+import contextlib
+import os
 import sqlite3
+import stat
 from functools import partial
 from pathlib import Path
 
@@ -76,6 +79,8 @@ def explain(error: BaseException, path: Path) -> str:
 
 
 def _connect(path: Path, writer: bool) -> sqlite3.Connection:
+    if writer:
+        _mend_permissions(path)
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if writer else 'ro'}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -91,6 +96,18 @@ def _connect(path: Path, writer: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _mend_permissions(path: Path) -> None:
+    """Make files beside the database writable again, if it is.
+
+    SQLite makes them with its permissions, and after somebody only read a read-only database it leaves an
+    unwritable -shm behind: all writing would fail for ever.
+    """
+    for side in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(OSError):
+            if os.access(path, os.W_OK) and not os.access(side, os.W_OK):
+                side.chmod(stat.S_IMODE(path.stat().st_mode))
 
 
 def _begin(connection: Connection) -> None:

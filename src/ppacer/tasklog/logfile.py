@@ -114,7 +114,7 @@ class LogFile:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
     def _shrink(self) -> None:
-        """Give some pages back. A row without columns comes for each: only `executescript` goes to the end."""
+        """Give some pages back. Each is a row without columns, so only `executescript` goes to the end."""
         cursor = self._connection.connection.cursor()
         cursor.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         cursor.close()

@@ -121,12 +121,15 @@ class Mailbox:
     def pause(self, seconds: float | None, *, gather: bool) -> None:
         """Wait for a kick, for `seconds`, or for work: any record (None) or a full batch (`gather`)."""
         with self._work:
-            if seconds is None or (gather and self._hurry):
-                self._wake_at = 1
-            else:
-                self._wake_at = BATCH_RECORDS if gather else NEVER
+            self._wake_at = self.ends_pause(seconds, gather=gather)
             self._work.wait_for(lambda: self._kicked or self._backlog.pending >= self._wake_at, seconds)
             self._wake_at, self._kicked = NEVER, False
+
+    def ends_pause(self, seconds: float | None, *, gather: bool) -> int:
+        """How many pending records end such a pause."""
+        if seconds is None or (gather and self._hurry):
+            return 1
+        return BATCH_RECORDS if gather else NEVER
 
     def end(self) -> None:
         """Nothing will be written any more: what is left is lost, and everybody who waits returns."""

@@ -208,11 +208,11 @@ class LogWriter:
         rows = batch.rows + reports_of(batch.drops, self._clock.now().utc)
         first_id = file.append(rows)
         self._batch = None
-        if self._listeners:
-            self._announce([row_of((*row, log_id)) for log_id, row in enumerate(rows, first_id)])
-        self._mailbox.settle(
-            batch, file.newest_id
-        )  # last, so that after a flush the listeners have heard all
+        try:
+            if self._listeners:
+                self._announce([row_of((*row, log_id)) for log_id, row in enumerate(rows, first_id)])
+        finally:  # comes last, so that after a flush the listeners have heard all
+            self._mailbox.settle(batch, file.newest_id)
 
     def _announce(self, rows: Sequence[LogRow]) -> None:
         for key, listener in self._listeners.items():

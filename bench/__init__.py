@@ -1,0 +1,1 @@
+"""`python3 dev.py bench`: what ppacer costs on this machine, beside its budgets."""

@@ -1,0 +1,93 @@
+"""Prints one table: what was measured (medians of five), beside the budgets. `--quick` leaves out the slow rows."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import programs
+
+ROOT = Path(__file__).parent.parent
+RUNNERS = ("thread", "pool", "process")
+Row = tuple[str, str, str, str]
+
+
+def median(name: str, argument: str = "") -> float:
+    """The median of a workload, run in an interpreter of its own."""
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    command = [sys.executable, "-m", "bench.workloads", name, argument]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"bench: {name} {argument} failed\n{done.stderr}")
+    return statistics.median(json.loads(done.stdout.splitlines()[-1]))
+
+
+def verdict(ok: bool) -> str:
+    """Met, or not."""
+    return "met" if ok else "MISSED"
+
+
+def at_most(what: str, value: float, budget: float, unit: str) -> Row:
+    """A row for a figure that should be low."""
+    return what, f"{value:,.2f} {unit}", f"<= {budget:,.2f} {unit}", verdict(value <= budget)
+
+
+def at_least(what: str, value: float, budget: float, unit: str) -> Row:
+    """A row for a figure that should be high."""
+    return what, f"{value:,.0f} {unit}", f">= {budget:,.0f} {unit}", verdict(value >= budget)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Every row, as soon as it is measured."""
+    commit, ceiling = median("raw_commit"), median("raw_ceiling")
+    yield "bare FULL commit", f"{commit:.2f} ms", "", ""
+    yield "raw SQLite ceiling", f"{ceiling:,.0f} tasks/s", "", ""
+    for runner, extra in zip(RUNNERS, (0.5, 1.0, 3.5), strict=True):
+        yield at_most(f"chain of 100, per hop: {runner}", median("chain", runner), commit + extra, "ms")
+    for runner, budget in zip(RUNNERS, (10_000, 4_000, 800), strict=True):
+        value = median("fan", runner)
+        yield at_least(f"1 → 1000 → 1: {runner}", value, budget, "tasks/s")
+        if runner == "thread":
+            yield at_most("raw ceiling over the figure above", ceiling / value, 10.0, "times")
+    for runner, budget in zip(RUNNERS, (10_000, 4_000, 800), strict=True):
+        yield at_least(f"200 diamonds: {runner}", median("diamonds", runner), budget, "tasks/s")
+    yield at_least("engine alone, chain of 10,000", median("engine_chain"), 150_000, "events/s")
+    yield at_least("engine alone, fan-in of 10,000", median("engine_fan"), 150_000, "events/s")
+    yield at_most("a dag of 10,000 tasks: define and start", median("many_tasks"), 1.0, "s")
+    yield at_most("10,000 dags: define and start", median("many_dags"), 10.0, "s")
+    yield at_most("start to first task of the demo", statistics.median(programs.first_task(5)), 0.8, "s")
+    if not quick:
+        yield from slow_rows()
+
+
+def slow_rows() -> Iterator[Row]:
+    """What takes its time: idleness, a kill, an install."""
+    for dags, budget in ((1, 70.0), (1_000, 90.0)):
+        cpu, memory = programs.idle(dags)
+        yield at_most(f"idle, {dags} hourly dag(s): CPU", cpu, 0.3, "%")
+        yield at_most(f"idle, {dags} hourly dag(s): memory (PSS)", memory, budget, "MB")
+    killed = [programs.kill_and_resume() for _ in range(3)]
+    yield at_most("kill -9 in 1 → 1000 → 1: resumed after", statistics.median(s for s, _ in killed), 2.0, "s")
+    yield at_most("kill -9: tasks that ran twice (worst of 3)", float(max(n for _, n in killed)), 16.0, "tasks")
+    count, size = programs.installed()
+    yield at_most("installed packages", float(count), 24.0, "packages")
+    yield at_most("installed size", size, 60.0, "MB")
+
+
+def main() -> None:
+    """Measures and prints."""
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; medians of 5")
+    print(f"{'what':46} {'measured':>18} {'budget':>20}")
+    missed = 0
+    for what, value, budget, met in rows("--quick" in sys.argv):
+        print(f"{what:46} {value:>18} {budget:>20}  {met}", flush=True)
+        missed += met == "MISSED"
+    print(f"{missed} budget(s) missed" if missed else "every budget met")
+
+
+if __name__ == "__main__":
+    main()

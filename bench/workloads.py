@@ -1,0 +1,266 @@
+"""The workloads, each run in a fresh interpreter: `python -m bench.workloads NAME RUNNER` prints one JSON line.
+
+A fresh interpreter, because the warm parent of the task processes is forked from a program without threads,
+and because what one workload leaves in memory must not help or hurt the next.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ppacer.dag import Dag, Registry, task
+from ppacer.schedule import Cron
+
+SLOTS = 16
+REPEATS = 5
+FAN = 1_000
+CHAIN = 100
+DIAMONDS = 200
+
+
+@task
+def noop() -> None:
+    """Does nothing: what remains is ppacer."""
+
+
+def node(id: str) -> Any:
+    """One no-op in the dag that is open."""
+    return noop.with_options(id=id)()
+
+
+def chain(length: int = CHAIN) -> Dag:
+    """t0 → t1 → …"""
+    with Dag("chain") as dag:
+        nodes = [node(f"t{i}") for i in range(length)]
+        for before, after in zip(nodes, nodes[1:], strict=False):
+            before >> after
+    return dag
+
+
+def fan(width: int = FAN) -> Dag:
+    """1 → width → 1"""
+    with Dag("fan") as dag:
+        node("first") >> [node(f"t{i}") for i in range(width)] >> node("last")
+    return dag
+
+
+def diamond() -> Dag:
+    """a → b, c → d"""
+    with Dag("diamond", max_active_runs=DIAMONDS) as dag:
+        node("a") >> [node("b"), node("c")] >> node("d")
+    return dag
+
+
+def timed_runs(dag: Dag, runner: str, runs: int) -> list[float]:
+    """Seconds from the triggers to the end of all `runs` runs, REPEATS times, after one run to warm up."""
+    from ppacer.app import make_warm_parent
+    from ppacer.app.program import Program
+    from ppacer.config import Settings
+    from ppacer.engine import RUN_FINAL
+    from ppacer.engine.changes import Change, RunChanged
+    from ppacer.notify import LogSender
+    from ppacer.scheduler import TriggerRun
+
+    registry = Registry([dag])
+    warm = make_warm_parent(registry, LogSender(), None)
+    left, done = 0, threading.Event()
+
+    def watch(changes: Sequence[Change]) -> None:
+        nonlocal left
+        left -= sum(isinstance(c, RunChanged) and c.status in RUN_FINAL for c in changes)
+        if left <= 0:
+            done.set()
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            db=f"{folder}/scheduler.db", logs_db=f"{folder}/logs.db", runner=runner, slots=SLOTS, echo=False
+        )
+        with Program(registry, settings, LogSender(), str, warm, http=False) as program:
+            program.on_changes(watch)
+            seconds = []
+            for repeat in range(REPEATS + 1):
+                left = 1 if repeat == 0 else runs
+                done.clear()
+                began = time.perf_counter()
+                requests = [program.scheduler.submit(TriggerRun(dag.id)) for _ in range(left)]
+                assert done.wait(300), "the runs did not end"
+                seconds.append(time.perf_counter() - began)
+                for request in requests:
+                    request.future.result()
+        _assert_all_succeeded(settings.db)
+    return seconds[1:]
+
+
+def _assert_all_succeeded(db: str) -> None:
+    with sqlite3.connect(db) as connection:
+        bad = connection.execute("SELECT Status, COUNT(*) FROM dagruntasks WHERE Status <> 'SUCCESS' GROUP BY 1").fetchall()
+    assert not bad, bad
+
+
+def raw_commit() -> list[float]:
+    """Milliseconds of a bare commit with synchronous=FULL: one row, one transaction."""
+    with tempfile.TemporaryDirectory() as folder:
+        connection = _raw(folder)
+        connection.execute("CREATE TABLE t (a)")
+        return [_commits(connection, 100) for _ in range(REPEATS)]
+
+
+def _commits(connection: sqlite3.Connection, count: int) -> float:
+    began = time.perf_counter()
+    for number in range(count):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (?)", (number,))
+        connection.execute("COMMIT")
+    return (time.perf_counter() - began) / count * 1000
+
+
+def raw_ceiling() -> list[float]:
+    """Tasks/s of nothing but the three statements of a task (insert, two updates), FULL, batches of 100."""
+    rows, results = 20_000, []
+    for _ in range(REPEATS):
+        with tempfile.TemporaryDirectory() as folder:
+            connection = _raw(folder)
+            connection.execute("CREATE TABLE t (dag TEXT, ts TEXT, id TEXT, n INT, s TEXT, PRIMARY KEY (dag, ts, id, n)) WITHOUT ROWID")
+            began = time.perf_counter()
+            for at in range(0, rows, 100):
+                keys = [("dag", "2024-03-11T12:00:00.000000Z", f"t{i}", 0) for i in range(at, at + 100)]
+                for sql in (
+                    "INSERT INTO t VALUES (?, ?, ?, ?, 'SCHEDULED')",
+                    "UPDATE t SET s = 'RUNNING' WHERE dag = ? AND ts = ? AND id = ? AND n = ?",
+                    "UPDATE t SET s = 'SUCCESS' WHERE dag = ? AND ts = ? AND id = ? AND n = ?",
+                ):
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.executemany(sql, keys)
+                    connection.execute("COMMIT")
+            results.append(rows / (time.perf_counter() - began))
+            connection.close()
+    return results
+
+
+def _raw(folder: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{folder}/raw.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def engine_events(make: Callable[[int], Dag], size: int = 10_000) -> list[float]:
+    """Events/s of the engine alone: a grant and a success for each task."""
+    from ppacer.engine import Engine, RunRef
+    from ppacer.engine.changes import AttemptGranted
+    from ppacer.engine.events import Claimed, Succeeded, Triggered
+
+    dag, now, results = make(size), datetime.now(UTC), []
+    for repeat in range(REPEATS):
+        engine, events = Engine(), 1
+        began = time.perf_counter()
+        engine.handle(Triggered(RunRef(repeat, dag.id, now), dag.graph, "v"), now)
+        while repeat in engine.runs:
+            granted = engine.handle(Claimed("e", ["token"] * min(64, engine.ready_count), now), now)
+            events += 1
+            for change in granted:
+                if isinstance(change, AttemptGranted):
+                    engine.handle(Succeeded(repeat, change.task_id, change.retry, change.token), now)
+                    events += 1
+        results.append(events / (time.perf_counter() - began))
+    return results
+
+
+def many_tasks() -> list[float]:
+    """Seconds to define a dag of 10,000 tasks and start a scheduler with it on an empty database."""
+    return [_start(lambda: Registry([chain(10_000)])) for _ in range(REPEATS)]
+
+
+def many_dags() -> list[float]:
+    """Seconds to define 10,000 scheduled dags of two tasks and start a scheduler with them."""
+
+    def define() -> Registry:
+        dags = []
+        for number in range(10_000):
+            with Dag(f"dag{number}", schedule=Cron(f"{number % 60} {number % 24} * * *")) as dag:
+                node("a") >> node("b")
+            dags.append(dag)
+        return Registry(dags)
+
+    return [_start(define) for _ in range(3)]
+
+
+def _start(define: Callable[[], Registry]) -> float:
+    from ppacer.clock import SystemClock
+    from ppacer.scheduler import Scheduler
+    from ppacer.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        registry = define()
+        store = Store(f"{folder}/scheduler.db")
+        Scheduler(store, registry, SystemClock()).start(SystemClock().now())
+        seconds = time.perf_counter() - began
+        store.close()
+    return seconds
+
+
+def idle_program(count: str) -> None:
+    """A program with `count` hourly dags, until it is killed; for the measurement of idleness."""
+    import ppacer
+
+    dags = []
+    for number in range(int(count)):
+        with Dag(f"dag{number}", schedule=Cron(f"{number % 60} * * * *")) as dag:
+            node("a") >> node("b")
+        dags.append(dag)
+    ppacer.serve(dags, port=0)
+
+
+def fan_program() -> None:
+    """A program with the fan dag, until it is killed; each task leaves a line in the file ledger."""
+    import ppacer
+
+    @task
+    def mark(ctx: ppacer.TaskContext) -> None:
+        ledger = os.open("ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(ledger, f"{ctx.run.run_id} {ctx.task_id} {ctx.retry}\n".encode())
+        os.close(ledger)
+
+    with Dag("fan") as dag:
+        mark.with_options(id="first")() >> [mark.with_options(id=f"t{i}")() for i in range(FAN)] >> mark.with_options(id="last")()
+    ppacer.serve(dag, port=0, slots=SLOTS, echo=False)
+
+
+WORKLOADS: dict[str, Callable[[str], list[float]]] = {
+    "chain": lambda runner: [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), runner, 1)],
+    "fan": lambda runner: [(FAN + 2) / seconds for seconds in timed_runs(fan(), runner, 1)],
+    "diamonds": lambda runner: [DIAMONDS * 4 / seconds for seconds in timed_runs(diamond(), runner, DIAMONDS)],
+    "raw_commit": lambda _: raw_commit(),
+    "raw_ceiling": lambda _: raw_ceiling(),
+    "engine_chain": lambda _: engine_events(chain),
+    "engine_fan": lambda _: engine_events(fan),
+    "many_tasks": lambda _: many_tasks(),
+    "many_dags": lambda _: many_dags(),
+}
+
+PROGRAMS: dict[str, Callable[[str], None]] = {"idle": idle_program, "fan_program": lambda _: fan_program()}
+
+
+def main() -> None:
+    """Runs one workload and prints its figures, or becomes one of the programs."""
+    logging.disable(logging.WARNING)
+    name, argument = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+    if name in PROGRAMS:
+        PROGRAMS[name](argument)
+    else:
+        print(json.dumps(WORKLOADS[name](argument)))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    main()

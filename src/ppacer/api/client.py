@@ -1,0 +1,238 @@
+"""The HTTP client of the commands: each method is one request, answered with a read model or with our errors.
+
+Nothing is repeated here: a command that was sent once may have been carried out. Whoever waits or follows
+asks again himself.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+import urllib3
+from urllib3 import exceptions
+
+from ppacer.errors import (
+    CommandError,
+    ConfigError,
+    ConflictError,
+    DagError,
+    NotFoundError,
+    PpacerError,
+    SchedulerUnavailable,
+    StoreUnavailable,
+)
+from ppacer.store.views import DagView, RunDetail, RunView
+from ppacer.tasklog import LogRow
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 40.0  # more than the server gives a command
+LOG_PAGE = 1_000  # records of one answer, the server's limit
+T = TypeVar("T")
+Query = Iterable[tuple[str, Any]]
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Records of a run in their order; `ended`: the run is over and nothing comes after these."""
+
+    records: list[LogRow]
+    ended: bool
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A command was carried out; `run_id` is the run it was about, if it was about one."""
+
+    dag_id: str
+    run_id: int | None = None
+    exec_ts: datetime | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of an error answer (RFC 9457), as far as it matters here."""
+
+    detail: str
+    code: str
+
+
+class HttpClient:
+    """A scheduler at a URL. Raises SchedulerUnavailable when nobody answers, else what the scheduler says."""
+
+    is_live = True
+
+    def __init__(self, url: str) -> None:
+        self.url = checked_url(url)
+        self._prefix = urlsplit(self.url).path.rstrip("/")
+        self._pool = urllib3.connection_from_url(self.url, maxsize=2, retries=False)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> list[DagView]:
+        """Dags in order of their ids, from the first one behind `after`."""
+        query = [("after", after), ("limit", limit), ("tag", tag)]
+        return self._get("/api/v1/dags", dict[str, list[DagView]], query)["dags"]
+
+    def dag(self, dag_id: str) -> DagView:
+        """One dag. Raises NotFoundError."""
+        return self._get(f"/api/v1/dags/{_segment(dag_id)}", DagView)
+
+    def runs(
+        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+    ) -> list[RunView]:
+        """Runs, newest first, from the first one with a number below `before`."""
+        query = [("dag_id", dag_id), ("before", before), ("limit", limit), *(("status", word) for word in status)]
+        return self._get("/api/v1/runs", dict[str, list[RunView]], query)["runs"]
+
+    def run(self, run_id: int, *, wait: float = 0.0) -> RunDetail:
+        """One run with its tasks and attempts; waits up to `wait` seconds (30 at most) for its end first."""
+        return self._get(f"/api/v1/runs/{run_id}", RunDetail, [("wait", round(wait))], wait)
+
+    def logs(
+        self,
+        run_id: int,
+        *,
+        task_id: str | None = None,
+        retry: int | None = None,
+        after: int = 0,
+        limit: int = LOG_PAGE,
+        level: str | None = None,
+        tail: int | None = None,
+        wait: float = 0.0,
+    ) -> LogPage:
+        """Records above LogId `after`, or the last `tail` ones; waits up to `wait` seconds for the first."""
+        query = [("task_id", task_id), ("retry", retry), ("after", after), ("limit", limit)]
+        query += [("level", level), ("tail", tail), ("wait", round(wait))]
+        return self._get(f"/api/v1/runs/{run_id}/logs", LogPage, query, wait)
+
+    def result(self, run_id: int, task_id: str) -> str:
+        """The JSON text of what a task returned; `null` when it returned nothing."""
+        value = self._get(f"/api/v1/runs/{run_id}/tasks/{_segment(task_id)}/result", msgspec.Raw)
+        return bytes(value).decode()
+
+    def why_dag(self, dag_id: str) -> str:
+        """Why the dag does or does not get new runs."""
+        return self._why(f"/api/v1/dags/{_segment(dag_id)}/why")
+
+    def why_run(self, run_id: int) -> str:
+        """Why the run is where it is."""
+        return self._why(f"/api/v1/runs/{run_id}/why")
+
+    def why_task(self, run_id: int, task_id: str) -> str:
+        """Why the task is where it is."""
+        return self._why(f"/api/v1/runs/{run_id}/tasks/{_segment(task_id)}/why")
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def trigger(self, dag_id: str, params: dict[str, Any]) -> Done:
+        """Starts a run now. Raises DagError naming the parameter that does not fit."""
+        return self._post(f"/api/v1/dags/{_segment(dag_id)}/trigger", {"params": params})
+
+    def pause(self, dag_id: str) -> Done:
+        """No new scheduled runs."""
+        return self._post(f"/api/v1/dags/{_segment(dag_id)}/pause")
+
+    def unpause(self, dag_id: str) -> Done:
+        """Scheduled runs again, from now on."""
+        return self._post(f"/api/v1/dags/{_segment(dag_id)}/unpause")
+
+    def cancel(self, run_id: int) -> Done:
+        """Ends a run. Raises ConflictError when it has ended."""
+        return self._post(f"/api/v1/runs/{run_id}/cancel")
+
+    def restart(self, run_id: int) -> Done:
+        """Lets a failed or cancelled run go on. Raises ConflictError for any other."""
+        return self._post(f"/api/v1/runs/{run_id}/restart")
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def _get(self, path: str, kind: type[T], query: Query = (), wait: float = 0.0) -> T:
+        return self._send("GET", path, kind, query, None, wait)
+
+    def _post(self, path: str, body: Any = None) -> Done:
+        return self._send("POST", path, Done, (), body, 0.0)
+
+    def _why(self, path: str) -> str:
+        return self._get(path, dict[str, str])["why"]
+
+    def _send(self, method: str, path: str, kind: type[T], query: Query, body: Any, wait: float) -> T:
+        given = urlencode([(name, value) for name, value in query if value not in (None, "")])
+        try:
+            answer = self._pool.request(
+                method,
+                f"{self._prefix}{path}{'?' if given else ''}{given}",
+                body=None if body is None else msgspec.json.encode(body),
+                headers={"content-type": "application/json", "accept": "application/json"},
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS + wait),
+                redirect=False,
+            )
+        except exceptions.HTTPError as error:
+            raise SchedulerUnavailable(f"no scheduler answers at {self.url}: {_reason(error)}") from error
+        if answer.status >= 300:
+            raise self._refusal(answer.status, answer.data)
+        try:
+            return msgspec.json.decode(answer.data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CommandError(
+                f"{self.url} answers, but not as this version of ppacer expects; is that the right address? ({error})"
+            ) from error
+
+    def _refusal(self, status: int, body: bytes) -> PpacerError:
+        """What the scheduler says in its error answer, as the error that it was there."""
+        try:
+            problem = msgspec.json.decode(body, type=Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return SchedulerUnavailable(
+                f"{self.url} answers with status {status}, but not as a ppacer does; is that the right address?"
+            )
+        if problem.code == "unknown_host":
+            return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
+        return _ERRORS.get(problem.code, CommandError)(problem.detail)
+
+
+_ERRORS: dict[str, type[PpacerError]] = {
+    "not_found": NotFoundError,
+    "conflict": ConflictError,
+    "unavailable": SchedulerUnavailable,
+    "database_unavailable": StoreUnavailable,
+    "not_possible": DagError,
+}
+
+
+def checked_url(text: str) -> str:
+    """The URL of a scheduler; `localhost:9321` is understood. Raises ConfigError."""
+    url = text.strip() if "://" in text else f"http://{text.strip()}"
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_right = False
+    if not is_right:
+        raise ConfigError(f"{text!r} is not the address of a scheduler; it looks like http://127.0.0.1:9321")
+    return url.rstrip("/")
+
+
+def _segment(id: str) -> str:
+    """An id as one segment of a path. One that could leave its place in the path is no id, so it is not found."""
+    if not id or id in (".", "..") or "/" in id:
+        raise NotFoundError(f"there is no dag or task {id!r}; `ppacer dags` lists the dags")
+    return quote(id, safe="")
+
+
+def _reason(error: exceptions.HTTPError) -> str:
+    match error:
+        case exceptions.ConnectTimeoutError():
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case exceptions.ReadTimeoutError():
+            return "no answer in time; a command may still be carried out"
+        case exceptions.NameResolutionError():
+            return "the name of the host is not known"
+        case exceptions.NewConnectionError():
+            cause = error.__cause__
+            return (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
+        case exceptions.ProtocolError():
+            return "the connection broke"
+    return str(error)

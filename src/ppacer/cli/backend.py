@@ -1,0 +1,96 @@
+"""Where the answers come from: the scheduler that runs, over HTTP, or else its database, read only."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ppacer.errors import ConfigError, SchedulerUnavailable
+
+if TYPE_CHECKING:
+    from ppacer.api.client import Done, LogPage
+    from ppacer.store.views import DagView, RunDetail, RunView
+
+DEFAULT_URL = "http://127.0.0.1:9321"
+PAGE = 1_000  # rows of one question, the limit of both ways
+
+
+class Backend(Protocol):
+    """What the commands ask for; `ppacer.api.client.HttpClient` says what each method does."""
+
+    is_live: bool
+
+    def close(self) -> None: ...
+    def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> "list[DagView]": ...
+    def dag(self, dag_id: str) -> "DagView": ...
+    def runs(
+        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+    ) -> "list[RunView]": ...
+    def run(self, run_id: int, *, wait: float = 0.0) -> "RunDetail": ...
+    def logs(
+        self,
+        run_id: int,
+        *,
+        task_id: str | None = None,
+        retry: int | None = None,
+        after: int = 0,
+        limit: int = PAGE,
+        level: str | None = None,
+        tail: int | None = None,
+        wait: float = 0.0,
+    ) -> "LogPage": ...
+    def result(self, run_id: int, task_id: str) -> str: ...
+    def why_dag(self, dag_id: str) -> str: ...
+    def why_run(self, run_id: int) -> str: ...
+    def why_task(self, run_id: int, task_id: str) -> str: ...
+    def trigger(self, dag_id: str, params: dict[str, Any]) -> "Done": ...
+    def pause(self, dag_id: str) -> "Done": ...
+    def unpause(self, dag_id: str) -> "Done": ...
+    def cancel(self, run_id: int) -> "Done": ...
+    def restart(self, run_id: int) -> "Done": ...
+
+
+def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backend:
+    """The backend that the options mean. A flag counts more than PPACER_URL, that more than ppacer.toml."""
+    from ppacer.api.client import HttpClient
+
+    if url is not None and db is not None:
+        raise ConfigError("--url and --db name two different things; give one of them")
+    if url is None and db is None:
+        url = os.environ.get("PPACER_URL") or None
+    if url is not None:
+        return HttpClient(url)
+    from ppacer.config import load
+    from ppacer.store import owner_of
+
+    settings = load({}, {"db": db, "logs_db": logs_db}, os.environ, Path.cwd())
+    owner = None
+    if "://" not in settings.db:
+        owner = owner_of(Path(settings.db).absolute())
+        if owner is not None and owner.get("url"):
+            return HttpClient(reachable(owner["url"]))
+        if not Path(settings.db).exists():
+            raise SchedulerUnavailable(_nothing_there(settings.db))
+    from ppacer.cli.offline import Offline
+
+    return Offline(settings.db, settings.logs_db, None if owner is None else owner.get("pid", 0))
+
+
+def reachable(url: str) -> str:
+    """The address at which a scheduler of this machine answers that listens on all addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _nothing_there(db: str) -> str:
+    """There is neither a scheduler nor a database; perhaps there is a scheduler where it usually is."""
+    from ppacer.api.client import HttpClient
+    from ppacer.errors import PpacerError
+
+    client = HttpClient(DEFAULT_URL)
+    try:
+        client.dags(limit=1)
+    except PpacerError:
+        return f"there is no database {db}; start a scheduler with `ppacer serve FILE`, or name one with --db or --url"
+    finally:
+        client.close()
+    return f"there is no database {db}, but a scheduler answers at {DEFAULT_URL}: name it with --url or PPACER_URL"

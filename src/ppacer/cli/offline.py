@@ -1,0 +1,103 @@
+"""The answers from the files alone, when no scheduler runs: the same methods as over HTTP, without commands."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ppacer.api.client import Done, LogPage
+from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.clock import SystemClock
+from ppacer.cli.backend import PAGE
+from ppacer.engine import RUN_FINAL
+from ppacer.errors import NotFoundError, SchedulerUnavailable
+from ppacer.store.reads import Reads
+from ppacer.store.views import DagView, RunDetail, RunView
+from ppacer.tasklog import LogReader
+
+
+class Offline:
+    """A database opened read-only. `starting`: the process that has it, but does not answer requests yet."""
+
+    is_live = False
+
+    def __init__(self, db: str, logs_db: str, starting: int | None = None) -> None:
+        self._db, self._starting = db, starting
+        self._reads = Reads(db)
+        self._logs = LogReader(logs_db)
+        self._now = SystemClock().now
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._reads.close()
+
+    def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> list[DagView]:
+        return self._reads.dags(after=after, limit=limit, tag=tag)
+
+    def dag(self, dag_id: str) -> DagView:
+        return self._reads.dag(dag_id)
+
+    def runs(
+        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+    ) -> list[RunView]:
+        return self._reads.runs(dag_id=dag_id, status=status, before=before, limit=limit)
+
+    def run(self, run_id: int, *, wait: float = 0.0) -> RunDetail:
+        return self._reads.run_detail(run_id)
+
+    def logs(
+        self,
+        run_id: int,
+        *,
+        task_id: str | None = None,
+        retry: int | None = None,
+        after: int = 0,
+        limit: int = PAGE,
+        level: str | None = None,
+        tail: int | None = None,
+        wait: float = 0.0,
+    ) -> LogPage:
+        run = self._reads.run(run_id)
+        key = (run.dag_id, run.exec_ts, task_id, retry)
+        if tail is not None:
+            records = self._logs.tail(*key, limit=tail, level=level)
+        else:
+            records = self._logs.read(*key, after=after, limit=limit, level=level)
+        return LogPage(records, run.status in RUN_FINAL and len(records) < limit)
+
+    def result(self, run_id: int, task_id: str) -> str:
+        return self._reads.result(run_id, task_id) or "null"
+
+    def why_dag(self, dag_id: str) -> str:
+        return why_dag(self._reads.dag(dag_id), self._now().utc, False)
+
+    def why_run(self, run_id: int) -> str:
+        detail = self._reads.run_detail(run_id)
+        return why_run(self._reads.dag(detail.run.dag_id), detail, self._now().utc, False)
+
+    def why_task(self, run_id: int, task_id: str) -> str:
+        detail = self._reads.run_detail(run_id)
+        for task in detail.tasks:
+            if task.task_id == task_id:
+                return why_task(detail, task, self._now().utc, False)
+        raise NotFoundError(f"run {run_id} has no task {task_id!r}")
+
+    def trigger(self, dag_id: str, params: dict[str, Any]) -> Done:
+        self._refuse()
+
+    def pause(self, dag_id: str) -> Done:
+        self._refuse()
+
+    def unpause(self, dag_id: str) -> Done:
+        self._refuse()
+
+    def cancel(self, run_id: int) -> Done:
+        self._refuse()
+
+    def restart(self, run_id: int) -> Done:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        if self._starting is not None:
+            raise SchedulerUnavailable(f"the scheduler on {self._db} (process {self._starting}) does not answer yet; try again")
+        raise SchedulerUnavailable(
+            f"no scheduler runs on {self._db}, so nothing can be changed; start one with `ppacer serve FILE`"
+        )

@@ -1,0 +1,100 @@
+"""Options that several commands share, and the values in them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ppacer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppacer.cli.backend import Backend
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUN_STATUSES = ("SCHEDULED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED")
+RUNNERS = ("process", "pool", "thread", "async")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""Copies of engine.RunStatus, config.RUNNERS and tasklog.LEVELS (a test compares them): importing costs 0.1 s."""
+
+db_option = click.option("--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL.")
+logs_db_option = click.option("--logs-db", metavar="FILE", help="The file of the task logs (./logs.db).")
+url_option = click.option("--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db).")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def asking(function: F) -> F:
+    """Adds --db, --logs-db, --url and --json, and gives the function an open `backend` instead of the first three."""
+
+    def with_backend(db: str | None, logs_db: str | None, url: str | None, **rest: Any) -> Any:
+        with opened(db, logs_db, url) as backend:
+            return function(backend=backend, **rest)
+
+    with_backend.__name__, with_backend.__doc__ = function.__name__, function.__doc__
+    with_backend.__dict__.update(vars(function))  # where click keeps the options given below this one
+    for option in (json_option, url_option, logs_db_option, db_option):
+        with_backend = option(with_backend)
+    return with_backend  # type: ignore[return-value]  # the same command to click, with other arguments
+
+
+@contextmanager
+def opened(db: str | None, logs_db: str | None, url: str | None) -> "Iterator[Backend]":
+    """The backend that the options mean, closed afterwards."""
+    from ppacer.cli.backend import open_backend
+
+    backend = open_backend(db, logs_db, url)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def param_options(function: F) -> F:
+    """Adds --param and --params; see `params_of`."""
+    one = click.option(
+        "--param", "-p", "pairs", multiple=True, metavar="NAME=VALUE",
+        help="A parameter of the run; the value is JSON if it can be read as such, else text. Repeatable.",
+    )  # fmt: skip
+    many = click.option("--params", "document", metavar="JSON", help="Parameters of the run as a JSON object.")
+    return one(many(function))
+
+
+def params_of(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]:
+    """The parameters of --params, with those of --param above them. Raises ConfigError."""
+    import msgspec
+
+    params: dict[str, Any] = {}
+    if document is not None:
+        try:
+            params = msgspec.json.decode(document, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise ConfigError(f"--params is not a JSON object such as '{{\"day\": 1}}': {error}") from error
+    for pair in pairs:
+        name, is_pair, text = pair.partition("=")
+        if not is_pair or not name:
+            raise ConfigError(f"--param {pair} is not of the form NAME=VALUE")
+        try:
+            params[name] = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError):
+            params[name] = text
+    return params
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, as the HTTP API would answer it."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def run_id_of(backend: "Backend", run: str) -> int:
+    """The number of a run; a dag id means its newest run. Raises NotFoundError."""
+    from ppacer.errors import NotFoundError
+
+    if run.isascii() and run.isdigit():
+        return int(run) if len(run) <= 18 else 10**18
+    dag = backend.dag(run)
+    if dag.latest is None:
+        raise NotFoundError(f"there is no run of {run} yet: ppacer trigger {run}")
+    return dag.latest.run_id
