@@ -1,4 +1,4 @@
-"""The part of STYLE.md that a machine can check and that no linter knows, over every module of src/ppacer.
+"""The part of our style that a machine can check and that no linter knows, over every module of src/ppacer.
 
 A rule is a generator of (line, what is wrong). Where a rule makes the code worse, add the place to the rule's
 exceptions below, with the reason; that list is meant to stay short.

@@ -100,7 +100,7 @@ class Executor:
         self.held: dict[str, Grant] = {}
         self.seen: list[Grant] = []  # everything ever granted, in order
         self.cancelled: list[str] = []
-        self.polls: list[Request] = []
+        self.asked: list[Request] = []  # not answered yet
 
     def absorb(self, answer: Answer) -> Answer:
         """Takes what an answer brings."""
@@ -112,11 +112,21 @@ class Executor:
         return answer
 
     def collect(self) -> None:
-        """Looks whether long polls were answered."""
-        for poll in [poll for poll in self.polls if poll.future.done()]:
-            self.polls.remove(poll)
-            if not poll.future.cancelled() and poll.future.exception() is None:
-                self.absorb(poll.future.result())
+        """Looks what was answered."""
+        for request in [request for request in self.asked if request.future.done()]:
+            self.asked.remove(request)
+            if not request.future.cancelled() and request.future.exception() is None:
+                self.absorb(request.future.result())
+
+    @property
+    def polls(self) -> list[Request]:
+        """Its open long polls."""
+        return [request for request in self.asked if isinstance(request.ask, Claim)]
+
+    def ask(self, ask: Ask) -> Request:
+        """A request whose answer it takes, to be sent together with others."""
+        self.asked.append(Request(ask))
+        return self.asked[-1]
 
     def claim(self, wait: float = 20.0, slots: int | None = None) -> list[Grant]:
         """A long poll; the grants that came at once."""
@@ -126,13 +136,11 @@ class Executor:
 
     def claims(self, wait: float = 20.0, slots: int | None = None) -> Request:
         """The request of a claim, to be sent together with others."""
-        request = Request(Claim(self.name, self.slots if slots is None else slots, wait))
-        self.polls.append(request)
-        return request
+        return self.ask(Claim(self.name, self.slots if slots is None else slots, wait))
 
     def life(self) -> Iterator[Request]:
         """What a living executor asks all the time: a heartbeat, and a long poll when it has none."""
-        yield Request(Heartbeat(self.name, list(self.held)))
+        yield self.ask(Heartbeat(self.name, list(self.held)))
         if not self.polls:
             yield self.claims()
 
@@ -236,7 +244,7 @@ class World:
         if not executors:
             self.executors.clear()
         for executor in self.executors.values():
-            executor.polls.clear()
+            executor.asked.clear()
         self.dags = list(dags) or self.dags
         self.store = Faulty(self.path)
         self.start()

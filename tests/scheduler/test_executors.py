@@ -101,8 +101,8 @@ def test_a_report_in_the_same_step_makes_room_for_a_claim(world: Make) -> None:
     ex = w.executor(slots=1)
     w.trigger()
     ex.claim()
-    w.send(ex.claims(), ex.reports((ex.holding("t0"), End.SUCCESS)))
-    assert len(ex.held) == 2  # the old one is still in the test's hands
+    w.send(ex.claims(), ex.ask(ex.reports((ex.held.pop(ex.holding("t0").token), End.SUCCESS))))
+    assert list(ex.held.values()) == [ex.holding("t1")]
     assert w.attempts(1, "t0")[0][2] == "SUCCESS"
 
 

@@ -81,10 +81,20 @@ class HttpClient:
         return self._get(f"/api/v1/dags/{_segment(dag_id)}", DagView)
 
     def runs(
-        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+        self,
+        *,
+        dag_id: str | None = None,
+        status: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 20,
     ) -> list[RunView]:
         """Runs, newest first, from the first one with a number below `before`."""
-        query = [("dag_id", dag_id), ("before", before), ("limit", limit), *(("status", word) for word in status)]
+        query = [
+            ("dag_id", dag_id),
+            ("before", before),
+            ("limit", limit),
+            *(("status", word) for word in status),
+        ]
         return self._get("/api/v1/runs", dict[str, list[RunView]], query)["runs"]
 
     def run(self, run_id: int, *, wait: float = 0.0) -> RunDetail:

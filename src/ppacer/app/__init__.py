@@ -5,8 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -57,9 +56,10 @@ def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmPa
     from ppacer.app.program import Program  # after the fork: see `make_warm_parent`
 
     mask = make_mask(os.environ, settings.secrets)
-    with Program(registry, settings, sender, mask, warm) as program, stop_signals(program.stop_now) as stop:
+    with StopSignals() as stop, Program(registry, settings, sender, mask, warm) as program:
+        stop.at_once = program.stop_now
         log.info("ppacer serves %d dag(s) at %s, database %s", len(registry), program.url, settings.db)
-        while not stop.wait(1.0) and program.is_alive():
+        while not stop.asked.wait(1.0) and program.is_alive():
             pass
         if not program.is_alive():
             raise PpacerError("the scheduler has ended by itself; the log above says why")
@@ -92,22 +92,27 @@ def _main_file() -> Path | None:
     return None if file is None else Path(file).absolute()
 
 
-@contextmanager
-def stop_signals(stop_now: Callable[[], None]) -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; the second signal calls `stop_now`."""
-    asked = threading.Event()
+class StopSignals:
+    """SIGINT or SIGTERM sets `asked`; the second one calls `at_once`. A context manager, for the main thread."""
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            stop_now()
-        asked.set()
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.at_once: Callable[[], None] = lambda: None
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked.is_set():
+            # Not from here: the main thread may hold a lock that `at_once` needs.
+            threading.Thread(target=self.at_once, daemon=True).start()
+        self.asked.set()
 
 
 def configure_logging(level: str) -> None:

@@ -24,7 +24,12 @@ class Backend(Protocol):
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> "list[DagView]": ...
     def dag(self, dag_id: str) -> "DagView": ...
     def runs(
-        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+        self,
+        *,
+        dag_id: str | None = None,
+        status: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 20,
     ) -> "list[RunView]": ...
     def run(self, run_id: int, *, wait: float = 0.0) -> "RunDetail": ...
     def logs(

@@ -49,9 +49,9 @@ def _wait(backend: "Backend", run_id: int, as_json: bool) -> int:
 
 
 def _show_end(detail: "RunDetail") -> None:
-    from ppacer.clock import SystemClock
     from ppacer.cli.runs import show_run
     from ppacer.cli.screen import Screen
+    from ppacer.clock import SystemClock
 
     show_run(Screen(), detail, SystemClock().now().utc)
 
@@ -62,7 +62,9 @@ def _show_end(detail: "RunDetail") -> None:
 def cancel_command(backend: "Backend", run: int, as_json: bool) -> None:
     """End the RUN with this number: waiting tasks at once, running ones are stopped."""
     done = backend.cancel(run)
-    _tell(as_json, done, f"run {run} of {done.dag_id} ends as soon as its running tasks have: ppacer show {run}")
+    _tell(
+        as_json, done, f"run {run} of {done.dag_id} ends as soon as its running tasks have: ppacer show {run}"
+    )
 
 
 @click.command("restart")

@@ -22,16 +22,22 @@ def dags_command(backend: "Backend", tag: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"dags": dags})
         return
-    from ppacer.clock import SystemClock
     from ppacer.cli.screen import Screen
+    from ppacer.clock import SystemClock
 
     screen = Screen()
     if not dags:
-        screen.line(f"no dags with the tag {tag!r}: ppacer dags lists all" if tag else "no dags yet: ppacer serve FILE")
+        screen.line(
+            f"no dags with the tag {tag!r}: ppacer dags lists all"
+            if tag
+            else "no dags yet: ppacer serve FILE"
+        )
         return
     show_dags(screen, dags, SystemClock().now().utc)
     if not backend.is_live:
-        screen.line(screen.paint("No scheduler is running, so nothing will start: ppacer serve FILE", "yellow"))
+        screen.line(
+            screen.paint("No scheduler is running, so nothing will start: ppacer serve FILE", "yellow")
+        )
 
 
 def show_dags(screen: "Screen", dags: "list[DagView]", now: datetime) -> None:
@@ -50,7 +56,11 @@ def show_dags(screen: "Screen", dags: "list[DagView]", now: datetime) -> None:
     rows = []
     for dag in dags:
         latest = screen.state(dag.latest.status) if dag.latest else None
-        when = relative(dag.latest.ended_at or dag.latest.started_at or dag.latest.inserted_at, now) if dag.latest else ""
+        when = (
+            relative(dag.latest.ended_at or dag.latest.started_at or dag.latest.inserted_at, now)
+            if dag.latest
+            else ""
+        )
         rows.append(
             [
                 dag.dag_id,

@@ -1,6 +1,12 @@
 """Exit codes: what a script can tell apart."""
 
-from ppacer.errors import ConflictError, NotFoundError, SchedulerUnavailable, StoreLockedError, StoreUnavailable
+from ppacer.errors import (
+    ConflictError,
+    NotFoundError,
+    SchedulerUnavailable,
+    StoreLockedError,
+    StoreUnavailable,
+)
 
 OK = 0
 FAILED = 1

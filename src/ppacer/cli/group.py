@@ -90,7 +90,9 @@ class Commands(click.Group):
             if hasattr(stream, "reconfigure"):  # what the terminal cannot show must not end a command
                 stream.reconfigure(errors="backslashreplace")
         run = super().main
-        code = _code(lambda: run(args, prog_name or "ppacer", complete_var, False, windows_expand_args, **extra))
+        code = _code(
+            lambda: run(args, prog_name or "ppacer", complete_var, False, windows_expand_args, **extra)
+        )
         sys.exit(code)
 
 
@@ -100,9 +102,9 @@ def _code(run: Any) -> int:
         code = run()
         sys.stdout.flush()
         return code if isinstance(code, int) else exits.OK
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code if isinstance(error, click.UsageError) else exits.USAGE
+    except click.UsageError as error:
+        _show_usage(error)
+        return exits.USAGE
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except BrokenPipeError:
@@ -114,3 +116,13 @@ def _code(run: Any) -> int:
             click.echo(error.traceback.rstrip(), err=True)
         click.echo(f"ppacer: {error}", err=True)
         return exits.code_of(error)
+
+
+def _show_usage(error: click.UsageError) -> None:
+    """What is wrong in a sentence, and where to read how it is right."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        error.show()
+        return
+    click.echo(f"ppacer: {error.format_message()}", err=True)
+    if error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nMore: {error.ctx.command_path} --help", err=True)

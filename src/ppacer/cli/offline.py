@@ -5,8 +5,8 @@ from typing import Any, NoReturn
 
 from ppacer.api.client import Done, LogPage
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.clock import SystemClock
 from ppacer.cli.backend import PAGE
+from ppacer.clock import SystemClock
 from ppacer.engine import RUN_FINAL
 from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.store.reads import Reads
@@ -36,7 +36,12 @@ class Offline:
         return self._reads.dag(dag_id)
 
     def runs(
-        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+        self,
+        *,
+        dag_id: str | None = None,
+        status: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 20,
     ) -> list[RunView]:
         return self._reads.runs(dag_id=dag_id, status=status, before=before, limit=limit)
 
@@ -97,7 +102,9 @@ class Offline:
 
     def _refuse(self) -> NoReturn:
         if self._starting is not None:
-            raise SchedulerUnavailable(f"the scheduler on {self._db} (process {self._starting}) does not answer yet; try again")
+            raise SchedulerUnavailable(
+                f"the scheduler on {self._db} (process {self._starting}) does not answer yet; try again"
+            )
         raise SchedulerUnavailable(
             f"no scheduler runs on {self._db}, so nothing can be changed; start one with `ppacer serve FILE`"
         )

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,31 +12,30 @@ from ppacer.errors import ConfigError
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 RUN_STATUSES = ("SCHEDULED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED")
 RUNNERS = ("process", "pool", "thread", "async")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """Copies of engine.RunStatus, config.RUNNERS and tasklog.LEVELS (a test compares them): importing costs 0.1 s."""
 
-db_option = click.option("--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL.")
+db_option = click.option(
+    "--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL."
+)
 logs_db_option = click.option("--logs-db", metavar="FILE", help="The file of the task logs (./logs.db).")
-url_option = click.option("--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db).")
+url_option = click.option(
+    "--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db)."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def asking(function: F) -> F:
+def asking(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --db, --logs-db, --url and --json, and gives the function an open `backend` instead of the first three."""
 
+    @wraps(function)
     def with_backend(db: str | None, logs_db: str | None, url: str | None, **rest: Any) -> Any:
         with opened(db, logs_db, url) as backend:
             return function(backend=backend, **rest)
 
-    with_backend.__name__, with_backend.__doc__ = function.__name__, function.__doc__
-    with_backend.__dict__.update(vars(function))  # where click keeps the options given below this one
-    for option in (json_option, url_option, logs_db_option, db_option):
-        with_backend = option(with_backend)
-    return with_backend  # type: ignore[return-value]  # the same command to click, with other arguments
+    return db_option(logs_db_option(url_option(json_option(with_backend))))
 
 
 @contextmanager
@@ -50,13 +50,15 @@ def opened(db: str | None, logs_db: str | None, url: str | None) -> "Iterator[Ba
         backend.close()
 
 
-def param_options(function: F) -> F:
+def param_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --param and --params; see `params_of`."""
     one = click.option(
         "--param", "-p", "pairs", multiple=True, metavar="NAME=VALUE",
         help="A parameter of the run; the value is JSON if it can be read as such, else text. Repeatable.",
     )  # fmt: skip
-    many = click.option("--params", "document", metavar="JSON", help="Parameters of the run as a JSON object.")
+    many = click.option(
+        "--params", "document", metavar="JSON", help="Parameters of the run as a JSON object."
+    )
     return one(many(function))
 
 

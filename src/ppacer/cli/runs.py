@@ -23,9 +23,13 @@ ERRORS_MAX = 5
     "--status", multiple=True, type=click.Choice(RUN_STATUSES, case_sensitive=False), metavar="STATUS",
     help=f"Only runs with this status: {', '.join(RUN_STATUSES)}. Repeatable.",
 )  # fmt: skip
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many runs.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many runs."
+)
 @asking
-def runs_command(backend: "Backend", dag_id: str | None, status: tuple[str, ...], limit: int, as_json: bool) -> None:
+def runs_command(
+    backend: "Backend", dag_id: str | None, status: tuple[str, ...], limit: int, as_json: bool
+) -> None:
     """List the latest runs, newest first."""
     runs = _newest(backend, dag_id, status, limit)
     if not runs and dag_id is not None:
@@ -33,8 +37,8 @@ def runs_command(backend: "Backend", dag_id: str | None, status: tuple[str, ...]
     if as_json:
         print_json({"runs": runs})
         return
-    from ppacer.clock import SystemClock
     from ppacer.cli.screen import Screen
+    from ppacer.clock import SystemClock
 
     screen = Screen()
     if runs:
@@ -114,8 +118,8 @@ def show_command(backend: "Backend", run: str, task: str | None, as_json: bool) 
 
     RUN is the number of a run, or a dag: then its newest run.
     """
-    from ppacer.clock import SystemClock
     from ppacer.cli.screen import Screen
+    from ppacer.clock import SystemClock
 
     detail = backend.run(run_id_of(backend, run))
     screen, now = Screen(), SystemClock().now().utc
@@ -142,13 +146,17 @@ def _show_head(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
     from ppacer.cli.words import exact, relative, span
 
     run = detail.run
-    screen.line(f"run {run.run_id} of {screen.paint(run.dag_id, 'bold')}  {screen.painted(run_state(screen, run))}")
+    screen.line(
+        f"run {run.run_id} of {screen.paint(run.dag_id, 'bold')}  {screen.painted(run_state(screen, run))}"
+    )
     facts = [("exec ts", f"{exact(run.exec_ts)} UTC, by {run.trigger}")]
     if run.started_at is None:
         facts.append(("created", f"{exact(run.inserted_at)} UTC, {relative(run.inserted_at, now)}"))
     else:
         facts.append(("started", f"{exact(run.started_at)} UTC, {relative(run.started_at, now)}"))
-        facts.append(("took", span((run.ended_at or now) - run.started_at) + ("" if run.ended_at else " so far")))
+        facts.append(
+            ("took", span((run.ended_at or now) - run.started_at) + ("" if run.ended_at else " so far"))
+        )
     if run.params:
         facts.append(("params", screen.clean(_json(run.params))))
     if run.restarts:
@@ -175,7 +183,9 @@ def show_tasks(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
         [
             task.task_id,
             screen.state(task.status),
-            f"{task.retry + 1} of {max(task.retries, task.retry) + 1}" if task.retry >= 0 and task.retries else "",
+            f"{task.retry + 1} of {max(task.retries, task.retry) + 1}"
+            if task.retry >= 0 and task.retries
+            else "",
             relative(task.started_at, now) if task.started_at else "",
             took(task.started_at, task.ended_at, now),
             screen.clean(_note(task, states, now)),
@@ -191,9 +201,9 @@ def _note(task: "TaskView", states: dict[str, str], now: datetime) -> str:
     match task.status:
         case "FAILED_PENDING_RETRY":
             again = relative(task.retry_at, now) if task.retry_at and task.retry_at > now else "now"
-            return f"again {again}; {last_line(task.error)}"
+            return f"again {again}; {first_line(task.error)}"
         case "FAILED":
-            return last_line(task.error)
+            return first_line(task.error)
         case "RUNNING":
             return "lost, starts anew" if task.lost_at else ""
         case "NO_STATUS":
@@ -221,7 +231,7 @@ def show_text(screen: "Screen", text: str) -> None:
     if len(lines) > ERROR_LINES_MAX:
         screen.line(f"  … {len(lines) - ERROR_LINES_MAX} lines before")
     for line in lines[-ERROR_LINES_MAX:]:
-        screen.line(f"  {line}")
+        screen.line(f"  {line}".rstrip())
 
 
 def _show_task(
@@ -240,7 +250,9 @@ def _show_task(
         print_json({"task": task, "attempts": attempts, "result": msgspec.Raw(result.encode())})
         return
     run = detail.run
-    screen.line(f"{screen.paint(task_id, 'bold')} in run {run.run_id} of {run.dag_id}  {screen.painted(screen.state(task.status))}")
+    screen.line(
+        f"{screen.paint(task_id, 'bold')} in run {run.run_id} of {run.dag_id}  {screen.painted(screen.state(task.status))}"
+    )
     for parent in (", ".join(task.parents),) if task.parents else ():
         screen.line(f"  {screen.paint('after', 'dim')}  {parent}")
     if attempts:
@@ -283,10 +295,10 @@ def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetim
             show_text(screen, attempt.error)
 
 
-def last_line(text: str | None) -> str:
-    """The last line of an error, which names it."""
+def first_line(text: str | None) -> str:
+    """The first line of an error, which says what happened; the rest is details."""
     lines = (text or "").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return lines[0].strip() if lines else ""
 
 
 def _shortened(text: str) -> str:

@@ -59,19 +59,19 @@ class Screen:
     """A stream with its abilities. `width` is None where nobody looks: nothing is cut then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
-        self.is_tty = self._stream.isatty()
+        self.stream = stream or sys.stdout
+        self.is_tty = self.stream.isatty()
         self.width = shutil.get_terminal_size().columns if self.is_tty else None
         self.colours = self.is_tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self.shapes = _can_show(self._stream, "✓✗►○⊘↻↑»·…")
+        self.shapes = _can_show(self.stream, "✓✗►○⊘↻↑»·…")
 
     def line(self, text: str = "") -> None:
         """Writes one line."""
-        self._stream.write(text + "\n")
+        self.stream.write(text + "\n")
 
     def flush(self) -> None:
         """Shows it now, also to a pipe."""
-        self._stream.flush()
+        self.stream.flush()
 
     def paint(self, text: str, style: str) -> str:
         """The text in a style, where there are colours."""
@@ -96,7 +96,9 @@ class Screen:
         if not self.colours:
             return _CONTROL.sub("", _ESCAPE.sub("", text))
         kept = _ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
-        cleaned = "".join(part if _COLOUR.fullmatch(part) else _CONTROL.sub("", part) for part in _split(kept))
+        cleaned = "".join(
+            part if _COLOUR.fullmatch(part) else _CONTROL.sub("", part) for part in _split(kept)
+        )
         return f"{cleaned}\x1b[0m" if "\x1b[" in cleaned else cleaned
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> None:
@@ -105,7 +107,9 @@ class Screen:
         for row in cells:
             row[:] = [Cell(_one_line(cell.text), cell.style) for cell in row]
         shown = [at for at, _ in enumerate(columns) if any(row[at].text for row in cells)]
-        natural = {at: max(_len(row[at].text) for row in [[Cell(c.title) for c in columns], *cells]) for at in shown}
+        natural = {
+            at: max(_len(row[at].text) for row in [[Cell(c.title) for c in columns], *cells]) for at in shown
+        }
         widths = _fit(columns, natural, self.width)
         self._row([Cell(column.title, "bold") for column in columns], columns, widths)
         for row in cells:
@@ -134,13 +138,17 @@ def _fit(columns: Sequence[Column], natural: Mapping[int, int], width: int | Non
         return sum(widths.values()) + len(GAP) * (len(widths) - 1)
 
     def least() -> int:
-        return total() - sum(max(0, size - FLEXIBLE_MIN) for at, size in widths.items() if columns[at].flexible)
+        return total() - sum(
+            max(0, size - FLEXIBLE_MIN) for at, size in widths.items() if columns[at].flexible
+        )
 
     while least() > width and any(columns[at].keep < 9 for at in widths):
         del widths[min(widths, key=lambda at: (columns[at].keep, -at))]
     while total() > width:
         at = max(widths, key=lambda at: (columns[at].flexible, widths[at]))
-        if columns[at].flexible and widths[at] <= FLEXIBLE_MIN:  # all flexible ones are small: now any may shrink
+        if (
+            columns[at].flexible and widths[at] <= FLEXIBLE_MIN
+        ):  # all flexible ones are small: now any may shrink
             at = max(widths, key=lambda at: widths[at])
         if widths[at] <= 1:
             break
@@ -169,7 +177,8 @@ def _len(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 

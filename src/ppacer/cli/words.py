@@ -45,3 +45,13 @@ def took(started_at: datetime | None, ended_at: datetime | None, now: datetime) 
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: `812 B`, `48.0 KB`, `1.2 GB`."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

@@ -13,7 +13,7 @@ from ppacer.dag import values
 from ppacer.dag.check import shown
 from ppacer.errors import DagError, ParamsError
 
-_AT_FIELD = re.compile(r"(?P<text>.*) - at `\$\.(?P<field>.+)`", re.DOTALL)
+_AT_FIELD = re.compile(r"(?P<text>.*) - at (`key` in )?`\$\.(?P<field>.+)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
 
@@ -35,7 +35,7 @@ class Params:
     @property
     def names(self) -> list[str]:
         """The names of the parameters, in the order of their declaration."""
-        return [] if self._type is None else list(_names(self._type))
+        return [] if self._type is None else list(_names(self._type).values())
 
     def schema(self) -> dict[str, Any] | None:
         """JSON schema of the parameters, for forms and for the dag's fingerprint."""
@@ -59,7 +59,10 @@ class Params:
             raise ParamsError(f"unknown parameter {unknown[0]!r}; this dag takes {', '.join(known)}")
         if self._type is None:
             return {}
-        plain: dict[str, Any] = _to_plain(_convert(_to_plain(dict(given)), self._type))
+        value = _convert(_to_plain(dict(given)), self._type)
+        names = _names(self._type)
+        fields = {outer: getattr(value, inner) for inner, outer in names.items() if hasattr(value, inner)}
+        plain: dict[str, Any] = _to_plain(fields)
         _convert(plain, self._type)  # once more: defaults are taken without a look at their type
         return plain
 
@@ -100,7 +103,7 @@ def _to_plain(value: Any) -> Any:
 
 def _convert(plain: Any, type: type) -> Any:
     try:
-        return msgspec.convert(plain, type, str_keys=True, dec_hook=values.from_plain)
+        return values.spelled_out(values.as_type(plain, type))
     except Exception as error:  # a ValidationError, or whatever the user's own __post_init__ raises
         raise ParamsError(_sentence(str(error) or repr(error))) from error
 
@@ -114,10 +117,12 @@ def _sentence(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)  # many dags share one class of parameters
-def _names(type: type) -> tuple[str, ...]:
+def _names(type: type) -> dict[str, str]:
+    """The fields, with the names by which the outside knows them."""
     if issubclass(type, msgspec.Struct):
-        return type.__struct_encode_fields__
-    return tuple(field.name for field in dataclasses.fields(type))  # type: ignore[arg-type]  # _check saw to it
+        return dict(zip(type.__struct_fields__, type.__struct_encode_fields__, strict=True))
+    fields = dataclasses.fields(type)  # type: ignore[arg-type]  # _check saw to it
+    return {field.name: field.name for field in fields}
 
 
 @lru_cache(maxsize=1024)

@@ -109,6 +109,7 @@ def _context_parameter(fn: Callable[..., Any], signature: inspect.Signature) -> 
 def _means_context(annotation: Any, names: Mapping[str, Any]) -> bool:
     """Also as text, under any name it was imported by, and inside of `| None` or Optional."""
     if isinstance(annotation, str):
+        annotation = annotation.strip("'\" ")  # quoted, in a file with `from __future__ import annotations`
         return _NAMES_CONTEXT.search(annotation) is not None or names.get(annotation) is TaskContext
     return annotation is TaskContext or TaskContext in typing.get_args(annotation)
 

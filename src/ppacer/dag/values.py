@@ -1,7 +1,9 @@
 """Values that travel between tasks: JSON, refused when not exact, converted to what the receiver declares."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from numbers import Integral, Rational, Real
 from pathlib import PurePath
 from typing import Any, Literal
@@ -66,13 +68,42 @@ def decode(text: str) -> Any:
 def convert(value: Any, annotation: Any, what: str) -> Any:
     """`value` as the declared type; a type that msgspec does not know leaves the plain values as they are."""
     try:
-        return msgspec.convert(value, annotation, str_keys=True, dec_hook=from_plain)
+        converted = as_type(value, annotation)
+        return spelled_out(converted) if _holds_dataclass(annotation) else converted
     except TypeError:  # not an annotation that it can convert to
         return value
     except Exception as error:  # a ValidationError, or whatever the user's own __post_init__ raises
         if isinstance(error, msgspec.ValidationError) and _is_foreign(annotation):
             return value
         raise ResultError(f"{what} does not fit its annotation: {error}") from error
+
+
+def as_type(value: Any, annotation: Any) -> Any:
+    """msgspec.convert with our paths and keys; raises whatever it raises."""
+    return msgspec.convert(value, annotation, str_keys=True, dec_hook=_from_plain)
+
+
+def spelled_out(value: Any) -> Any:
+    """The same objects, with the defaults of dataclasses in them.
+
+    msgspec leaves those in the class, where its own encoder does not look: passed on, they would be gone.
+    """
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, list | tuple | set | frozenset):
+            todo += one
+        elif isinstance(one, dict):
+            todo += one.values()
+        elif isinstance(one, msgspec.Struct):
+            todo += [getattr(one, name) for name in one.__struct_fields__]
+        elif dataclasses.is_dataclass(one):
+            names = [field.name for field in dataclasses.fields(one) if hasattr(one, field.name)]
+            found = {name: getattr(one, name) for name in names}
+            if hasattr(one, "__dict__"):
+                vars(one).update(found)
+            todo += found.values()
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -91,28 +122,47 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"JSON has no form for a {type(value).__name__}{advice}")
 
 
-def from_plain(kind: type, value: Any) -> Any:
+def _from_plain(kind: type, value: Any) -> Any:
     """What stands for a path becomes one; everything else msgspec judges itself."""
     return kind(value) if isinstance(value, str) and issubclass(kind, PurePath) else value
 
 
 def _is_foreign(annotation: Any) -> bool:
     """Whether the annotation holds a class of which msgspec knows only the name, however deep."""
-    from msgspec import inspect  # needed for the rare mismatch only
+    classes = [info.cls for info in _types_in(annotation) if type(info).__name__ == "CustomType"]
+    return not all(issubclass(cls, PurePath) for cls in classes)
 
-    def inner(value: Any) -> Iterator[Any]:
-        if isinstance(value, inspect.Type | inspect.Field):
-            yield value
-        elif isinstance(value, tuple):
-            yield from value
+
+def _holds_dataclass(annotation: Any) -> bool:
+    if isinstance(annotation, type) and annotation in _SIMPLE:
+        return False
+    try:
+        return _cached_holds_dataclass(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return _cached_holds_dataclass.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=1024)
+def _cached_holds_dataclass(annotation: Any) -> bool:
+    return any(type(info).__name__ == "DataclassType" for info in _types_in(annotation))
+
+
+_SIMPLE = frozenset({str, int, float, bool, list, dict, type(None), object})
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    """What msgspec knows of the annotation and of all types inside it."""
+    from msgspec import inspect  # an import of some weight, needed for few annotations
 
     seen: set[int] = set()
     todo: list[Any] = [inspect.type_info(annotation)]
     while todo:
         info = todo.pop()
-        if isinstance(info, inspect.CustomType) and not issubclass(info.cls, PurePath):
-            return True
-        if id(info) not in seen:  # a type may hold itself
+        if isinstance(info, tuple):
+            todo += info
+        elif (
+            isinstance(info, inspect.Type | inspect.Field) and id(info) not in seen
+        ):  # a type may hold itself
             seen.add(id(info))
-            todo += [found for name in info.__struct_fields__ for found in inner(getattr(info, name))]
-    return False
+            todo += [getattr(info, name) for name in info.__struct_fields__]
+            yield info

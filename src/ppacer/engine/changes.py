@@ -110,7 +110,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptLost(msgspec.Struct, frozen=True, gc=False):
-    """The attempt stays RUNNING, marked lost, until its successor is granted (DESIGN.md 12.3)."""
+    """The attempt stays RUNNING, marked lost, until its successor is granted."""
 
     ref: RunRef
     task_id: str

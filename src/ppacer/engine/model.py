@@ -33,7 +33,7 @@ class TaskStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an attempt ended without success; only the first two use up retries (DESIGN.md 12.2)."""
+    """Why an attempt ended without success; only the first two use up retries."""
 
     FAILED = "FAILED"
     TIMED_OUT = "TIMED_OUT"

@@ -206,7 +206,7 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
             os._exit(0)
         set_handler(signal.SIGTERM, _leave)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
-            set_handler(number, signal.SIG_DFL)
+            set_handler(number, _signal.SIG_DFL)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.close(stdout)

@@ -225,6 +225,7 @@ class Children:
 
     def _ended(self, worker: Worker, attempt: Attempt, message: Ended) -> None:
         attempt.outcome = message.outcome
+        self._supply.is_good()
         is_done = attempt.reuse and attempt.end is None  # of `process`, when its process is gone
         if message.leaving or worker.is_leaving or worker.has_exited or not is_done:
             self._leave(worker, self._grace)
@@ -325,6 +326,8 @@ class Children:
         """Takes leave of a child."""
         worker = self._workers.get(pid)
         if worker is not None:
+            if worker in self._fresh:  # or we would make one after the other
+                self._supply.is_bad(f"a new process ended at once: {exit_text(status, out_of_memory=False)}")
             self._gone(worker, status, peak)
             self._dispatch()
 

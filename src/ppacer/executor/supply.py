@@ -79,6 +79,10 @@ class Supply:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
 
+    def is_good(self) -> None:
+        """Takes note that a child does its work."""
+        self._failures = 0
+
     def close(self) -> None:
         """Ends everything; returns when no child is left."""
         self._reactor.forget(self._warm.fileno())
@@ -97,8 +101,8 @@ class Supply:
         if self._is_flushing:
             self._reactor.timers.add(self._reactor.mono() + UNSENT_POLL, self._flush)
 
-    def _pause(self, why: str) -> None:
-        """Waits before the next order; what waits for a child is refused when that has not helped for long."""
+    def is_bad(self, why: str) -> None:
+        """Waits before the next order; what waits for a child is refused when that does not help for long."""
         self._failures += 1
         log.warning("no new process for now: %s", why)
         if self._failures > FORK_TRIES:
@@ -127,17 +131,16 @@ class Supply:
         match message:
             case Forked() if ends is not None:
                 self.ordered -= 1
-                self._failures = 0
                 self._customer.came(message.pid, ends)
             case Forked():
                 self.ordered -= 1
                 self._send(Kill(message.pid, signal.SIGKILL))
-                self._pause("too many files are open in this program")
+                self.is_bad("too many files are open in this program")
             case Exited():
                 self._customer.went(message.pid, message.status, message.peak)
             case NotForked():
                 self.ordered -= 1
-                self._pause(message.why)
+                self.is_bad(message.why)
             case Loaded() if self._warm.lock_path is not None:
                 self._send(Hold(self._warm.lock_path))
             case Loaded() | Held(error=None):

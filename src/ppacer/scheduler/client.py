@@ -32,8 +32,12 @@ class LocalClient:
         return self._ask(Heartbeat(executor, tokens), 0.0)
 
     def _ask(self, ask: Ask, wait: float) -> Answer:
+        """The answer; a request given up is taken back, so that no grant is told to nobody."""
+        future = self._scheduler.submit(ask).future
         try:
-            answer: Answer = self._scheduler.submit(ask).future.result(wait + PATIENCE)
+            answer: Answer = future.result(wait + PATIENCE)
         except FutureTimeout:
-            raise SchedulerUnavailable("the scheduler does not answer") from None
+            if future.cancel():
+                raise SchedulerUnavailable("the scheduler does not answer") from None
+            answer = future.result()
         return answer

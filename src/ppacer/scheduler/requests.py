@@ -1,13 +1,13 @@
 """What is asked of the scheduler: each request carries the future that is answered after the commit."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from ppacer.engine import RunRef
 from ppacer.engine.changes import AlertTried
 from ppacer.protocol import Report
 
@@ -67,24 +67,44 @@ class UnpauseDag(msgspec.Struct, frozen=True):
 
 
 Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag
-Ask = Claim | Reports | Heartbeat | AlertTried | Command
+FromExecutor = Claim | Reports | Heartbeat
+Ask = FromExecutor | AlertTried | Command
+
+
+class Unclear(msgspec.Struct, frozen=True):
+    """A command that was decided in a transaction of which nobody knows the end; `happened` asks the rows."""
+
+    reply: Any
+    happened: Callable[[], bool]
 
 
 class Request:
-    """One ask with the future of its answer. `decided` is the run it was about when it was decided before."""
+    """One ask with the future of its answer. Whoever asked may give up by cancelling the future."""
 
-    __slots__ = ("ask", "decided", "future")
+    __slots__ = ("_taken", "ask", "future", "is_kept", "unclear")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.decided: RunRef | None = None
         self.future: Future[Any] = Future()
+        self.unclear: Unclear | None = None
+        self.is_kept = False  # it has waited for the database
+        self._taken: bool | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """False when whoever asked has given up."""
+        return not self.future.cancelled()
+
+    def take(self) -> bool:
+        """Whether the answer will be heard; after True nobody can give up any more, and `answer` must follow."""
+        if self._taken is None:
+            self._taken = self.future.set_running_or_notify_cancel()
+        return self._taken
 
     def answer(self, value: Any) -> None:
         """Answers, unless nobody waits any more."""
-        if isinstance(value, BaseException):
-            if not self.future.done():
+        with suppress(InvalidStateError):
+            if isinstance(value, BaseException):
                 self.future.set_exception(value)
-        elif not self.future.done():
-            self.future.set_result(value)
-
+            else:
+                self.future.set_result(value)

@@ -4,53 +4,92 @@ What an executor may get is its slots minus what it holds, so both sides can rep
 harm. Leases live in memory, one per executor, on the monotonic clock; the stored end is for the reader.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from ppacer.clock import Now
-from ppacer.dag import TaskSpec
-from ppacer.engine import Engine, Reason, TaskStatus
-from ppacer.engine.changes import AttemptGranted, Change
+from ppacer.engine import Engine, Reason, RunRef, TaskStatus
+from ppacer.engine.changes import AttemptGranted, CancelRequested, Change
 from ppacer.engine.events import Claimed, Failed, LeaseExpired
-from ppacer.protocol import Answer, Grant
-from ppacer.scheduler.requests import Request
+from ppacer.protocol import Answer
+from ppacer.scheduler.requests import Claim, FromExecutor, Heartbeat, Reports, Request
 
 LOCAL = "local"  # the executor inside the scheduler's own program: it dies with it
-SUSPENDED = 5.0  # seconds without a step, after which leases are made longer by the gap
+TIMED_OUT = "timed out; the executor did not end it, so the scheduler gave it up"
 
 
 class Held:
     """An attempt in the hands of an executor; `deadline` (monotonic) is when the scheduler gives it up."""
 
-    __slots__ = ("deadline", "retry", "run_id", "task_id")
+    __slots__ = ("deadline", "is_ending", "missing_since", "position", "ref", "retry", "task_id")
 
-    def __init__(self, run_id: int, task_id: str, retry: int, deadline: float | None) -> None:
-        self.run_id, self.task_id, self.retry, self.deadline = run_id, task_id, retry, deadline
+    def __init__(self, ref: RunRef, position: int, task_id: str, retry: int, deadline: float | None) -> None:
+        self.ref, self.position, self.task_id, self.retry, self.deadline = ref, position, task_id, retry, deadline
+        self.is_ending = False  # its executor was told, or will be, to end it
+        self.missing_since: float | None = None  # since when heartbeats do not name it
+
+    def lost(self) -> LeaseExpired:
+        """The event that nobody works on it any more."""
+        return LeaseExpired(self.ref.run_id, self.task_id, self.retry)
+
+    def timed_out(self, token: str) -> Failed:
+        """The event that it is over time and its executor does not care."""
+        return Failed(self.ref.run_id, self.task_id, self.retry, token, Reason.TIMED_OUT, TIMED_OUT)
 
 
 class Session:
     """One executor: how much it takes, what it holds, until when it counts as alive, and its open long poll."""
 
-    __slots__ = ("cancels", "ending", "held", "lease_end", "name", "poll", "poll_end", "slots")
+    __slots__ = ("cancels", "ended", "held", "is_gone", "lease_end", "name", "poll", "poll_end", "slots", "untold")
 
-    def __init__(self, name: str, lease_end: float) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.slots = 0
-        self.held: dict[str, Held] = {}
-        self.ending: set[str] = set()  # of those held, the ones whose end is not committed yet
-        self.lease_end = lease_end
+        self.held: dict[str, Held] = {}  # by token
+        self.untold: list[str] = []  # of those held, the ones whose grant it has not been told
+        self.ended: dict[str, bool] = {}  # of those held, the ones that this round ends; True: it is to be told
+        self.cancels: list[str] = []  # the attempts it shall be told to end
+        self.lease_end = 0.0
+        self.is_gone = False  # its lease has ended in this round
         self.poll: Request | None = None
         self.poll_end = 0.0
-        self.cancels: list[str] = []
 
     @property
     def free(self) -> int:
-        return max(0, self.slots - len(self.held) + len(self.ending))
+        """How many more attempts it takes."""
+        return 0 if self.is_gone else max(0, self.slots - len(self.held) + len(self.ended))
+
+    @property
+    def is_waiting(self) -> bool:
+        """True when it can be told something at once."""
+        return self.poll is not None and self.poll.is_awaited
+
+    def hold(self, token: str, held: Held) -> None:
+        """It has this attempt, and does not know yet."""
+        self.held[token] = held
+        self.untold.append(token)
+
+    def drop(self, token: str) -> None:
+        """It does not have this attempt any more."""
+        if self.held.pop(token, None) is not None and token in self.untold:
+            self.untold.remove(token)
+
+    def end(self, token: str) -> None:
+        """It shall end this attempt, which it is told once."""
+        held = self.held[token]
+        if not held.is_ending:
+            held.is_ending = True
+            self.cancels.append(token)
 
     def take_cancels(self) -> list[str]:
         """The attempts that shall end, each told once."""
         cancels, self.cancels = self.cancels, []
         return cancels
+
+    def take_poll(self) -> Request | None:
+        """The open long poll, if somebody still waits for it; it must be answered."""
+        poll, self.poll = self.poll, None
+        return poll if poll is not None and poll.take() else None
 
 
 class TaskScheduler:
@@ -63,27 +102,51 @@ class TaskScheduler:
         self.sessions: dict[str, Session] = {}
         self._next_look = 0.0  # monotonic; leases and deadlines are coarse, so they are looked at now and then
 
-    def heard_of(self, executor: str, now: Now) -> Session:
-        """The executor lives: its lease begins anew."""
-        session = self.sessions.get(executor)
+    # -- what executors say ----------------------------------------------------------------------------------
+
+    def heard(self, ask: FromExecutor, now: Now) -> Session:
+        """The executor lives: its lease begins anew. True whether or not the database works."""
+        session = self.sessions.get(ask.executor)
         if session is None:
-            session = self.sessions[executor] = Session(executor, 0.0)
+            session = self.sessions[ask.executor] = Session(ask.executor)
         session.lease_end = now.mono + self.lease
+        match ask:
+            case Claim():
+                session.slots = ask.slots
+            case Reports():
+                for report in ask.reports:
+                    if report.token in session.held:
+                        session.held[report.token].missing_since = None
+            case Heartbeat():
+                self._compare(session, ask.tokens, now)
         return session
 
-    def poll(self, session: Session, request: Request, wait: float, now: Now) -> Request | None:
-        """Keeps the executor's long poll; returns the one before it, which is to be answered with nothing."""
-        before, session.poll, session.poll_end = session.poll, request, now.mono + wait
-        return before
+    def _compare(self, session: Session, tokens: Sequence[str], now: Now) -> None:
+        """A grant may be lost on its way: then the executor's heartbeats never name it."""
+        named = {*tokens, *session.untold}
+        for token, held in session.held.items():
+            if token in named:
+                held.missing_since = None
+            elif held.missing_since is None:
+                held.missing_since = now.mono
 
-    def expired_polls(self, now: Now) -> list[Request]:
-        """The long polls that have waited long enough."""
-        requests = []
-        for session in self.sessions.values():
-            if session.poll is not None and session.poll_end <= now.mono:
-                requests.append(session.poll)
-                session.poll = None
-        return requests
+    def poll(self, request: Request, ask: Claim, now: Now) -> None:
+        """Keeps the executor's long poll; the one before it is answered with nothing."""
+        session = self.sessions[ask.executor]
+        if session.poll is not request:
+            before = session.take_poll()
+            if before is not None:
+                before.answer(Answer())
+        session.poll, session.poll_end = request, now.mono + ask.wait
+
+    def ends(self, executor: str, token: str) -> None:
+        """This attempt ends in this round: its slot is free at once, and for good once that is committed."""
+        for session in (self.sessions[executor], *self.sessions.values()):
+            if token in session.held:
+                session.ended.setdefault(token, False)
+                return
+
+    # -- what they are given ---------------------------------------------------------------------------------
 
     def grant(self, reachable: set[str], now: Now) -> list[Change]:
         """Grants ready attempts to executors that can be told at once: `reachable`, or waiting in a poll."""
@@ -91,131 +154,127 @@ class TaskScheduler:
         lease_end_at = now.utc + timedelta(seconds=self.lease)
         for session in self.sessions.values():
             count = min(session.free, self.engine.ready_count)
-            if count and (session.poll is not None or session.name in reachable):
+            if count and (session.is_waiting or session.name in reachable):
                 tokens = [self.new_token() for _ in range(count)]
                 changes += self.engine.handle(Claimed(session.name, tokens, lease_end_at), now.utc)
         return changes
 
-    def release(self, executor: str, token: str) -> None:
-        """The attempt has ended, or was replaced: its slot is free in this round, and for good once committed."""
-        session = self.sessions[executor]
-        if token in session.held:
-            session.ending.add(token)
-
-    def committed(self, changes: Sequence[Change], now: Now) -> None:
+    def committed(self, changes: Iterable[Change], now: Now) -> None:
         """What was granted is held now, what ended is not. Before the commit neither would be known."""
-        for session in self.sessions.values():
-            for token in session.ending:
-                session.held.pop(token, None)
-            session.ending.clear()
+        for session in list(self.sessions.values()):
+            for token, tell in session.ended.items():
+                if tell:
+                    session.end(token)
+                session.drop(token)
+            session.ended.clear()
+            if session.is_gone:
+                self._say_goodbye(self.sessions.pop(session.name))
         for change in changes:
             if isinstance(change, AttemptGranted):
-                spec = self.engine.runs[change.ref.run_id].graph.tasks[change.position]
-                held = Held(change.ref.run_id, spec.id, change.retry, self._deadline(spec, now))
-                self.sessions[change.executor].held[change.token] = held
+                held = self._held(change.ref, change.position, now)
+                self.sessions[change.executor].hold(change.token, held)
+            elif isinstance(change, CancelRequested):
+                self._end_run(change.ref.run_id)
 
-    def _deadline(self, spec: TaskSpec, now: Now) -> float | None:
-        return None if spec.timeout is None else now.mono + spec.timeout + self.lease
+    def _held(self, ref: RunRef, position: int, now: Now) -> Held:
+        run = self.engine.runs[ref.run_id]
+        spec = run.graph.tasks[position]
+        deadline = None if spec.timeout is None else now.mono + spec.timeout + self.lease
+        return Held(ref, position, spec.id, run.tasks[position].retry, deadline)
 
-    def drop(self, grants: Sequence[AttemptGranted]) -> None:
-        """These grants never reached their executor."""
-        for change in grants:
-            self.sessions[change.executor].held.pop(change.token, None)
-
-    def cancel(self, run_id: int) -> None:
-        """Marks every running attempt of the run, to be told to its executor with the next answer."""
+    def _end_run(self, run_id: int) -> None:
         for session in self.sessions.values():
-            session.cancels += [token for token, held in session.held.items() if held.run_id == run_id]
+            for token, held in session.held.items():
+                if held.ref.run_id == run_id:
+                    session.end(token)
+
+    def _say_goodbye(self, session: Session) -> None:
+        poll = session.take_poll()
+        if poll is not None:
+            poll.answer(Answer())
+
+    def expire_polls(self, now: Now) -> None:
+        """Answers the long polls that have waited long enough, with nothing."""
+        for session in self.sessions.values():
+            if session.poll is not None and session.poll_end <= now.mono:
+                self._say_goodbye(session)
+
+    def close(self) -> None:
+        """Answers every long poll with nothing."""
+        for session in self.sessions.values():
+            self._say_goodbye(session)
+
+    # -- when they are gone ----------------------------------------------------------------------------------
 
     def overdue(self, now: Now) -> Iterator[LeaseExpired | Failed]:
-        """Attempts whose executor is gone, and those that are a whole lease past their timeout."""
+        """Attempts whose executor is gone or does not have them, and those a whole lease past their timeout."""
         if now.mono < self._next_look:
             return
         self._next_look = now.mono + min(1.0, self.lease / 4)
-        for session in list(self.sessions.values()):
-            if session.lease_end <= now.mono:
-                del self.sessions[session.name]
-                for held in session.held.values():
-                    yield LeaseExpired(held.run_id, held.task_id, held.retry)
-                continue
-            for token, held in list(session.held.items()):
-                if held.deadline is not None and held.deadline <= now.mono:
-                    del session.held[token]
-                    session.cancels.append(token)
-                    error = "timed out; the executor did not end it, so the scheduler gave it up"
-                    yield Failed(held.run_id, held.task_id, held.retry, token, Reason.TIMED_OUT, error)
+        for session in self.sessions.values():
+            session.is_gone = session.lease_end <= now.mono
+            for token, held in session.held.items():
+                since = held.missing_since
+                if session.is_gone or (since is not None and since + self.lease <= now.mono):
+                    session.ended[token] = False
+                    yield held.lost()
+                elif held.deadline is not None and held.deadline <= now.mono:
+                    session.ended[token] = True
+                    yield held.timed_out(token)
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which the scheduler steps when it knows executors: they are heard of that often."""
+        return self.lease / 3
 
     def prolong(self, gap: float) -> None:
-        """The whole program was stopped for `gap` seconds: nobody could have been heard of meanwhile."""
+        """After `gap` seconds without a step: when the program was stopped, nobody could be heard of."""
+        if gap <= self.lease / 2:
+            return
         for session in self.sessions.values():
             session.lease_end += gap
             session.poll_end += gap
             for held in session.held.values():
                 held.deadline = None if held.deadline is None else held.deadline + gap
+                held.missing_since = None
 
-    def adopt(self, now: Now) -> Iterator[LeaseExpired]:
+    def adopt(self, now: Now) -> list[LeaseExpired]:
         """After memory was read back: sorts running attempts by who may still have them.
 
-        What a known executor holds stays. An attempt of an unknown executor on another machine gets a full
-        lease to be reported. The others died with an earlier life of this program, or were granted in a
-        transaction whose end nobody was told: they are lost.
+        What a known executor holds stays. What it does not hold was granted in a transaction of which
+        nobody knew the end: now it can be told. An attempt of an unknown executor on another machine gets a
+        full lease to be reported. The local ones died with an earlier life of this program: they are lost.
         """
-        known = {token: session for session in self.sessions.values() for token in session.held}
-        held: dict[str, dict[str, Held]] = {}
+        self._next_look = 0.0
+        known = {token: held for session in self.sessions.values() for token, held in session.held.items()}
+        met = set(self.sessions)
+        lost: list[LeaseExpired] = []
+        for session in self.sessions.values():
+            session.held, session.is_gone = {}, False
+            session.ended.clear()
         for run in self.engine.runs.values():
             for position, task in enumerate(run.tasks):
                 if task.status is not TaskStatus.RUNNING or task.is_lost:
                     continue
                 assert task.token is not None and task.executor is not None, (run.ref, position)
-                spec = run.graph.tasks[position]
+                held = known.get(task.token) or self._held(run.ref, position, now)
                 if task.token in known:
-                    before = known[task.token].held[task.token]
-                    held.setdefault(task.executor, {})[task.token] = before
-                elif task.executor == LOCAL or task.executor in self.sessions:
-                    yield LeaseExpired(run.ref.run_id, spec.id, task.retry)
+                    self.sessions[task.executor].held[task.token] = held
+                elif task.executor in met:
+                    self.sessions[task.executor].hold(task.token, held)
+                elif task.executor == LOCAL:
+                    lost.append(held.lost())
+                    continue
                 else:
-                    attempt = Held(run.ref.run_id, spec.id, task.retry, self._deadline(spec, now))
-                    held.setdefault(task.executor, {})[task.token] = attempt
-        for name in held.keys() - self.sessions.keys():
-            self.heard_of(name, now)
+                    self.heard(Reports(task.executor, ()), now).held[task.token] = held
+                if run.cancelling:
+                    self.sessions[task.executor].end(task.token)
         for session in self.sessions.values():
-            session.held = held.get(session.name, {})
-            session.ending.clear()
+            session.untold = [token for token in session.untold if token in session.held]
+        return lost
 
-    def next_wake(self) -> float | None:
-        """The next monotonic time at which a lease or a poll may be over."""
+    def next_wake(self, now: Now) -> float | None:
+        """The next monotonic time at which a lease or a poll may be over; None without executors."""
         times = [session.poll_end for session in self.sessions.values() if session.poll is not None]
         times += [max(session.lease_end, self._next_look) for session in self.sessions.values()]
-        return min(times, default=None)
-
-    def answer_polls(self, grants: dict[str, list[Grant]]) -> None:
-        """Answers the long polls of those who have something to hear."""
-        for session in self.sessions.values():
-            if session.poll is not None and (grants.get(session.name) or session.cancels):
-                poll, session.poll = session.poll, None
-                poll.answer(Answer(grants.pop(session.name, []), session.take_cancels()))
-
-    def close(self) -> None:
-        """Answers every long poll with nothing."""
-        for session in self.sessions.values():
-            if session.poll is not None:
-                session.poll.answer(Answer())
-                session.poll = None
-
-
-def make_grant(change: AttemptGranted, spec: TaskSpec, trigger: str, params: dict[str, object], results: dict[str, str]) -> Grant:
-    """The message that gives an attempt to its executor."""
-    return Grant(
-        run_id=change.ref.run_id,
-        dag_id=change.ref.dag_id,
-        exec_ts=change.ref.exec_ts,
-        task_id=change.task_id,
-        retry=change.retry,
-        token=change.token,
-        trigger=trigger,
-        timeout=spec.timeout,
-        runner=spec.runner,
-        params=params,
-        results=results,
-    )
-
+        return min((*times, now.mono + self.patience)) if times else None

@@ -1,4 +1,7 @@
-"""Folds the changes of one batch into rows for the hot statements; what was created and granted is one insert."""
+"""Folds the changes of one batch into rows for the hot statements.
+
+What was created and granted is one insert; what became of a run or a cursor in several steps is one update.
+"""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -34,10 +37,14 @@ class Batch:
         self.rows: dict[str, list[Row]] = {name: [] for name in names}
         self.stamp = stamp
         self._runs: dict[int, Row] = {}  # inserted by this batch
-        self._attempts: dict[tuple[Any, ...], Row] = {}  # inserted by this batch
+        self._changed: dict[int, Row] = {}  # the other runs whose status changes
+        self._cursors: dict[str, Row] = {}
+        self._attempts: dict[tuple[int, str, int], Row] = {}  # inserted by this batch
         for change in changes:
             _FOLDS[type(change)](self, change)
         self.rows["insert_run"] = list(self._runs.values())
+        self.rows["change_run"] = list(self._changed.values())
+        self.rows["move_cursor"] = list(self._cursors.values())
         self.rows["insert_attempt"] = list(self._attempts.values())
 
     def _run_created(self, change: RunCreated) -> None:
@@ -67,11 +74,12 @@ class Batch:
             "StartedAt": at if change.status is RunStatus.RUNNING else None,
             "EndedAt": at if change.status in RUN_FINAL else None,
         }
-        row = self._runs.get(change.ref.run_id)
+        run_id = change.ref.run_id
+        row = self._runs.get(run_id)
         if row is None:
-            self.rows["change_run"].append({**new, "k_RunId": change.ref.run_id, "k_Status": change.was})
-        else:
-            row.update(new, StartedAt=row["StartedAt"] or new["StartedAt"])
+            key = {"k_RunId": run_id, "k_Status": change.was, "StartedAt": None}
+            row = self._changed.setdefault(run_id, key)
+        row.update(new, StartedAt=row["StartedAt"] or new["StartedAt"])
 
     def _run_restarted(self, change: RunRestarted) -> None:
         self._mark(change.ref.run_id, change.restart, None)
@@ -97,7 +105,7 @@ class Batch:
         self.rows["insert_point"].append({**row, "ScheduleTs": ts, "NextScheduleTs": next_ts})
         if change.event is not ScheduleEvent.MANUALLY_TRIGGERED:
             cursor = {"LastScheduleAt": ts, "NextScheduleAt": next_ts, "k_DagId": change.dag_id}
-            self.rows["move_cursor"].append(cursor)
+            self._cursors[change.dag_id] = cursor
 
     def _dag_marked(self, change: DagMarked) -> None:
         self.rows["mark_dag"].append(

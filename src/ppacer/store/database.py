@@ -1,25 +1,39 @@
 """Connections: one that writes, read-only ones for readers, and the driver's errors in our words."""
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from ppacer.errors import StoreError, StoreUnavailable
+from ppacer.errors import ConfigError, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 READERS_MAX = 8
-SQLITE = "sqlite"
+CHECKED_BYTES_MAX = 32 * 1024 * 1024  # a check reads about 100 MB/s, and a start shall not take long
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
 def make_url(db: str | Path) -> sa.URL:
     """The URL of a database given as a file name or a URL."""
     text = str(db)
-    return sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
+    try:
+        url = sa.make_url(text) if "://" in text else sa.URL.create(SQLITE, database=text)
+    except ArgumentError:  # the text may hold a password, so it is not repeated
+        raise ConfigError(
+            "this is no database URL; write a file name or postgresql://user@host/name"
+        ) from None
+    if url.get_backend_name() not in (SQLITE, POSTGRESQL):
+        raise ConfigError(f"ppacer works on SQLite and PostgreSQL, not on {url.get_backend_name()}")
+    if url.get_backend_name() == SQLITE and url.database in (None, "", ":memory:"):
+        raise ConfigError(
+            "the scheduler's database must be a file: what is in memory does not survive a restart"
+        )
+    return url
 
 
 def sqlite_path(url: sa.URL) -> Path | None:
@@ -33,7 +47,9 @@ def writer_engine(url: sa.URL) -> sa.Engine:
     if path is None:
         return sa.create_engine(url, pool_size=1, max_overflow=0)
     if not path.parent.is_dir():
-        raise StoreError(f"the folder {path.parent} does not exist; make it, or choose another file with --db")
+        raise StoreError(
+            f"the folder {path.parent} does not exist; make it, or choose another file with --db"
+        )
     engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
@@ -42,7 +58,7 @@ def writer_engine(url: sa.URL) -> sa.Engine:
         for pragma in (
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
-            "synchronous=FULL",  # NORMAL loses acknowledged commits at a power cut (RELIABILITY.md)
+            "synchronous=FULL",  # NORMAL loses acknowledged commits at a power cut
             "temp_store=MEMORY",
             "cache_size=-16000",
         ):
@@ -72,29 +88,56 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     )
 
 
+def check(connection: sa.Connection, path: Path) -> None:
+    """Raises StoreError when a SQLite file is damaged; very large ones are left to `ppacer db check`."""
+    if path.stat().st_size <= CHECKED_BYTES_MAX:
+        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if verdict != "ok":
+            raise damaged(path)
+
+
+def damaged(where: Any) -> StoreError:
+    """The error for a file that cannot be trusted."""
+    return StoreError(
+        f"{where} is damaged or no SQLite database; restore a backup (`ppacer db backup` makes them)"
+    )
+
+
 @contextmanager
 def in_words(url: sa.URL) -> Iterator[None]:
-    """Turns errors of the driver into a sentence: StoreUnavailable where waiting may help, else StoreError."""
+    """Turns errors of the driver into sentences: StoreUnavailable where waiting may help, else StoreError."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
+    except _errors() as error:
         raise _translate(error, sqlite_path(url) or url.render_as_string(hide_password=True)) from error
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What the drivers raise; hot statements bypass SQLAlchemy and its wrapping."""
+    psycopg = sys.modules.get("psycopg")
+    return (DBAPIError, sqlite3.Error) if psycopg is None else (DBAPIError, sqlite3.Error, psycopg.Error)
+
+
+_FOR_NOW = {
+    sqlite3.SQLITE_BUSY: "is locked by another program: end its transaction",
+    sqlite3.SQLITE_LOCKED: "is locked by another program: end its transaction",
+    sqlite3.SQLITE_READONLY: "cannot be written: check the permissions of the file and of its folder",
+    sqlite3.SQLITE_FULL: "has no room: the disk is full, free some space",
+    sqlite3.SQLITE_IOERR: "cannot be read or written (I/O error): is the disk full, or failing?",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that it is a file, and that its folder can be written",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another program: end its transaction",
+}
+
+
 def _translate(error: Exception, where: Any) -> StoreError:
-    text = str(getattr(error, "orig", None) or error)
-    for sign, sentence in (
-        ("database is locked", f"{where} is locked by another program"),
-        ("readonly", f"{where} cannot be written: check the permissions of the file and of its folder"),
-        ("read-only", f"{where} cannot be written: it is on a read-only file system"),
-        ("disk is full", f"the disk with {where} is full: free some space"),
-        ("disk I/O error", f"the disk with {where} has an I/O error: is it full, or failing?"),
-        ("unable to open", f"{where} cannot be opened: check that its folder exists and can be written"),
-    ):
-        if sign in text:
-            return StoreUnavailable(sentence)
-    if "not a database" in text or "malformed" in text:
-        return StoreError(f"{where} is damaged or no SQLite database; restore a backup (ppacer db backup makes them)")
-    if getattr(error, "connection_invalidated", False):
-        return StoreUnavailable(f"{where} does not answer: {text}")
-    return StoreError(f"{where}: {text}")
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is None:
+        away = isinstance(error, OperationalError) or type(cause).__name__ == "OperationalError"
+        return (StoreUnavailable if away else StoreError)(f"{where}: {cause}")
+    kind = code & 0xFF  # the rest of the code is detail
+    if kind in _FOR_NOW:
+        return StoreUnavailable(f"{where} {_FOR_NOW[kind]}")
+    if kind in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return damaged(where)
+    return StoreError(f"{where}: {cause}")

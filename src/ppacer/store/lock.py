@@ -21,11 +21,17 @@ class FileLock:
         self._file: int | None = None
 
     def acquire(self, **owner: Any) -> Self:
-        """Takes the lock, or raises StoreLockedError naming its owner; `owner` is kept in the file as JSON."""
+        """Takes the lock, or raises StoreLockedError naming its owner; `owner` is kept in the file."""
+        if not self.path.parent.is_dir():
+            raise StoreError(
+                f"the folder {self.path.parent} does not exist; make it, or use another with --db"
+            )
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be written ({error.strerror}); is the folder writable?") from error
+            raise StoreError(
+                f"{self.path} cannot be written ({error.strerror}); is the folder writable?"
+            ) from error
         if not _lock(file):
             os.close(file)
             raise StoreLockedError(_refusal(self.path))
@@ -37,8 +43,8 @@ class FileLock:
         """Replaces what the file says about its owner: pid and URL, for commands that look for it."""
         assert self._file is not None
         data = json.dumps({"pid": os.getpid(), **owner}).encode()
-        os.pwrite(self._file, data, 0)
-        os.ftruncate(self._file, len(data))
+        # One write that covers what was there, blanks at its end: who reads meanwhile sees no mixture.
+        os.pwrite(self._file, data.ljust(os.fstat(self._file).st_size), 0)
 
     def release(self) -> None:
         """Lets go; the file stays, because deleting it would let two programs lock two files."""
@@ -49,7 +55,7 @@ class FileLock:
 
 
 def _lock(file: int) -> bool:
-    """Takes the lock alone; one that is shared for an instant belongs to somebody who merely looks (`owner_of`)."""
+    """Takes the lock alone; who shares it for an instant is somebody who merely looks (`owner_of`)."""
     for _ in range(LOOKS_MAX):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,6 +95,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refusal(path: Path) -> str:
     owner = _read(path)
-    who = f" (process {owner['pid']}{', ' + owner['url'] if owner.get('url') else ''})" if "pid" in owner else ""
+    who = (
+        f" (process {owner['pid']}{', ' + owner['url'] if owner.get('url') else ''})"
+        if "pid" in owner
+        else ""
+    )
     database = path.with_name(path.name.removesuffix(".lock"))
     return f"another scheduler{who} has {database}; stop it, or choose another file with --db"

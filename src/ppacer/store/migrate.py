@@ -1,7 +1,9 @@
 """A fresh database is created whole and stamped; an older one is migrated by Alembic, after a backup."""
 
 import logging
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,13 +14,18 @@ from ppacer.store.schema import REVISION, metadata
 
 log = logging.getLogger("ppacer.store")
 
+MIGRATIONS = Path(__file__).with_name("migrations")
+
 _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
 
 def prepare(engine: sa.Engine, url: sa.URL) -> None:
     """Makes the tables, or brings them to the newest revision. Raises StoreError for a newer database."""
+    path = database.sqlite_path(url)
     with engine.begin() as connection:
-        revision = _revision(connection)
+        if path is not None:
+            database.check(connection, path)
+        revision = revision_of(connection)
         if revision is None:
             _create(connection)
     if revision not in (None, REVISION):
@@ -27,20 +34,15 @@ def prepare(engine: sa.Engine, url: sa.URL) -> None:
 
 def revision_of(connection: sa.Connection) -> str | None:
     """The revision a database is stamped with; None when it is empty."""
-    return _revision(connection)
-
-
-def _revision(connection: sa.Connection) -> str | None:
     tables = sa.inspect(connection).get_table_names()
-    if "alembic_version" not in tables:
-        if "dagruns" in tables:
-            raise StoreError(
-                "this database has tables of another program (the original ppacer?) and no version stamp; "
-                "choose another file with --db"
-            )
+    if not tables:
         return None
-    row = connection.execute(sa.select(_stamp.c.version_num)).first()
-    return None if row is None else str(row[0])
+    if "alembic_version" in tables:
+        stamp = connection.execute(sa.select(_stamp.c.version_num)).scalar()
+        if stamp is not None:
+            return str(stamp)
+    whose = "the original ppacer" if "dagruns" in tables else "another program"
+    raise StoreError(f"this database belongs to {whose}; choose another file with --db")
 
 
 def _create(connection: sa.Connection) -> None:
@@ -56,10 +58,12 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision not in known:
-        raise StoreError(f"the database has revision {revision}, made by a newer ppacer; install that or a newer one")
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    if revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(
+            f"the database has revision {revision}, made by a newer ppacer; install that or a newer one"
+        )
     path = database.sqlite_path(url)
     saved = None if path is None else path.with_name(f"{path.name}.before-{REVISION}")
     if path is not None and saved is not None:
@@ -72,11 +76,25 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
 
 
 def backup(source: Path, target: Path) -> None:
-    """Copies a SQLite database consistently, also while a scheduler writes to it, and checks the copy."""
-    with sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True) as reading, sqlite3.connect(target) as copy:
-        reading.backup(copy)
-        verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-    reading.close()
-    copy.close()
+    """Copies a SQLite database consistently, also while a scheduler writes to it, and checks the copy.
+
+    The copy gets its name only when it is whole: an older backup of this name is kept until then.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        _copy(source, part)
+        os.replace(part, target)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{source} cannot be copied to {target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    uri = f"{source.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as reading, closing(sqlite3.connect(target)) as copy:
+        reading.backup(copy)  # all pages at once: in steps it would begin anew with every commit of others
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise StoreError(f"the copy {target} is damaged: {verdict}")
+        raise database.damaged(source)

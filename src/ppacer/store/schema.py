@@ -142,7 +142,9 @@ dagruns = _table(
     sa.PrimaryKeyConstraint("RunId", name="pk_dagruns"),
     sa.UniqueConstraint("DagId", "ExecTs", name="uq_dagruns_dagid_exects"),
     _one_of("Status", RunStatus, "ck_dagruns_status"),
-    sa.CheckConstraint(f"(Status IN ({_quoted(RUN_FINAL)})) = (EndedAt IS NOT NULL)", name="ck_dagruns_ended"),
+    sa.CheckConstraint(
+        f"(Status IN ({_quoted(RUN_FINAL)})) = (EndedAt IS NOT NULL)", name="ck_dagruns_ended"
+    ),
     sa.Index("ix_dagruns_dagid_runid", "DagId", "RunId"),
     sa.Index("ix_dagruns_status_runid", "Status", "RunId"),
 )

@@ -1,7 +1,8 @@
 """The scheduler's side of the database: applies batches of changes, reads back what memory needs."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -23,14 +24,23 @@ log = logging.getLogger("ppacer.store")
 IN_MAX = 500  # values in one IN (…); SQLite allows 32,766 parameters
 
 
-class StaleWrite(StoreError):
+class StaleWrite(StoreError):  # noqa: N818 - an outcome, not a fault of the caller
     """A conditional write found another state than memory had: nothing was written, read the rows again."""
 
 
 class DagRow:
     """What the scheduler keeps in memory of a row in `dags`."""
 
-    __slots__ = ("create_at", "dag_id", "disabled_reason", "last_at", "next_at", "paused_at", "since_at", "version")
+    __slots__ = (
+        "create_at",
+        "dag_id",
+        "disabled_reason",
+        "last_at",
+        "next_at",
+        "paused_at",
+        "since_at",
+        "version",
+    )
 
     def __init__(self, row: Any) -> None:
         self.dag_id: str = row.DagId
@@ -50,9 +60,13 @@ class Store:
         self.url = database.make_url(db)
         self.path = database.sqlite_path(self.url)
         self._engine = database.writer_engine(self.url)
-        with database.in_words(self.url):
-            migrate.prepare(self._engine, self.url)
-            self._connection = self._engine.connect()
+        try:
+            with database.in_words(self.url):
+                migrate.prepare(self._engine, self.url)
+                self._connection = self._engine.connect()
+        except BaseException:
+            self._engine.dispose()
+            raise
         dialect = self._engine.dialect
         self._hot = {name: Hot(name, statement, dialect) for name, statement in statements().items()}
         text = lru_cache(maxsize=8192)(to_text)
@@ -67,9 +81,25 @@ class Store:
         self._engine.dispose()
 
     @property
-    def write(self) -> Any:
+    def write(self) -> AbstractContextManager[sa.Connection]:
         """A context manager: one transaction on the writing connection, errors in words."""
-        return _Transaction(self)
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with database.in_words(self.url):
+            transaction = self._connection.begin()
+            try:
+                yield self._connection
+                transaction.commit()
+            except BaseException:
+                transaction.close()
+                self._roll_back()  # after a COMMIT that failed SQLAlchemy takes the transaction for ended
+                raise
+
+    def _roll_back(self) -> None:
+        if not self._connection.invalidated:
+            self._connection.connection.rollback()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Writes a batch of changes in one transaction: all of it is durable when this returns.
@@ -90,12 +120,14 @@ class Store:
     # -- reading back ----------------------------------------------------------------------------------------
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
-        with database.in_words(self.url), self._connection.begin():
-            return self._connection.execute(query).all()
+        with self.write as connection:
+            return connection.execute(query).all()
 
     def dag_rows(self) -> dict[str, DagRow]:
         """The dags that are not removed, by id."""
-        return {row.DagId: DagRow(row) for row in self._rows(sa.select(dags).where(dags.c.RemovedAt.is_(None)))}
+        return {
+            row.DagId: DagRow(row) for row in self._rows(sa.select(dags).where(dags.c.RemovedAt.is_(None)))
+        }
 
     def newest_run_id(self) -> int:
         """The highest RunId ever given, 0 in an empty database."""
@@ -103,7 +135,7 @@ class Store:
 
     def open_runs(self) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
         """Every run that has not ended, oldest first, with its pinned graph and its attempts by number."""
-        unfinished = dagruns.c.Status.not_in(list(RUN_FINAL))
+        unfinished = dagruns.c.Status.in_([status for status in RunStatus if status not in RUN_FINAL])
         runs = self._rows(sa.select(dagruns).where(unfinished).order_by(dagruns.c.RunId))
         for at in range(0, len(runs), IN_MAX):
             yield from self._with_attempts(runs[at : at + IN_MAX])
@@ -128,7 +160,9 @@ class Store:
         for row in self._rows(query):
             attempts[row.RunId].append(_attempt_row(row))
         for row in runs:
-            rows = sorted(attempts[row.RunId], key=lambda attempt: attempt.retry)  # stable: oldest first within
+            rows = sorted(
+                attempts[row.RunId], key=lambda attempt: attempt.retry
+            )  # stable: oldest first within
             yield _run_row(row), self.graph(row.DagId, row.DagVersion), rows
 
     def graph(self, dag_id: str, version: str) -> Graph:
@@ -139,7 +173,9 @@ class Store:
             query = query.where(dagversions.c.DagId == dag_id, dagversions.c.DagVersion == version)
             rows = self._rows(query)
             if not rows:
-                raise StoreError(f"version {version} of dag {dag_id!r} is not in the database; was a row deleted?")
+                raise StoreError(
+                    f"version {version} of dag {dag_id!r} is not in the database; was a row deleted?"
+                )
             self.keep_graph(dag_id, version, Graph.from_json(rows[0].Graph))
         return self._graphs[key]
 
@@ -168,38 +204,11 @@ class Store:
     def set_dag(self, dag_id: str, **values: Any) -> None:
         """Sets columns of one row in `dags`, such as PausedAt."""
         with self.write as connection:
-            connection.execute(sa.update(dags).where(dags.c.DagId == dag_id).values(values))
-
-
-class _Transaction:
-    """BEGIN … COMMIT on the writing connection; after a failed COMMIT nothing is left open."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.words = database.in_words(store.url)
-
-    def __enter__(self) -> sa.Connection:
-        self.words.__enter__()
-        try:
-            self.transaction = self.store._connection.begin()
-        except BaseException as error:
-            self.words.__exit__(type(error), error, error.__traceback__)
-            raise
-        return self.store._connection
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        try:
-            if error is None:
-                self.transaction.commit()
-            else:
-                self.transaction.rollback()
-        except BaseException as failed:
-            error = failed
-            self.transaction.close()
-        if error is not None:
-            self.words.__exit__(type(error), error, error.__traceback__)
-            raise error
-        self.words.__exit__(None, None, None)
+            touched = connection.execute(
+                sa.update(dags).where(dags.c.DagId == dag_id).values(values)
+            ).rowcount
+            if touched != 1:
+                raise StaleWrite(f"dag {dag_id!r} is not in the database")
 
 
 def _run_row(row: Any) -> RunRow:

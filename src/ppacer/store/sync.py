@@ -33,7 +33,9 @@ def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = 
             values = _dag_changes(dag, known[dag.id], now)
             connection.execute(sa.update(dags).where(dags.c.DagId == dag.id).values(values))
         _sync_tasks(connection, new, [d for d in changed if d.hash_tasks != known[d.id].HashTasks], now, mask)
-        versions = [dag for dag in (*new, *changed) if dag.id not in known or dag.version != known[dag.id].DagVersion]
+        versions = [
+            dag for dag in (*new, *changed) if dag.id not in known or dag.version != known[dag.id].DagVersion
+        ]
         _sync_versions(connection, versions, now)
         gone = [row.DagId for row in known.values() if row.DagId not in registry and row.RemovedAt is None]
         for dag_id in gone:
@@ -69,7 +71,7 @@ def _dag_row(dag: Dag, now: datetime) -> dict[str, Any]:
 
 
 def _first_point(dag: Dag, now: datetime, catch_up: CatchUp) -> datetime | None:
-    """The cursor of a new schedule; a schedule that raises is left to the scheduler, which disables the dag."""
+    """The cursor of a new schedule; one that raises is left to the scheduler, which disables the dag."""
     try:
         return None if dag.schedule is None else first_point(dag.schedule, now, catch_up)
     except ScheduleError:
@@ -87,15 +89,21 @@ def _dag_changes(dag: Dag, row: Any, now: datetime) -> dict[str, Any]:
     return values
 
 
-def _sync_tasks(connection: sa.Connection, new: list[Dag], changed: list[Dag], now: datetime, mask: Mask) -> None:
+def _sync_tasks(
+    connection: sa.Connection, new: list[Dag], changed: list[Dag], now: datetime, mask: Mask
+) -> None:
     _insert(connection, dagtasks, [row for dag in new for row in _task_rows(dag, now, mask, {}).values()])
     for dag in changed:
-        rows = connection.execute(sa.select(dagtasks).where(dagtasks.c.DagId == dag.id).order_by(dagtasks.c.Revision))
+        rows = connection.execute(
+            sa.select(dagtasks).where(dagtasks.c.DagId == dag.id).order_by(dagtasks.c.Revision)
+        )
         latest = {row.TaskId: row for row in rows}
         fresh = _task_rows(dag, now, mask, latest)
         old = [id for id, row in latest.items() if row.IsCurrent and (id in fresh or id not in dag.nodes)]
         for task_id in old:
-            this = sa.and_(dagtasks.c.DagId == dag.id, dagtasks.c.TaskId == task_id, dagtasks.c.IsCurrent == 1)
+            this = sa.and_(
+                dagtasks.c.DagId == dag.id, dagtasks.c.TaskId == task_id, dagtasks.c.IsCurrent == 1
+            )
             connection.execute(sa.update(dagtasks).where(this).values(IsCurrent=0))
         _insert(connection, dagtasks, list(fresh.values()))
 
@@ -125,7 +133,11 @@ def _task_rows(dag: Dag, now: datetime, mask: Mask, latest: Mapping[str, Any]) -
             "DagVersion": dag.version,
         }
         before = latest.get(spec.id)
-        if before is None or not before.IsCurrent or any(getattr(before, name) != row[name] for name in _TASK_VERSION):
+        if (
+            before is None
+            or not before.IsCurrent
+            or any(getattr(before, name) != row[name] for name in _TASK_VERSION)
+        ):
             rows[spec.id] = row | {"Revision": 0 if before is None else before.Revision + 1}
     return rows
 

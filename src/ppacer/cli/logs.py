@@ -1,0 +1,167 @@
+"""`ppacer logs`."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ppacer.cli.options import LEVELS, asking, run_id_of
+
+if TYPE_CHECKING:
+    from ppacer.api.client import LogPage
+    from ppacer.cli.backend import Backend
+    from ppacer.cli.screen import Screen
+    from ppacer.tasklog import LogRow
+
+LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+TAIL_MAX = 1_000
+
+
+class Wanted:
+    """Which records: of a task, of an attempt, from a level on, the last so many, and those still to come."""
+
+    def __init__(
+        self,
+        run_id: int,
+        task: str | None,
+        retry: int | None,
+        level: str | None,
+        tail: int | None,
+        follow: bool,
+    ) -> None:
+        self.run_id, self.task, self.retry = run_id, task, retry
+        self.level, self.tail, self.follow = level, tail, follow
+
+    def page(self, backend: "Backend", after: int, tail: int | None, wait: float) -> "LogPage":
+        """One question to the backend."""
+        return backend.logs(
+            self.run_id,
+            task_id=self.task,
+            retry=self.retry,
+            level=self.level,
+            after=after,
+            tail=tail,
+            wait=wait,
+        )
+
+
+@click.command("logs")
+@click.argument("run")
+@click.argument("task", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until the run has ended.")
+@click.option("--retry", type=click.IntRange(0), help="Only this attempt: 0 is the first one.")
+@click.option(
+    "--level", type=click.Choice(LEVELS, case_sensitive=False), metavar="LEVEL",
+    help=f"Only records of this level and above: {', '.join(LEVELS)}.",
+)  # fmt: skip
+@click.option("--tail", type=click.IntRange(1, TAIL_MAX), metavar="N", help="Only the last N records.")
+@asking
+def logs_command(
+    backend: "Backend",
+    run: str,
+    task: str | None,
+    follow: bool,
+    retry: int | None,
+    level: str | None,
+    tail: int | None,
+    as_json: bool,
+) -> None:
+    """Print what the tasks of a RUN have said, or one TASK of it: stdout, stderr and logging.
+
+    RUN is the number of a run, or a dag: then its newest run.
+    """
+    wanted = Wanted(run_id_of(backend, run), task, retry, level, tail, follow)
+    rows = _rows(backend, wanted)
+    count = _print_json(rows, follow) if as_json else _print(rows)
+    if follow:
+        _tell_end(backend, wanted.run_id)
+    elif not count:
+        _tell_nothing(backend, wanted)
+
+
+def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
+    """The records in their order; while following, those that come."""
+    from ppacer.cli.backend import PAGE
+    from ppacer.cli.follow import WAIT_SECONDS, patiently
+
+    after, tail = 0, wanted.tail
+    while True:
+        wait = WAIT_SECONDS if wanted.follow and tail is None else 0.0
+        page = patiently(lambda: wanted.page(backend, after, tail, wait))  # noqa: B023 - called at once
+        yield from page.records
+        after = page.records[-1].log_id if page.records else after
+        if wanted.follow and backend.is_live:
+            if page.ended and (tail is None or not page.records):
+                return
+        elif tail is not None or len(page.records) < PAGE:
+            return
+        tail = None
+
+
+def _print(rows: "Iterator[LogRow]") -> int:
+    from ppacer.cli.screen import Screen
+
+    screen, count = Screen(), 0
+    for count, row in enumerate(rows, 1):
+        for line in lines_of(screen, row):
+            screen.line(line)
+        screen.flush()
+    return count
+
+
+def lines_of(screen: "Screen", row: "LogRow") -> Iterator[str]:
+    """A record as lines of text: time, task, level unless it is INFO, message, attributes."""
+    who = f"{row.task_id}#{row.retry}" if row.retry else row.task_id
+    head = f"{screen.paint(f'{row.at:%H:%M:%S}.{row.at.microsecond // 1000:03d}Z', 'dim')} {screen.paint(who, 'cyan')} |"
+    style = LEVEL_STYLES.get(row.level, "")
+    level = "" if row.level == "INFO" or _is_stderr(row) else f" {screen.paint(row.level, style)}"
+    more = _attributes(row)
+    for line in row.message.split("\n"):
+        yield f"{head}{level} {screen.clean(line)}{screen.paint(screen.clean(more), 'dim')}".rstrip()
+        more = ""
+
+
+def _is_stderr(row: "LogRow") -> bool:
+    """A line of stderr has the level WARNING, which says nothing about it."""
+    return (row.attributes or {}).get("stream") == "stderr"
+
+
+def _attributes(row: "LogRow") -> str:
+    return "".join(f" {name}={value}" for name, value in (row.attributes or {}).items() if name != "stream")
+
+
+def _print_json(rows: "Iterator[LogRow]", as_lines: bool) -> int:
+    """One document, or one record a line while following: nobody waits for the end of an array."""
+    import msgspec
+
+    count = 0
+    if not as_lines:
+        click.echo('{"records":[', nl=False)
+    for count, row in enumerate(rows, 1):
+        text = msgspec.json.encode(row).decode()
+        click.echo(text if as_lines else f",{text}" if count > 1 else text, nl=as_lines)
+    if not as_lines:
+        click.echo("]}")
+    return count
+
+
+def _tell_end(backend: "Backend", run_id: int) -> None:
+    from ppacer.cli.follow import patiently
+
+    detail = patiently(lambda: backend.run(run_id))
+    if backend.is_live:
+        click.echo(f"run {run_id} of {detail.run.dag_id} has ended: {detail.run.status}", err=True)
+    else:
+        click.echo(f"run {run_id} is {detail.run.status}, and no scheduler is running: that is all", err=True)
+
+
+def _tell_nothing(backend: "Backend", wanted: Wanted) -> None:
+    """Why there is nothing to print: no such task, or nothing said."""
+    from ppacer.errors import NotFoundError
+
+    detail = backend.run(wanted.run_id)
+    if wanted.task is not None and all(task.task_id != wanted.task for task in detail.tasks):
+        raise NotFoundError(f"run {wanted.run_id} of {detail.run.dag_id} has no task {wanted.task!r}")
+    click.echo(
+        f"run {wanted.run_id} of {detail.run.dag_id} ({detail.run.status}) has no such log records", err=True
+    )

@@ -1,0 +1,79 @@
+"""`ppacer run`. Imports little before the fork, as `serve`."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ppacer.cli import exits
+from ppacer.cli.options import RUNNERS, json_option, param_options, params_of, print_json
+
+if TYPE_CHECKING:
+    from ppacer.cli.progress import Progress
+    from ppacer.dag import Dag
+    from ppacer.notify import MsgData
+    from ppacer.store.views import RunDetail
+
+
+@click.command("run")
+@click.argument("target", metavar="FILE[:DAG]")
+@param_options
+@click.option(
+    "--runner", type=click.Choice(RUNNERS), metavar="RUNNER", default="process", show_default=True,
+    help=f"How tasks run that do not choose themselves: {', '.join(RUNNERS)}.",
+)  # fmt: skip
+@json_option
+def run_command(target: str, pairs: tuple[str, ...], document: str | None, runner: str, as_json: bool) -> int:
+    """Run one DAG of FILE once, here and now, without a scheduler, in a temporary database.
+
+    What its tasks say is printed with their names. Retries, timeouts and results are as in production. With
+    --json the run is printed at the end, and everything else goes to stderr. Ctrl-C cancels the run.
+    """
+    from ppacer.app import configure_logging, run_once
+    from ppacer.cli.target import load_target, one_dag
+
+    file, registry = load_target(target)
+    dag = one_dag(target, registry)
+    params = dag.params.validate(params_of(pairs, document))
+    configure_logging("WARNING")
+    progress = _progress(dag, as_json)
+    detail = run_once(dag, params=params, runner=runner, notifier=Unsent(), on_progress=progress, file=file)
+    progress.close()
+    if as_json:
+        print_json(detail)
+    else:
+        _show_end(detail)
+    match detail.run.status:
+        case "SUCCESS":
+            return exits.OK
+        case "CANCELLED":
+            return exits.INTERRUPTED
+    return exits.FAILED
+
+
+class Unsent:
+    """Takes the alerts of tasks without a notifier of their own: who waits for the run sees what failed."""
+
+    def send(self, template: str, data: "MsgData") -> None:
+        """Does nothing."""
+
+
+def _progress(dag: "Dag", as_json: bool) -> "Progress":
+    """Lines, or on a terminal a board that is redrawn. Nothing is imported or started before the first change."""
+    from ppacer.cli.progress import Progress
+    from ppacer.cli.screen import Screen
+
+    return Progress(Screen(sys.stderr if as_json else sys.stdout), list(dag.nodes))
+
+
+def _show_end(detail: "RunDetail") -> None:
+    from ppacer.cli.runs import show_errors
+    from ppacer.cli.screen import Screen
+    from ppacer.cli.words import plural, span
+
+    screen, run = Screen(), detail.run
+    show_errors(screen, detail)
+    done = sum(task.status == "SUCCESS" for task in detail.tasks)
+    time = span(run.ended_at - run.started_at) if run.started_at and run.ended_at else "no time"
+    state = screen.painted(screen.state(run.status))
+    screen.line(f"{state}  {run.dag_id}: {done} of {plural(len(detail.tasks), 'task')} succeeded, in {time}")

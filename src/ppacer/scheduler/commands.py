@@ -1,0 +1,123 @@
+"""Carries out what people ask for: each command becomes changes, a reply, and a way to see if it happened."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from ppacer.clock import Now, utc
+from ppacer.dag.values import dumps
+from ppacer.engine import AttemptRow, RunRow
+from ppacer.engine.changes import Change, DagMarked
+from ppacer.engine.events import Cancel, Restart, Triggered
+from ppacer.errors import ConflictError, NotFoundError, ParamsError
+from ppacer.scheduler.memory import Memory
+from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+
+TICK = timedelta(microseconds=1)
+SHOWN_MAX = 200  # characters of an unknown id, which is as long as an id can be
+
+
+class Decision(NamedTuple):
+    """What follows from a command; `happened` tells from the rows whether it was committed."""
+
+    changes: list[Change]
+    reply: Any
+    happened: Callable[[], bool]
+
+
+class Commands:
+    """Decides commands in memory. Raises PpacerError for what cannot be: nothing has changed then."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._store = memory.store
+
+    def obey(self, command: Command, now: Now) -> Decision:
+        """Decides one command."""
+        match command:
+            case TriggerRun():
+                return self._trigger(command, now)
+            case CancelRun(run_id):
+                return self._cancel(run_id, now)
+            case RestartRun(run_id):
+                return self._restart(run_id, now)
+            case PauseDag(dag_id):
+                return self._pause(dag_id, now)
+            case UnpauseDag(dag_id):
+                return self._unpause(dag_id, now)
+
+    def _trigger(self, command: TriggerRun, now: Now) -> Decision:
+        dag = self._memory.registry[self._known(command.dag_id)]
+        params = dag.params.validate(command.params)
+        try:
+            exec_ts = now.utc if command.exec_ts is None else utc(command.exec_ts)
+        except ValueError as error:
+            raise ParamsError(f"the execution time {error}") from error
+        ref = self._memory.new_ref(dag.id, exec_ts)
+        if ref is None and command.exec_ts is not None:
+            raise ConflictError(f"dag {dag.id!r} has a run with the execution time {exec_ts.isoformat()}")
+        while ref is None:
+            exec_ts += TICK
+            ref = self._memory.new_ref(dag.id, exec_ts)
+        event = Triggered(ref, dag.graph, dag.version, dumps(params) if params else None)
+        changes = self._memory.engine.handle(event, now.utc)
+        return Decision(changes, ref, lambda: self._row(ref.run_id, lambda row: row.ref == ref))
+
+    def _cancel(self, run_id: int, now: Now) -> Decision:
+        run = self._memory.engine.runs.get(run_id)
+        if run is None:
+            row = self._stored(run_id)[0]
+            raise ConflictError(f"run {run_id} has ended with {row.status}; it cannot be cancelled")
+        before = run.restart
+        changes = self._memory.engine.handle(Cancel(run_id), now.utc)
+        happened = lambda: self._row(run_id, lambda row: row.cancelling or row.restart > before)  # noqa: E731 - one line
+        return Decision(changes, run.ref, happened)
+
+    def _restart(self, run_id: int, now: Now) -> Decision:
+        engine = self._memory.engine
+        run = engine.runs.get(run_id)
+        if run is None:
+            run = engine.restore(*self._stored(run_id))
+        status = run.status
+        changes = engine.handle(Restart(run_id), now.utc)
+        if not changes:
+            engine.forget(run_id)
+            raise ConflictError(f"run {run_id} is {status}; only failed or cancelled runs can be restarted")
+        number = run.restart
+        return Decision(changes, run.ref, lambda: self._row(run_id, lambda row: row.restart >= number))
+
+    def _pause(self, dag_id: str, now: Now) -> Decision:
+        changes: list[Change] = list(self._memory.watcher.pause(self._known(dag_id), now.utc))
+        return Decision(changes, dag_id, lambda: self._store.dag_rows()[dag_id].paused_at is not None)
+
+    def _unpause(self, dag_id: str, now: Now) -> Decision:
+        changes: list[Change] = []
+        for event in self._memory.watcher.unpause(self._known(dag_id), now.utc):
+            changes += self._memory.take(event, now.utc)
+        marked = [change for change in changes if isinstance(change, DagMarked)]
+        reason = marked[-1].disabled_reason if marked else None
+
+        def happened() -> bool:
+            row = self._store.dag_rows()[dag_id]
+            return (row.paused_at, row.disabled_reason) == (None, reason)
+
+        return Decision(changes, dag_id, happened)
+
+    def _known(self, dag_id: str) -> str:
+        dag_ids = self._memory.watcher.cursors
+        if dag_id in dag_ids:
+            return dag_id
+        near = get_close_matches(dag_id, dag_ids, n=1) if len(dag_id) <= SHOWN_MAX else []
+        hint = f"; did you mean {near[0]!r}?" if near else "; `ppacer dags` lists them"
+        raise NotFoundError(f"there is no dag {dag_id[:SHOWN_MAX]!r}{hint}")
+
+    def _stored(self, run_id: int) -> tuple[RunRow, Any, list[AttemptRow]]:
+        rows = self._store.run(run_id)
+        if rows is None:
+            raise NotFoundError(f"there is no run {run_id}")
+        return rows
+
+    def _row(self, run_id: int, is_so: Callable[[RunRow], bool]) -> bool:
+        rows = self._store.run(run_id)
+        return rows is not None and is_so(rows[0])

@@ -1,0 +1,71 @@
+"""What the scheduler has in memory: a cache of rows, thrown away and read back at start and after any trouble."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from ppacer.clock import Now
+from ppacer.dag import Dag
+from ppacer.engine import Engine, RunRef
+from ppacer.engine.changes import Change, DagMarked, PointRecorded
+from ppacer.engine.events import PointsSkipped, RoomChanged, RunDue
+from ppacer.scheduler.task_scheduler import TaskScheduler
+from ppacer.scheduler.watcher import DagRunWatcher
+from ppacer.store import Store
+
+
+class Memory:
+    """Open runs, the dags' cursors, the executors. Only of the executors it knows more than the rows."""
+
+    def __init__(
+        self, store: Store, registry: Mapping[str, Dag], new_token: Callable[[], str], lease: float
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.engine = Engine()
+        self.watcher = DagRunWatcher(registry)
+        self.tasks = TaskScheduler(self.engine, new_token, lease)
+        self._newest_run = 0
+        self._fresh: set[tuple[str, datetime]] = set()  # runs that are not committed yet
+
+    def read_back(self, now: Now) -> list[Change]:
+        """Everything anew from the rows. Returns what follows from it, which is to be committed at once."""
+        engine = self.engine = self.tasks.engine = Engine()
+        self._fresh.clear()
+        self._newest_run = self.store.newest_run_id()
+        for dag in self.registry.values():
+            engine.room[dag.id] = dag.max_active_runs
+        for row, graph, attempts in self.store.open_runs():
+            engine.restore(row, graph, attempts)
+        changes: list[Change] = list(self.watcher.load(self.store.dag_rows(), now.utc))
+        for lost in self.tasks.adopt(now):
+            changes += engine.handle(lost, now.utc)
+        for dag in self.registry.values():
+            changes += engine.handle(RoomChanged(dag.id, dag.max_active_runs), now.utc)
+        return changes
+
+    def plan(self, dag_ids: Iterable[str], now: datetime) -> list[Change]:
+        """What becomes of the due points of these dags."""
+        changes: list[Change] = []
+        for dag_id in dag_ids:
+            for event in self.watcher.plan(dag_id, now, self.engine.has_room, self.new_ref):
+                changes += self.take(event, now)
+        return changes
+
+    def take(self, event: RunDue | PointsSkipped | PointRecorded | DagMarked, now: datetime) -> list[Change]:
+        """Changes of what the watcher says: its own words about a dag, or an event for the engine."""
+        if isinstance(event, DagMarked | PointRecorded):
+            return [event]
+        return self.engine.handle(event, now)
+
+    def new_ref(self, dag_id: str, exec_ts: datetime) -> RunRef | None:
+        """The next run number; None when the dag has a run with this execution time."""
+        if (dag_id, exec_ts) in self._fresh or self.store.has_run(dag_id, exec_ts):
+            return None
+        self._fresh.add((dag_id, exec_ts))
+        self._newest_run += 1
+        return RunRef(self._newest_run, dag_id, exec_ts)
+
+    def committed(self, changes: Iterable[Change], now: Now) -> None:
+        """These changes are rows now."""
+        self._fresh.clear()
+        self.tasks.committed(changes, now)

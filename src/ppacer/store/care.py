@@ -1,0 +1,186 @@
+"""Looking after a database from outside the scheduler: is it sound, how large, bring it up to date, copy it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
+from ppacer.errors import ConfigError, StoreError
+from ppacer.store import database, migrate
+from ppacer.store.lock import FileLock
+from ppacer.store.schema import ATTEMPT_WAITING, REVISION, dagruns, dagruntasks, dags, dagversions
+
+SHOWN_MAX = 20
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """How much is in a database; sizes in bytes, with the write-ahead log, None where there is no file."""
+
+    revision: str | None
+    dags: int
+    runs: dict[str, int]
+    attempts: int
+    oldest_run_at: datetime | None
+    bytes: int | None
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """What an upgrade did; `backup` is the copy made before, None when there was nothing to do."""
+
+    before: str | None
+    after: str
+    backup: str | None
+
+
+def problems(db: str) -> list[str]:
+    """What is wrong with a database, in sentences; empty when it is sound."""
+    with _reading(db) as connection:
+        found = _damage(connection)
+        if found:
+            return found
+        revision = migrate.revision_of(connection)
+        if revision != REVISION:
+            return [_other_revision(revision)]
+        return list(_contradictions(connection))
+
+
+def damage(file: Path) -> list[str]:
+    """What is wrong with any SQLite file as such."""
+    with _reading(str(file)) as connection:
+        return _damage(connection)
+
+
+def stats(db: str) -> Stats:
+    """Counts and sizes."""
+    r = dagruns.c
+    with _reading(db) as connection:
+        by_status = sa.select(r.Status, sa.func.count().label("n")).group_by(r.Status)
+        runs = {row.Status: row.n for row in connection.execute(by_status)}
+        return Stats(
+            revision=migrate.revision_of(connection),
+            dags=connection.scalar(
+                sa.select(sa.func.count()).select_from(dags).where(dags.c.RemovedAt.is_(None))
+            )
+            or 0,
+            runs={status: runs[status] for status in RunStatus if status in runs},
+            attempts=connection.scalar(sa.select(sa.func.count()).select_from(dagruntasks)) or 0,
+            oldest_run_at=connection.scalar(sa.select(r.InsertTs).order_by(r.RunId).limit(1)),
+            bytes=size_of(database.sqlite_path(database.make_url(db))),
+        )
+
+
+def size_of(file: Path | None) -> int | None:
+    """Bytes of a SQLite file and of its write-ahead log; None when it is not there."""
+    if file is None or not file.exists():
+        return None
+    log = file.with_name(file.name + "-wal")
+    return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def upgrade(db: str) -> Upgrade:
+    """Brings a database to the newest revision; refuses while a scheduler has it."""
+    url = database.make_url(db)
+    path = _existing(database.sqlite_path(url))
+    lock = None if path is None else FileLock(path).acquire()
+    try:
+        engine = database.writer_engine(url)
+        with database.in_words(url):
+            with engine.connect() as connection:
+                before = migrate.revision_of(connection)
+            saved = migrate.upgrade(engine, url, before) if before not in (None, REVISION) else None
+            migrate.prepare(engine, url)
+        engine.dispose()
+    finally:
+        if lock is not None:
+            lock.release()
+    return Upgrade(before, REVISION, None if saved is None else str(saved))
+
+
+def copy(db: str, target: Path) -> int:
+    """Copies a SQLite database to a new file, also while a scheduler writes to it; returns the bytes.
+
+    The copy is checked, and gets its name only when it is whole. Raises ConfigError when the file exists.
+    """
+    url = database.make_url(db)
+    source = _existing(database.sqlite_path(url))
+    if source is None:
+        raise ConfigError("only SQLite databases are copied by ppacer; use pg_dump")
+    if target.exists():
+        raise ConfigError(f"{target} exists already; name a new file")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with database.in_words(database.make_url(target)):
+            migrate.backup(source, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.link(part, target)  # fails when somebody made the file meanwhile
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+@contextmanager
+def _reading(db: str) -> Iterator[sa.Connection]:
+    url = database.make_url(db)
+    _existing(database.sqlite_path(url))
+    engine = database.reader_engine(url)
+    try:
+        with database.in_words(url), engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _existing(path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
+        raise StoreError(f"there is no database {path}; name it with --db")
+    return path
+
+
+def _damage(connection: sa.Connection) -> list[str]:
+    if connection.dialect.name != database.SQLITE:
+        return []
+    rows = connection.exec_driver_sql(f"PRAGMA integrity_check({SHOWN_MAX})").scalars().all()
+    return [] if rows == ["ok"] else [f"damaged: {row}" for row in rows]
+
+
+def _other_revision(revision: str | None) -> str:
+    if revision is None:
+        return "it has no tables of ppacer; a scheduler makes them at its start"
+    if revision < REVISION:
+        return f"it has revision {revision} and this ppacer needs {REVISION}: ppacer db upgrade"
+    return f"it has revision {revision}, made by a newer ppacer than this one"
+
+
+def _contradictions(connection: sa.Connection) -> Iterator[str]:
+    """Facts that cannot be true together; constraints cannot see them, because they span tables."""
+    r, t, v = dagruns.c, dagruntasks.c, dagversions.c
+    same_run = (t.DagId == r.DagId) & (t.ExecTs == r.ExecTs)
+    pinned = sa.exists().where(v.DagId == r.DagId, v.DagVersion == r.DagVersion)
+    unfinished = sa.exists().where(same_run, t.Status.in_(ATTEMPT_WAITING))
+    failed = sa.exists().where(
+        same_run, t.Status.in_((TaskStatus.FAILED, TaskStatus.UPSTREAM_FAILED)), t.Restart == r.Restarts
+    )
+    for words, query in (
+        ("is of a version whose graph is missing", sa.select(r.RunId).where(~pinned)),
+        (
+            "has ended, but attempts of it have not",
+            sa.select(r.RunId).where(r.Status.in_(RUN_FINAL), unfinished),
+        ),
+        (
+            "has succeeded, but a task of it has failed",
+            sa.select(r.RunId).where(r.Status == RunStatus.SUCCESS, failed),
+        ),
+    ):
+        for run_id in connection.execute(query.order_by(r.RunId).limit(SHOWN_MAX)).scalars():
+            yield f"run {run_id} {words}"
+    strays = sa.select(t.DagId, t.ExecTs).where(~sa.exists().where(same_run)).distinct().limit(SHOWN_MAX)
+    for row in connection.execute(strays):
+        yield f"there are attempts of {row.DagId} at {row.ExecTs:%Y-%m-%d %H:%M:%S}, but no such run"

@@ -1,0 +1,147 @@
+"""`run_once`: a whole dag as an ordinary unit test."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import ppacer
+from ppacer import Dag, TaskContext, task
+from ppacer.errors import ParamsError
+from ppacer.schedule import Fixed
+from ppacer.store.views import RunDetail
+
+
+@task
+def numbers() -> list[int]:
+    return [1, 2, 3]
+
+
+@task
+def total(of: list[int]) -> int:
+    return sum(of)
+
+
+@task
+def fail() -> None:
+    raise RuntimeError("on purpose")
+
+
+def statuses(detail: RunDetail) -> dict[str, str]:
+    return {task.task_id: task.status for task in detail.tasks}
+
+
+def test_a_dag_runs_to_its_end_and_passes_data() -> None:
+    seen: list[int] = []
+
+    @task
+    def look(value: int) -> None:
+        seen.append(value)
+
+    with Dag("d") as dag:
+        look(total(numbers()))
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "SUCCESS"
+    assert statuses(detail) == {"numbers": "SUCCESS", "total": "SUCCESS", "look": "SUCCESS"}
+    assert seen == [6]
+
+
+def test_a_failed_run_is_returned_with_every_attempt() -> None:
+    with Dag("d") as dag:
+        fail.with_options(retries=2)() >> total.with_options(id="after")([1])
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "FAILED"
+    assert statuses(detail) == {"fail": "FAILED", "after": "UPSTREAM_FAILED"}
+    assert [a.status for a in detail.attempts if a.task_id == "fail"] == ["FAILED_PENDING_RETRY"] * 2 + ["FAILED"]
+    assert "RuntimeError: on purpose" in (detail.tasks[0].error or "")
+
+
+def test_a_dag_without_tasks_succeeds() -> None:
+    assert ppacer.run_once(Dag("empty")).run.status == "SUCCESS"
+
+
+def test_the_schedule_of_the_dag_starts_no_other_run() -> None:
+    runs: list[datetime] = []
+
+    @task
+    def note(ctx: TaskContext) -> None:
+        runs.append(ctx.run.exec_ts)
+
+    start = datetime.now(UTC) - timedelta(minutes=5)
+    with Dag("d", schedule=Fixed(start, timedelta(milliseconds=20)), catch_up=True) as dag:
+        note()
+    assert ppacer.run_once(dag).run.status == "SUCCESS"
+    assert len(runs) == 1
+
+
+@dataclass
+class Params:
+    days: int = 7
+    name: str = "all"
+
+
+def test_parameters_are_validated_and_typed() -> None:
+    seen: list[Params] = []
+
+    @task
+    def look(ctx: TaskContext) -> None:
+        seen.append(ctx.run.params)
+
+    with Dag("d", params=Params) as dag:
+        look()
+    assert ppacer.run_once(dag, params={"days": 3}).run.params == {"days": 3, "name": "all"}
+    assert seen == [Params(3, "all")]
+    with pytest.raises(ParamsError, match="days"):
+        ppacer.run_once(dag, params={"days": "three"})
+
+
+@pytest.mark.parametrize("runner", ["thread", "async"])
+def test_async_tasks_run(runner: str) -> None:
+    @task
+    async def answer() -> int:
+        return 42
+
+    with Dag("d") as dag:
+        total([answer()])  # type: ignore[list-item]  # a node stands for its result
+        answer.with_options(id="other")()
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "SUCCESS"
+    assert runner
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(0), KeyboardInterrupt(), MemoryError()])
+def test_a_failure_at_the_first_middle_or_last_task_fails_the_run(at: int, error: BaseException) -> None:
+    @task
+    def step(number: int) -> None:
+        if number == at:
+            raise error
+
+    with Dag("d") as dag:
+        nodes = [step.with_options(id=f"t{number}")(number) for number in range(3)]
+        nodes[0] >> nodes[1] >> nodes[2]
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "FAILED"
+    assert [t.status for t in detail.tasks] == ["SUCCESS"] * at + ["FAILED"] + ["UPSTREAM_FAILED"] * (2 - at)
+
+
+@pytest.mark.parametrize("width", [1, 3, 100])
+def test_fan_out_and_merge(width: int) -> None:
+    with Dag("d") as dag:
+        first = numbers()
+        first >> [total.with_options(id=f"t{n}")(first) for n in range(width)] >> total.with_options(id="last")([1])
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "SUCCESS"
+    assert len(detail.attempts) == width + 2
+
+
+@pytest.mark.parametrize("length", [10, 25, 100])
+def test_chains(length: int) -> None:
+    with Dag("d") as dag:
+        nodes = [total.with_options(id=f"t{n}")([n]) for n in range(length)]
+        for before, after in zip(nodes, nodes[1:], strict=False):
+            before >> after
+    detail = ppacer.run_once(dag)
+    assert detail.run.status == "SUCCESS"
+    ends = [attempt.ended_at for attempt in detail.attempts]
+    assert ends == sorted(ends)
