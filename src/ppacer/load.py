@@ -20,12 +20,14 @@ _loading: list[str] = []
 def load_registry(path: str | Path) -> Registry:
     """The dags of a file: all objects at its top level that are a Dag, or in a Registry.
 
-    The folder of the file comes first in `sys.path` and stays there, because tasks may import from it when they
-    run. Raises LoadError with a sentence, and for a file that raises with its traceback as text.
+    The folder of the file comes first in `sys.path` and stays there, because tasks may import from it when
+    they run. Raises LoadError with a sentence, and for a file that raises with its traceback as text.
     """
     file = Path(path).absolute()
     if not file.is_file():
-        raise LoadError(f"{path} is a directory; name a file" if file.is_dir() else f"there is no file {path}")
+        raise LoadError(
+            f"{path} is a directory; name a file" if file.is_dir() else f"there is no file {path}"
+        )
     dags = list(_dags_in(_import(file)))
     if not dags:
         raise LoadError(f"{path} defines no dag: there is no Dag among its global variables")
@@ -66,7 +68,9 @@ def _dags_in(module: ModuleType) -> Iterator[Dag]:
     """Every dag once, in the order of the file, however many names it has."""
     seen: set[int] = set()
     for value in list(vars(module).values()):
-        for dag in (value,) if isinstance(value, Dag) else value.values() if isinstance(value, Registry) else ():
+        for dag in (
+            (value,) if isinstance(value, Dag) else value.values() if isinstance(value, Registry) else ()
+        ):
             if id(dag) not in seen:
                 seen.add(id(dag))
                 yield dag
@@ -83,7 +87,9 @@ def _own_traceback(error: BaseException, file: Path) -> str:
     todo = [shown]
     while todo:
         part = todo.pop()
-        own = [frame for frame in part.stack if frame.filename == str(file) or not _is_machinery(frame.filename)]
+        own = [
+            frame for frame in part.stack if frame.filename == str(file) or not _is_machinery(frame.filename)
+        ]
         part.stack = traceback.StackSummary.from_list(own)
         todo += [other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other]
     return "".join(shown.format())

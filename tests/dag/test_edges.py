@@ -279,6 +279,7 @@ def test_every_acyclic_graph_is_placed_parents_first(
     assert edges(dag) == {(f"s{a}", f"s{b}") for a, b in pairs}
     for at, spec in enumerate(graph_.tasks):
         assert all(parent < at for parent in spec.parents)
+        assert list(spec.parents) == sorted(set(spec.parents))
         assert spec.depth == max((graph_.tasks[p].depth + 1 for p in spec.parents), default=0)
         assert all(at in graph_.children[parent] for parent in spec.parents)
         assert graph_.index[spec.id] == at

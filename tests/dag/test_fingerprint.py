@@ -186,8 +186,8 @@ TASKS: list[dict[str, Any]] = [
     {"more": clean.with_options(id="again")},
     {"more": lambda: Node(Print("print"))},
     {"more": lambda: Node(Print("print", "bye"))},
-    {"more": lambda: Node(SimpleNamespace(id="print", execute=clean.fn, n=1))},
-    {"more": lambda: Node(SimpleNamespace(id="print", execute=clean.fn, n=2))},
+    {"more": lambda: Node(SimpleNamespace(id="print", execute=print, n=1))},
+    {"more": lambda: Node(SimpleNamespace(id="print", execute=print, n=2))},
     {"clean": clean.with_options(id="wipe")},
     {"extract": other_extract()},
     {"given": (5,)},
@@ -365,6 +365,14 @@ def test_the_configuration_as_plain_values() -> None:
         "runner": None,
         "at_most_once": False,
     }
+
+
+def test_whole_numbers_and_fractions_of_one_value_have_one_text() -> None:
+    whole, fraction = (
+        TaskConfig(retry_backoff=2, retry_jitter=1),
+        TaskConfig(retry_backoff=2.0, retry_jitter=1.0),
+    )
+    assert digest(config_as_dict(whole)) == digest(config_as_dict(fraction))
 
 
 def test_the_attributes_as_plain_values() -> None:

@@ -162,6 +162,15 @@ def test_a_cycle_is_named_in_both_ways_of_writing(way: str, cycle: set[str] | No
     assert str(second.value) == f"dag 'd' has a cycle: {' -> '.join(second.value.path)}"
 
 
+def test_a_tail_that_is_written_before_its_cycle_is_not_part_of_it() -> None:
+    f, e, b, a = map(step, "feba")
+    a >> b >> a
+    b >> e >> f
+    with pytest.raises(CycleError) as caught:
+        Dag("d", f, e, b, a)
+    assert set(caught.value.path) == {"a", "b"}
+
+
 def test_a_long_cycle_behind_a_long_tail_is_told_in_a_short_sentence() -> None:
     names = [f"s{i}" for i in range(30_000)]
     with pytest.raises(CycleError) as caught:
@@ -263,6 +272,38 @@ def test_a_root_that_is_no_node_says_what_to_write(root: Any, advice: str) -> No
 def test_a_node_wants_a_task(thing: Any, advice: str) -> None:
     with pytest.raises(DagError, match=advice):
         Node(thing)
+
+
+class Executes:
+    id = "a"
+
+    def bare(self) -> None: ...
+    def two(self, ctx: object, more: object) -> None: ...
+    def named(self, *, ctx: object) -> None: ...
+    def right(self, ctx: object) -> None: ...
+    def star(self, *all: object) -> None: ...
+    def more(self, ctx: object, n: int = 3) -> None: ...
+    async def waits(self, ctx: object) -> None: ...
+    @staticmethod
+    def static(ctx: object) -> None: ...
+    @classmethod
+    def of_class(cls, ctx: object) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["bare", "two", "named"])
+def test_an_execute_that_cannot_take_the_context_is_refused(name: str) -> None:
+    kind = type("Kind", (Executes,), {"execute": vars(Executes)[name]})
+    for thing in (kind(), SimpleNamespace(id="a", execute=getattr(Executes(), name))):
+        with pytest.raises(DagError, match="task 'a': its `execute` must take one argument, the context"):
+            Node(thing)
+
+
+@pytest.mark.parametrize("name", ["right", "star", "more", "waits", "static", "of_class"])
+def test_an_execute_that_takes_the_context_is_fine(name: str) -> None:
+    kind = type("Kind", (Executes,), {"execute": vars(Executes)[name]})
+    for thing in (kind(), SimpleNamespace(id="a", execute=getattr(Executes(), name))):
+        assert Node(thing).id == "a"
+    assert Node(SimpleNamespace(id="a", execute=max)).id == "a", "Python cannot tell"
 
 
 def test_a_node_of_a_node_is_refused() -> None:
@@ -634,6 +675,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"retry_backoff": float("nan")}, "retry_backoff is nan"),
     ({"retry_backoff": float("inf")}, "retry_backoff is inf"),
     ({"retry_backoff": "2"}, "retry_backoff is '2'"),
+    ({"retry_backoff": True}, "retry_backoff is True"),
     ({"retry_jitter": -0.1}, "retry_jitter is -0.1; it must be a share from 0 to 1"),
     ({"retry_jitter": 1.1}, "retry_jitter is 1.1"),
     ({"retry_jitter": float("nan")}, "retry_jitter is nan"),

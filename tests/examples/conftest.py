@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.terminal import ROOT, Terminal
 
+from examples.terminal import ROOT, Terminal
 from ppacer import RunInfo, TaskContext
 from ppacer.notify import MockSender
 

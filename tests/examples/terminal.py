@@ -1,4 +1,4 @@
-"""A folder and a shell in it, where `python` and `ppacer` are those under test; programs end with the test."""
+"""A shell in a folder, where `python` and `ppacer` are those under test; programs end with the test."""
 
 import os
 import shlex
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+import ppacer
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 30.0  # seconds until a test gives up on a fact
@@ -70,7 +72,7 @@ class Terminal:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PPACER_")},
             "PATH": f"{programs}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONPATH": str(Path(ppacer.__file__).parents[1]),
             "HOME": str(folder),
             "PPACER_PORT": "0",  # any that is free
             **variables,

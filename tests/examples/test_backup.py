@@ -6,17 +6,16 @@ import random
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+import ppacer
 from examples.conftest import Load, MakeContext
 from examples.terminal import ROOT, Terminal, until
 from notify.servers import HttpServer
-
-import ppacer
 from ppacer.notify import EmailSender, MockSender, WebhookSender
 
 DAGS = ROOT / "examples" / "backup" / "dags.py"
@@ -219,7 +218,6 @@ def test_a_kill_in_the_middle_leaves_one_good_backup(tmp_path: Path, terminal: T
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("BACKUP_")]:
         monkeypatch.delenv(name)
-    yield

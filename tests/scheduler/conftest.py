@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scheduler.harness import World
 
 Make = Callable[..., World]

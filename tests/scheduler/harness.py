@@ -1,4 +1,4 @@
-"""A scheduler on a real SQLite file, moved by hand: a manual clock, fake executors, a store that fails on demand.
+"""A scheduler on a real SQLite file, moved by hand: manual clock, fake executors, a store that can fail.
 
 `World.send(*asks)` is one step. After every step the oracle looks at the rows, and at whether memory is
 what the rows say.
@@ -7,10 +7,10 @@ what the rows say.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
-
-from scheduler import oracle
 
 from ppacer.clock import Now
 from ppacer.dag import Dag, Node, Registry, TaskConfig
@@ -20,6 +20,7 @@ from ppacer.protocol import Answer, End, Grant, Report
 from ppacer.scheduler import RestartRun, Scheduler, State, TriggerRun
 from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports, Request
 from ppacer.store import Store
+from scheduler import oracle
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 STEP = 5.0  # seconds between two steps of `World.run`: far less than a lease
@@ -45,9 +46,13 @@ class Step:
 
 
 def dag(
-    id: str, *lines: str, configs: dict[str, dict[str, Any]] | None = None, default: TaskConfig | None = None, **options: Any
+    id: str,
+    *lines: str,
+    configs: dict[str, dict[str, Any]] | None = None,
+    default: TaskConfig | None = None,
+    **options: Any,
 ) -> Dag:
-    """`dag("d", "a", "b: a", "c: a b", configs={"b": {"retries": 2}})`: each line is a task and its parents."""
+    """`dag("d", "a", "b: a", "c: a b", configs={"b": {"retries": 2}})`: a line is a task and its parents."""
     with Dag(id, config=default or TaskConfig(timeout=None), **options) as made:
         nodes: dict[str, Node] = {}
         for line in lines:
@@ -69,6 +74,8 @@ class Faulty(Store):
         self.commits = 0
         self.touched = True  # something was tried since the last look
         super().__init__(db)
+        driver = cast(sqlite3.Connection, self._connection.connection.driver_connection)
+        driver.execute("PRAGMA synchronous=OFF")  # no test here cuts the power
 
     def apply(self, changes: Any) -> None:
         """As the real one, with the planned fault."""
@@ -159,7 +166,9 @@ class Executor:
         return Reports(
             self.name,
             [
-                Report(g.run_id, g.task_id, g.retry, g.token, end, None if end is End.SUCCESS else error, **facts)
+                Report(
+                    g.run_id, g.task_id, g.retry, g.token, end, None if end is End.SUCCESS else error, **facts
+                )
                 for g, end in ends
             ],
         )
@@ -182,8 +191,11 @@ class Executor:
 class World:
     """One database and the scheduler on it; the scheduler may die and come back, the database stays."""
 
-    def __init__(self, folder: Path, *dags: Dag, lease: float = 30.0, begin: datetime = T0, start: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *dags: Dag, lease: float = 30.0, begin: datetime = T0, start: bool = True
+    ) -> None:
         self.path = folder / "scheduler.db"
+        self.path.write_bytes(fresh_database())
         self.utc, self.mono = begin, 1000.0
         self.dags = list(dags)
         self.lease = lease
@@ -332,7 +344,9 @@ class World:
             run_id,
         )
         return [
-            (r["TaskId"], r["Retry"], r["Status"], r["Reason"]) for r in rows if task_id in (None, r["TaskId"])
+            (r["TaskId"], r["Retry"], r["Status"], r["Reason"])
+            for r in rows
+            if task_id in (None, r["TaskId"])
         ]
 
     def dag_row(self, dag_id: str = "d") -> dict[str, Any]:
@@ -364,6 +378,15 @@ class World:
                 task.id: [graph.tasks[parent].id for parent in task.parents] for task in graph.tasks
             }
         return found
+
+
+@cache
+def fresh_database() -> bytes:
+    """An empty database, as a file: making the tables takes longer than most tests."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "scheduler.db")
+        Store(path).close()
+        return path.read_bytes()
 
 
 def instant(text: str) -> datetime:

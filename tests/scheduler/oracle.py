@@ -11,8 +11,8 @@ from typing import Any
 
 from ppacer.dag import Dag
 from ppacer.engine import Engine
-from ppacer.scheduler import Scheduler
 from ppacer.schedule import Fixed
+from ppacer.scheduler import Scheduler
 from ppacer.store import Store
 
 RUN_END = {"SUCCESS", "FAILED", "CANCELLED"}
@@ -48,7 +48,9 @@ def _check_run(run: dict[str, Any], attempts: list[dict[str, Any]], parents: Map
     for task_id, mine in tasks.items():
         _check_task((*where, task_id), mine)
     current = {
-        task_id: mine[-1] if mine and (mine[-1]["Restart"] == run["Restarts"] or mine[-1]["Status"] == "SUCCESS") else None
+        task_id: mine[-1]
+        if mine and (mine[-1]["Restart"] == run["Restarts"] or mine[-1]["Status"] == "SUCCESS")
+        else None
         for task_id, mine in tasks.items()
     }
     status = {task_id: "NO_STATUS" if row is None else row["Status"] for task_id, row in current.items()}
@@ -58,7 +60,11 @@ def _check_run(run: dict[str, Any], attempts: list[dict[str, Any]], parents: Map
             waits = run["Status"] == "SCHEDULED" or any(up not in TASK_END for up in ups)
             assert run["Status"] not in RUN_END, (where, task_id, "has no end")  # 6
             assert waits, (where, task_id, ups, "should be ready")  # 13
-            assert not {"FAILED", "UPSTREAM_FAILED"} & set(ups), (where, task_id, "has no upstream failure")  # 33
+            assert not {"FAILED", "UPSTREAM_FAILED"} & set(ups), (
+                where,
+                task_id,
+                "has no upstream failure",
+            )  # 33
         elif row["Status"] == "UPSTREAM_FAILED":
             assert {"FAILED", "UPSTREAM_FAILED"} & set(ups), (where, task_id, ups)
         elif row["Status"] != "CANCELLED":
@@ -67,7 +73,13 @@ def _check_run(run: dict[str, Any], attempts: list[dict[str, Any]], parents: Map
     if status:
         assert ended == (run["Status"] in RUN_END), (where, status)  # 6
     if run["Status"] in RUN_END and status:
-        wanted = "CANCELLED" if "CANCELLED" in status.values() else "FAILED" if "FAILED" in status.values() else "SUCCESS"
+        wanted = (
+            "CANCELLED"
+            if "CANCELLED" in status.values()
+            else "FAILED"
+            if "FAILED" in status.values()
+            else "SUCCESS"
+        )
         assert run["Status"] == wanted, (where, status)  # 6
     assert (run["EndedAt"] is not None) == (run["Status"] in RUN_END), where
 
@@ -86,7 +98,9 @@ def _check_task(where: tuple[Any, ...], attempts: list[dict[str, Any]]) -> None:
     assert not successes or successes[0] is attempts[-1], (where, "went on after its success")  # 2
     tokens = [row["Token"] for row in attempts if row["Token"]]
     assert len(tokens) == len(set(tokens)), (where, tokens)
-    lost = Counter(row["Restart"] for row in attempts if row["Reason"] == "LOST" and row["Status"] != "CANCELLED")
+    lost = Counter(
+        row["Restart"] for row in attempts if row["Reason"] == "LOST" and row["Status"] != "CANCELLED"
+    )
     assert not lost or max(lost.values()) <= LOST_MAX + 1, (where, lost)
 
 
@@ -98,10 +112,8 @@ def _check_caps(rows: Rows, dags: Mapping[str, Dag]) -> None:
 
 
 def _check_points(rows: Rows, dags: Mapping[str, Dag], breaks: int) -> None:
-    """The rows of `schedules` tile the time from the first point to the cursor, each with what it stands for."""
-    scheduled = {
-        (run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "schedule"
-    }
+    """The rows of `schedules` tile the time from the first point to the cursor, and each means a run or none."""
+    scheduled = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "schedule"}
     manual = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "manual"}
     written: dict[str, list[dict[str, Any]]] = defaultdict(list)
     by_hand = set()
@@ -110,9 +122,14 @@ def _check_points(rows: Rows, dags: Mapping[str, Dag], breaks: int) -> None:
             by_hand.add((row["DagId"], row["ScheduleTs"]))
         elif row["Event"] != "OUT_OF_BAND":
             written[row["DagId"]].append(row)
-    assert by_hand == manual, (by_hand ^ manual)
-    ran = Counter((row["DagId"], row["ScheduleTs"]) for mine in written.values() for row in mine if row["Event"] != "SKIPPED")
-    assert set(ran) == scheduled, (set(ran) ^ scheduled)  # 7
+    assert by_hand == manual, by_hand ^ manual
+    ran = Counter(
+        (row["DagId"], row["ScheduleTs"])
+        for mine in written.values()
+        for row in mine
+        if row["Event"] != "SKIPPED"
+    )
+    assert set(ran) == scheduled, set(ran) ^ scheduled  # 7
     assert not ran or max(ran.values()) == 1, ran  # 7
     holes = 0
     for dag_id, mine in written.items():
@@ -120,18 +137,27 @@ def _check_points(rows: Rows, dags: Mapping[str, Dag], breaks: int) -> None:
             assert before["ScheduleTs"] < after["ScheduleTs"], (dag_id, before, after)  # 27
             if before["NextScheduleTs"] != after["ScheduleTs"]:
                 holes += 1
-                assert before["NextScheduleTs"] is None or before["NextScheduleTs"] <= after["ScheduleTs"] or breaks
+                assert (
+                    before["NextScheduleTs"] is None
+                    or before["NextScheduleTs"] <= after["ScheduleTs"]
+                    or breaks
+                )
         for row in mine:
             assert row["NextScheduleTs"] is None or row["NextScheduleTs"] > row["ScheduleTs"], (dag_id, row)
             if row["Event"] != "SKIPPED":
                 assert row["ScheduleTs"] <= row["InsertTs"], (dag_id, row)  # 28
         if not breaks and dag_id in dags:
             _check_fixed(dags[dag_id], mine)
-    assert holes <= breaks, f"{holes} holes in schedules: {[dict(r) for mine in written.values() for r in mine]}"
+    assert holes <= breaks, (
+        f"{holes} holes in schedules: {[dict(r) for mine in written.values() for r in mine]}"
+    )
     for row in rows["dags"]:
         if row["LastScheduleAt"] is not None and written[row["DagId"]]:
             last = written[row["DagId"]][-1]
-            assert (row["LastScheduleAt"], row["NextScheduleAt"]) == (last["ScheduleTs"], last["NextScheduleTs"])
+            assert (row["LastScheduleAt"], row["NextScheduleAt"]) == (
+                last["ScheduleTs"],
+                last["NextScheduleTs"],
+            )
 
 
 def _check_fixed(dag: Dag, written: list[dict[str, Any]]) -> None:
@@ -148,7 +174,8 @@ def _check_fixed(dag: Dag, written: list[dict[str, Any]]) -> None:
 def _check_outbox(rows: Rows) -> None:
     """One row per alert condition, and none for what was rolled back."""
     ends = {
-        (row["DagId"], row["ExecTs"], row["TaskId"], row["Retry"]): row["Status"] for row in rows["dagruntasks"]
+        (row["DagId"], row["ExecTs"], row["TaskId"], row["Retry"]): row["Status"]
+        for row in rows["dagruntasks"]
     }
     wanted = {"FAILURE": "FAILED", "RETRY": "FAILED_PENDING_RETRY"}
     told = set()
@@ -166,22 +193,22 @@ def check_memory(scheduler: Scheduler, store: Store) -> None:
     fresh = Engine()
     for row, graph, attempts in store.open_runs():
         fresh.restore(row, graph, attempts)
-    assert _picture(scheduler.engine) == _picture(fresh)
+    assert _picture(scheduler.memory.engine) == _picture(fresh)
     _check_held(scheduler)
-    rows = store.dag_rows()
-    for dag_id, cursor in scheduler.watcher.cursors.items():
-        row = rows[dag_id]
-        assert (cursor.paused_at, cursor.disabled) == (row.paused_at, row.disabled_reason), dag_id
-        if row.next_at is not None or row.last_at is not None:
-            assert (cursor.last_at, cursor.next_at) == (row.last_at, row.next_at), dag_id
+    dags = store.dag_rows()
+    for dag_id, cursor in scheduler.memory.watcher.cursors.items():
+        dag = dags[dag_id]
+        assert (cursor.paused_at, cursor.disabled) == (dag.paused_at, dag.disabled_reason), dag_id
+        if dag.next_at is not None or dag.last_at is not None:
+            assert (cursor.last_at, cursor.next_at) == (dag.last_at, dag.next_at), dag_id
 
 
 def _check_held(scheduler: Scheduler) -> None:
     """Every running attempt is held by an executor whose lease can end, and nothing else is held."""
-    held = Counter(token for session in scheduler.tasks.sessions.values() for token in session.held)
+    held = Counter(token for session in scheduler.memory.tasks.sessions.values() for token in session.held)
     running = Counter(
         task.token
-        for run in scheduler.engine.runs.values()
+        for run in scheduler.memory.engine.runs.values()
         for task in run.tasks
         if task.status == "RUNNING" and not task.is_lost
     )
@@ -201,7 +228,10 @@ def _picture(engine: Engine) -> dict[str, Any]:
         for run_id, position, retry in engine.ready
         if run_id in engine.runs
         and engine.runs[run_id].tasks[position].retry == retry
-        and (engine.runs[run_id].tasks[position].status == "SCHEDULED" or engine.runs[run_id].tasks[position].is_lost)
+        and (
+            engine.runs[run_id].tasks[position].status == "SCHEDULED"
+            or engine.runs[run_id].tasks[position].is_lost
+        )
     )
     assert sorted(queued) == ready, (queued, ready)  # 16
     assert engine.ready_count == len(ready), (engine.ready_count, ready)
@@ -222,7 +252,17 @@ def _picture(engine: Engine) -> dict[str, Any]:
 
 def _run_picture(run: Any) -> tuple[Any, ...]:
     tasks = [_task_picture(task) for task in run.tasks]
-    return run.ref, run.status, run.restart, run.cancelling, run.open, run.failed, run.trigger, run.params, tasks
+    return (
+        run.ref,
+        run.status,
+        run.restart,
+        run.cancelling,
+        run.open,
+        run.failed,
+        run.trigger,
+        run.params,
+        tasks,
+    )
 
 
 def _task_picture(task: Any) -> tuple[Any, ...]:

@@ -1,14 +1,14 @@
-"""A schedule is the user's code: one that misbehaves takes its own dag out of service, visibly, and nothing else."""
+"""A schedule is the user's code: one that misbehaves takes its own dag out of service, and nothing else."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from scheduler.harness import T0, World, at, dag, seconds
 
 from ppacer.schedule import Fixed
 from ppacer.scheduler import PauseDag, UnpauseDag
+from scheduler.harness import T0, World, at, dag, seconds
 
 Make = Callable[..., World]
 
@@ -191,7 +191,9 @@ def test_a_schedule_that_does_not_advance_is_recorded_as_out_of_band(world: Make
 
 def test_a_schedule_that_raises_in_the_middle_of_many_points_keeps_those_before(world: Make) -> None:
     moody = Moody()
-    moody.mood = lambda current: raises(current) if current >= at(30) else Fixed(T0, seconds(10)).next(current)
+    moody.mood = lambda current: (
+        raises(current) if current >= at(30) else Fixed(T0, seconds(10)).next(current)
+    )
     w = world(dag("d", "a", schedule=moody))
     w.run(60, step=60)
     assert w.exec_times() == [T0, at(10), at(20)]

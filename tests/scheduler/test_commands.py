@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from scheduler.harness import T0, World, at, dag
 
 from ppacer.errors import CommandError, ConflictError, NotFoundError, ParamsError, PpacerError
 from ppacer.protocol import End
 from ppacer.scheduler import CancelRun, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from scheduler.harness import T0, World, at, dag
 
 Make = Callable[..., World]
 
@@ -390,7 +390,13 @@ def test_a_refused_command_in_a_batch_leaves_the_others_alone(world: Make) -> No
     w = world(dag("d", "a"))
     requests = w.send(TriggerRun("d"), TriggerRun("nobody"), CancelRun(99), TriggerRun("d"), RestartRun(1))
     errors = [request.future.exception(0) for request in requests]
-    assert [type(error) for error in errors] == [type(None), NotFoundError, NotFoundError, type(None), ConflictError]
+    assert [type(error) for error in errors] == [
+        type(None),
+        NotFoundError,
+        NotFoundError,
+        type(None),
+        ConflictError,
+    ]
     assert len(w.runs()) == 2
 
 

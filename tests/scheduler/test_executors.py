@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from scheduler.harness import T0, Executor, World, at, dag, seconds
 
 from ppacer.dag import TaskConfig
 from ppacer.protocol import Answer, End, Report
 from ppacer.scheduler import CancelRun, TriggerRun
 from ppacer.scheduler.requests import Claim, Heartbeat, Reports
+from scheduler.harness import T0, Executor, World, at, dag, seconds
 
 Make = Callable[..., World]
 
@@ -172,7 +172,7 @@ def test_two_polls_in_one_step_give_the_work_to_one_of_them(world: Make) -> None
 
 
 def test_an_answer_that_nobody_waits_for_any_more_loses_no_grant(world: Make) -> None:
-    """A client that has given up cancels its future; what it would have been told goes into the next answer."""
+    """A client that has given up cancels its future; what it would have been told is in the next answer."""
     w = world(dag("d", "a"))
     ex = w.executor()
     ex.claim()
@@ -340,14 +340,16 @@ def test_one_message_about_many_ends_has_a_flag_for_each(world: Make) -> None:
     ex = w.executor()
     w.trigger()
     ex.claim()
-    good = [grant for grant in ex.held.values()]
+    good = list(ex.held.values())
     bad = Report(1, "t0", 0, "no token", End.SUCCESS)
     message = ex.reports(*((grant, End.SUCCESS) for grant in good))
     answer = w.do(Reports("remote", [message.reports[0], bad, *message.reports[1:]]))
     assert answer.accepted == [True, False, True, True]
 
 
-def test_the_report_of_an_attempt_by_an_executor_of_another_name_counts_and_frees_its_slot(world: Make) -> None:
+def test_the_report_of_an_attempt_by_an_executor_of_another_name_counts_and_frees_its_slot(
+    world: Make,
+) -> None:
     """An executor that was started again under a new name still has what the old one left behind."""
     w = world(wide(width=2))
     old, new = w.executor("old", slots=1), w.executor("new", slots=1)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from scheduler.harness import T0, World, at, dag, seconds
 
 from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.protocol import Answer, End, Report
@@ -13,6 +12,7 @@ from ppacer.schedule import Fixed
 from ppacer.scheduler import LocalClient, State, TriggerRun
 from ppacer.scheduler.requests import Claim, Reports, Request
 from ppacer.scheduler.scheduler import BATCH_MAX
+from scheduler.harness import T0, World, at, dag, seconds
 
 Make = Callable[..., World]
 
@@ -53,7 +53,9 @@ def test_an_open_long_poll_is_answered_at_the_end(world: Make) -> None:
     assert poll.future.result(0) == Answer()
 
 
-def test_a_request_that_comes_during_the_end_is_not_forgotten(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_comes_during_the_end_is_not_forgotten(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its thread saw a running scheduler, and the inbox was emptied before it could put anything in."""
     w = world(dag("d", "a"))
     inbox = w.scheduler._inbox
@@ -184,7 +186,9 @@ def test_an_unknown_dag_is_an_error_of_the_one_who_asked(world: Make) -> None:
     assert isinstance(w.refused(TriggerRun("d")), NotFoundError)
 
 
-def test_a_program_without_schedules_creates_no_runs_by_itself(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_without_schedules_creates_no_runs_by_itself(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ppacer.dag import Registry
     from ppacer.scheduler import Scheduler
 

@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from scheduler.harness import World, at, dag, failing
 
 from ppacer.errors import StoreError
 from ppacer.notify import MsgData
@@ -15,6 +15,7 @@ from ppacer.scheduler import Outbox, has_alert
 from ppacer.scheduler.outbox import TRIES_MAX
 from ppacer.scheduler.requests import Ask, Request
 from ppacer.store.alerts import Alerts
+from scheduler.harness import World, at, dag, failing
 
 Make = Callable[..., World]
 
@@ -41,13 +42,15 @@ class Prompt:
     def __init__(self, world: World) -> None:
         self.world = world
         self.deaf = False
+        self.lock = threading.Lock()  # senders deliver at the same time
 
     def submit(self, ask: Ask) -> Request:
         request = Request(ask)
         if self.deaf:
             request.answer(StoreError("killed before it was written"))
         else:
-            self.world.send(request)
+            with self.lock:
+                self.world.send(request)
         return request
 
 
@@ -57,7 +60,11 @@ def outboxes() -> Iterator[Callable[..., Outbox]]:
 
     def make(world: World, sender: Any) -> Outbox:
         outbox = Outbox(
-            Alerts(world.path), Prompt(world), world.scheduler.registry, sender, world  # type: ignore[arg-type]  # a stand-in
+            Alerts(world.path),
+            Prompt(world),
+            world.scheduler.registry,
+            sender,
+            world,  # type: ignore[arg-type]  # a stand-in
         )
         outbox._stopped = Instant()
         made.append(outbox)
@@ -107,7 +114,11 @@ def test_exhausted_retries_have_exactly_one_alert(world: Make) -> None:
 def test_an_alert_for_each_retry_when_asked(world: Make) -> None:
     w = world(dag("d", "a", configs={"a": {"retries": 2, "alert_on_retry": True}}))
     fail(w)
-    assert [(row["Kind"], row["Retry"]) for row in outbox_rows(w)] == [("RETRY", 0), ("RETRY", 1), ("FAILURE", 2)]
+    assert [(row["Kind"], row["Retry"]) for row in outbox_rows(w)] == [
+        ("RETRY", 0),
+        ("RETRY", 1),
+        ("FAILURE", 2),
+    ]
 
 
 def test_no_alert_when_not_asked(world: Make) -> None:
@@ -163,7 +174,13 @@ def test_the_task_s_own_notifier_and_templates_are_used(world: Make, outboxes: C
         def send(self, template: str, data: MsgData) -> None:
             templates.append(template)
 
-    config = {"notifier": Own(), "retries": 1, "alert_on_retry": True, "failure_template": "F", "retry_template": "R"}
+    config = {
+        "notifier": Own(),
+        "retries": 1,
+        "alert_on_retry": True,
+        "failure_template": "F",
+        "retry_template": "R",
+    }
     w = world(dag("d", "a", configs={"a": config}))
     default = Recorder()
     outbox = outboxes(w, default)
@@ -173,7 +190,9 @@ def test_the_task_s_own_notifier_and_templates_are_used(world: Make, outboxes: C
     assert default.tries == 0
 
 
-def test_an_alert_about_a_dag_that_is_gone_goes_to_the_default(world: Make, outboxes: Callable[..., Outbox]) -> None:
+def test_an_alert_about_a_dag_that_is_gone_goes_to_the_default(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
     w = world(dag("d", "a"))
     fail(w)
     w.restart(dag("e", "a"))
@@ -182,7 +201,9 @@ def test_an_alert_about_a_dag_that_is_gone_goes_to_the_default(world: Make, outb
     assert sender.sent[0].dag_id == "d"
 
 
-def test_a_failed_delivery_is_tried_again_with_growing_delays(world: Make, outboxes: Callable[..., Outbox]) -> None:
+def test_a_failed_delivery_is_tried_again_with_growing_delays(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
     w = world(dag("d", "a"))
     sender = Recorder(failures=5)
     outbox = outboxes(w, sender)
@@ -194,14 +215,16 @@ def test_a_failed_delivery_is_tried_again_with_growing_delays(world: Make, outbo
         if sender.tries > tries:
             times.append(w.utc)
         w.run(1, step=1)
-    gaps = [(after - before).total_seconds() for before, after in zip(times, times[1:], strict=False)]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
     assert gaps == [5, 10, 20, 40, 80]
     [row] = outbox_rows(w)
     assert row["Tries"] == 6
     assert "the mail server is away" in (row["LastError"] or "the mail server is away")
 
 
-def test_an_alert_is_given_up_after_the_limit_and_says_so(world: Make, outboxes: Callable[..., Outbox]) -> None:
+def test_an_alert_is_given_up_after_the_limit_and_says_so(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
     w = world(dag("d", "a"))
     sender = Recorder(failures=10**6)
     outbox = outboxes(w, sender)
@@ -228,7 +251,9 @@ def test_the_time_of_the_next_try_is_known(world: Make, outboxes: Callable[..., 
 
 def test_a_sender_that_fails_does_not_delay_the_others(world: Make, outboxes: Callable[..., Outbox]) -> None:
     broken, sound = Recorder(failures=10**6), Recorder()
-    w = world(dag("d", "a", configs={"a": {"notifier": broken}}), dag("e", "a", configs={"a": {"notifier": sound}}))
+    w = world(
+        dag("d", "a", configs={"a": {"notifier": broken}}), dag("e", "a", configs={"a": {"notifier": sound}})
+    )
     outbox = outboxes(w, Recorder())
     fail(w, "d")
     fail(w, "e")
@@ -254,7 +279,9 @@ def test_a_sender_that_exits_is_a_sender_that_fails(world: Make, outboxes: Calla
     assert row["NextTryAt"] is not None
 
 
-def test_killed_between_sending_and_recording_it_is_sent_again(world: Make, outboxes: Callable[..., Outbox]) -> None:
+def test_killed_between_sending_and_recording_it_is_sent_again(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
     w = world(dag("d", "a"))
     sender = Recorder()
     outbox = outboxes(w, sender)
@@ -269,7 +296,9 @@ def test_killed_between_sending_and_recording_it_is_sent_again(world: Make, outb
     assert len(sender.sent) == 2
 
 
-def test_alerts_of_an_earlier_program_are_delivered_by_the_next(world: Make, outboxes: Callable[..., Outbox]) -> None:
+def test_alerts_of_an_earlier_program_are_delivered_by_the_next(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
     w = world(dag("d", "a"))
     fail(w)
     w.restart(after=3600)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from scheduler.harness import T0, World, at, dag, seconds
 
 from ppacer.schedule import CatchUp, Fixed
 from ppacer.scheduler import PauseDag, RestartRun, TriggerRun, UnpauseDag
+from scheduler.harness import T0, World, at, dag, seconds
 
 Make = Callable[..., World]
 HOUR = timedelta(hours=1)
@@ -18,7 +18,9 @@ def hourly(start: datetime = T0) -> Fixed:
 
 
 @pytest.mark.parametrize("catch_up", [False, True, 3, timedelta(hours=2)])
-def test_points_of_a_pause_are_one_skipped_stretch_whatever_the_policy(world: Make, catch_up: CatchUp) -> None:
+def test_points_of_a_pause_are_one_skipped_stretch_whatever_the_policy(
+    world: Make, catch_up: CatchUp
+) -> None:
     w = world(dag("d", "a", schedule=Fixed(T0, seconds(10)), catch_up=catch_up))
     assert w.do(PauseDag("d")) == "d"
     w.run(65)
@@ -119,7 +121,7 @@ def test_a_paused_dag_does_not_wake_the_scheduler(world: Make) -> None:
     w.do(PauseDag("d"))
     w.jump(7200)
     w.send()
-    assert w.scheduler.watcher.next_wake() is None or w.scheduler.watcher.next_wake() > w.utc  # type: ignore[operator]
+    assert w.scheduler.memory.watcher.next_wake() is None or w.scheduler.memory.watcher.next_wake() > w.utc  # type: ignore[operator]
 
 
 def test_a_dag_paused_and_unpaused_in_one_batch_goes_on(world: Make) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from scheduler.harness import World, dag, seconds
 
 from ppacer.protocol import End
 from ppacer.scheduler import CancelRun, RestartRun
+from scheduler.harness import World, dag, seconds
 
 Make = Callable[..., World]
 

@@ -187,7 +187,7 @@ class HttpClient:
             return msgspec.json.decode(answer.data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CommandError(
-                f"{self.url} answers, but not as this version of ppacer expects; is that the right address? ({error})"
+                f"{self.url} does not answer as this version of ppacer expects: {error}"
             ) from error
 
     def _refusal(self, status: int, body: bytes) -> PpacerError:
@@ -195,9 +195,7 @@ class HttpClient:
         try:
             problem = msgspec.json.decode(body, type=Problem)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return SchedulerUnavailable(
-                f"{self.url} answers with status {status}, but not as a ppacer does; is that the right address?"
-            )
+            return SchedulerUnavailable(f"{self.url} answers with status {status}, but not as a ppacer does")
         if problem.code == "unknown_host":
             return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
         return _ERRORS.get(problem.code, CommandError)(problem.detail)
@@ -226,7 +224,7 @@ def checked_url(text: str) -> str:
 
 
 def _segment(id: str) -> str:
-    """An id as one segment of a path. One that could leave its place in the path is no id, so it is not found."""
+    """An id as one segment of a path; one that could leave its place in the path is no id."""
     if not id or id in (".", "..") or "/" in id:
         raise NotFoundError(f"there is no dag or task {id!r}; `ppacer dags` lists the dags")
     return quote(id, safe="")
@@ -234,15 +232,15 @@ def _segment(id: str) -> str:
 
 def _reason(error: exceptions.HTTPError) -> str:
     match error:
-        case exceptions.ConnectTimeoutError():
-            return f"no connection within {CONNECT_SECONDS:g} s"
-        case exceptions.ReadTimeoutError():
-            return "no answer in time; a command may still be carried out"
         case exceptions.NameResolutionError():
             return "the name of the host is not known"
         case exceptions.NewConnectionError():
             cause = error.__cause__
             return (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
+        case exceptions.ConnectTimeoutError():  # above them: both others are kinds of it
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case exceptions.ReadTimeoutError():
+            return "no answer in time; a command may still be carried out"
         case exceptions.ProtocolError():
             return "the connection broke"
     return str(error)

@@ -1,51 +1,108 @@
-"""What stands behind the routes: readers, the scheduler's inbox, and news from its thread to the event loop."""
+"""What stands behind the routes: readers, the scheduler's inbox, and news from other threads to the event loop."""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from ppacer.clock import Clock
+from ppacer.engine import RUN_FINAL
+from ppacer.engine.changes import Change, RunChanged
 from ppacer.errors import SchedulerUnavailable
-from ppacer.scheduler import Command, Scheduler
+from ppacer.scheduler import Command, Scheduler, State
 from ppacer.store.reads import Reads
-from ppacer.tasklog import LogReader
+from ppacer.store.views import RunView
+from ppacer.tasklog import LogReader, LogRow
 
 COMMAND_SECONDS = 30.0
+FLUSH_SECONDS = 1.0  # log records are written within 50 ms; longer only when their database refuses
+T = TypeVar("T")
 
 
-class Pulse:
-    """Lets coroutines wait for something that happens in another thread; nobody polls."""
+class News:
+    """Lets coroutines wait for what happens in other threads to their subjects. Nobody polls, no thread waits.
+
+    A subject is any hashable value. Telling news that nobody waits for costs a look into a dict.
+    """
 
     def __init__(self) -> None:
-        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._waiting: dict[Hashable, set[asyncio.Event]] = {}  # changed by the event loop's thread only
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_over = False
 
-    def beat(self, _: object = None) -> None:
-        """It happened; from any thread."""
-        for loop, event in tuple(self._waiters):
+    def tell(self, subjects: Iterable[Hashable]) -> None:
+        """There is news of these; from any thread, and after it can be read."""
+        if self._waiting:
+            self._call(self._wake, {subject for subject in subjects if subject in self._waiting})
+
+    def close(self) -> None:
+        """Ends all waiting, now and later; from any thread."""
+        self._is_over = True
+        self._call(self._wake, None)
+
+    def _call(self, wake: Callable[[set[Hashable] | None], None], subjects: set[Hashable] | None) -> None:
+        if self._loop is not None and (subjects is None or subjects):
+            with suppress(RuntimeError):  # the loop is closed: the server has ended
+                self._loop.call_soon_threadsafe(wake, subjects)
+
+    def _wake(self, subjects: set[Hashable] | None) -> None:
+        for subject in self._waiting if subjects is None else subjects:
+            for event in self._waiting.get(subject, ()):
+                event.set()
+
+    async def until(
+        self,
+        look: Callable[[], Awaitable[T]],
+        subjects: Collection[Hashable],
+        seconds: float,
+        gone: Callable[[], Coroutine[Any, Any, None]],
+    ) -> T:
+        """What `look` finds: something true, at once or after news of a subject; at last whatever it finds.
+
+        `gone()` ends when nobody is interested in the answer any more.
+        """
+        if seconds <= 0:
+            return await look()
+        self._loop = asyncio.get_running_loop()
+        end = self._loop.time() + seconds
+        left = self._loop.create_task(gone())
+        with self._event(subjects) as event:
+            left.add_done_callback(lambda _: event.set())
             try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # the loop is closed: the server has ended
-                self._waiters.discard((loop, event))
+                while True:
+                    event.clear()
+                    found = await look()
+                    remaining = end - self._loop.time()
+                    if found or remaining <= 0 or self._is_over or left.done():
+                        return found
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(event.wait(), remaining)
+            finally:
+                left.cancel()
 
-    async def until(self, look: Callable[[], Any], seconds: float) -> Any:
-        """The first true value of `look` (called in a worker thread), at once or after a beat; at last any value."""
-        loop, event = asyncio.get_running_loop(), asyncio.Event()
-        end = loop.time() + seconds
-        self._waiters.add((loop, event))
+    @contextmanager
+    def _event(self, subjects: Collection[Hashable]) -> Iterator[asyncio.Event]:
+        """An event that is set at news of one of the subjects."""
+        event = asyncio.Event()
+        for subject in subjects:
+            self._waiting.setdefault(subject, set()).add(event)
         try:
-            while True:
-                event.clear()
-                value = await asyncio.to_thread(look)
-                left = end - loop.time()
-                if value or left <= 0:
-                    return value
-                try:
-                    await asyncio.wait_for(event.wait(), left)
-                except TimeoutError:
-                    continue
+            yield event
         finally:
-            self._waiters.discard((loop, event))
+            for subject in subjects:
+                self._waiting[subject].discard(event)
+                if not self._waiting[subject]:
+                    del self._waiting[subject]
+
+
+def end_of(run_id: int) -> Hashable:
+    """The subject of the end of a run."""
+    return "end", run_id
+
+
+def logs_of(entry: RunView | LogRow) -> Hashable:
+    """The subject of the log records of a run."""
+    return "logs", entry.dag_id, entry.exec_ts
 
 
 class Door:
@@ -62,16 +119,62 @@ class Door:
         self.scheduler = scheduler
         self.reads = reads
         self.logs = logs
-        self.flush_logs = flush_logs  # waits until everything logged so far can be read
         self.clock = clock
-        self.runs_changed = Pulse()
-        self.logs_changed = Pulse()
+        self.news = News()
+        self._flush_logs = flush_logs
+        self._flushing = asyncio.Lock()
 
-    def command(self, command: Command) -> Any:
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a scheduler that will do something about what is open."""
+        return self.scheduler.state in (State.RUNNING, State.DEGRADED, State.STOPPING)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the scheduler does not work just now, in words; None when it does."""
+        match self.scheduler.state:
+            case State.RUNNING:
+                return None
+            case State.DEGRADED:
+                return f"the scheduler waits for its database: {self.scheduler.trouble or 'it is back'}"
+            case State.STOPPING:
+                return "the scheduler is stopping: running tasks may finish, nothing new begins"
+            case State.STOPPED:
+                return "the scheduler has stopped"
+        return "the scheduler is starting"
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Hears of everything that is committed, in the scheduler's thread."""
+        self.news.tell(
+            end_of(change.ref.run_id)
+            for change in changes
+            if isinstance(change, RunChanged) and change.status in RUN_FINAL
+        )
+
+    def logged(self, rows: Sequence[LogRow]) -> None:
+        """Hears of every log record that is committed, in the writer's thread."""
+        self.news.tell(logs_of(row) for row in rows)
+
+    def close(self) -> None:
+        """Answers all who wait: the server is about to end."""
+        self.news.close()
+
+    async def command(self, command: Command) -> Any:
         """Gives a command to the scheduler and waits until it is committed; raises what it raises."""
-        try:
-            return self.scheduler.submit(command).future.result(COMMAND_SECONDS)
-        except FutureTimeout:
+        answer = asyncio.wrap_future(self.scheduler.submit(command).future)
+        await asyncio.wait([answer], timeout=COMMAND_SECONDS)
+        if not answer.done():
             raise SchedulerUnavailable(
                 "the scheduler did not answer in time; the command may still be carried out"
-            ) from None
+            )
+        return answer.result()
+
+    async def flushed(self) -> bool:
+        """Whether all that was logged up to now can be read; waits a second for it at most.
+
+        One thread waits for everybody, so that a hundred followers do not take all threads from the others.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + FLUSH_SECONDS
+        async with self._flushing:
+            return await asyncio.to_thread(self._flush_logs, max(0.0, end - loop.time()))

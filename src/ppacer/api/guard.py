@@ -4,17 +4,34 @@ A browser that was lured to another site can send requests to 127.0.0.1, and DNS
 look local; the Host allow-list and the same-origin rule stop both from the first day.
 """
 
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ppacer.api.problems import problem
+from ppacer.api.problems import RequestError, problem
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_BYTES_MAX = 2 * 1024 * 1024
+TOO_LARGE = f"a request body has at most {BODY_BYTES_MAX:,} bytes"
+HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+
+# On every answer, those to requests that cannot be parsed included.
+HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'",
+    ),
+)
 
 
 class Guard:
@@ -22,75 +39,56 @@ class Guard:
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self.app = app
-        self.hosts = {host.lower() for host in (*LOOPBACK, *hosts)}
+        self.hosts = {_host_name(host) or host.lower() for host in (*LOOPBACK, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
         if refusal is not None:
-            status, code, detail = refusal
-            await problem(status, code, detail)(scope, receive, send)
-            return
-        await self.app(scope, _limited(receive), _hardened(send))
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, _limited(receive), send)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str, str] | None:
-        host = headers.get("host", "")
-        if _host_name(host) not in self.hosts:
-            return 421, "unknown_host", "this server does not answer to this host name; see allowed_hosts"
+    def _refusal(self, method: str, headers: Headers) -> Response | None:
+        hosts = headers.getlist("host")
+        name = _host_name(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
+            return problem(400, "bad_host", "a request names its host once, in the header Host: name or name:port")
+        if name not in self.hosts:
+            detail = f"this server does not answer to the host name {name[:100]!r}; allowed_hosts can add it"
+            return problem(421, "unknown_host", detail)
         if method in SAFE:
             return None
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return 403, "cross_origin", "another site may not change anything here"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, "cross_origin", "another site may not change anything here"
+        if not _is_same_origin(headers, hosts[0]):
+            return problem(403, "cross_origin", "another site may not change anything here")
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-            return 413, "body_too_large", f"a request body has at most {BODY_BYTES_MAX:,} bytes"
+        if len(length) > 15 or (length.isdecimal() and int(length) > BODY_BYTES_MAX):
+            return problem(413, "body_too_large", TOO_LARGE)
         return None
 
 
-def _host_name(host: str) -> str:
-    """The name without the port: `[::1]:9321` → `::1`."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+def _host_name(host: str) -> str | None:
+    """The name without the port, in lower case: `[::1]:9321` → `::1`; None for what is no host at all."""
+    found = HOST.fullmatch(host)
+    return None if found is None else (found["v6"] or found["name"]).lower()
+
+
+def _is_same_origin(headers: Headers, host: str) -> bool:
+    """Programs send neither header; a browser sends both, and no page can make it lie."""
+    own = {f"http://{host}".lower(), f"https://{host}".lower()}  # https: behind a proxy that ends TLS
+    sites = set(headers.getlist("sec-fetch-site"))
+    return sites <= {"same-origin", "none"} and {origin.lower() for origin in headers.getlist("origin")} <= own
 
 
 def _limited(receive: Receive) -> Receive:
-    """Ends a body that is longer than it said, or than it may be."""
+    """Refuses a body of unknown length once it is longer than it may be."""
     seen = 0
 
     async def limited() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if seen > BODY_BYTES_MAX else message
+        if seen > BODY_BYTES_MAX:
+            raise RequestError(TOO_LARGE, 413, "body_too_large")
+        return message
 
     return limited
-
-
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; "
-     b"base-uri 'none'; form-action 'self'"),
-]  # fmt: skip
-
-
-def _hardened(send: Send) -> Send:
-    async def hardened(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message.get("headers", [])}
-            message["headers"] = [
-                *message.get("headers", []),
-                *(pair for pair in _HEADERS if pair[0] not in present),
-            ]
-        await send(message)
-
-    return hardened

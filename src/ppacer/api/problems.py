@@ -1,10 +1,13 @@
 """Errors as problem details (RFC 9457): a sentence for people, a stable code for programs."""
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ppacer.errors import (
+    ConfigError,
     ConflictError,
     DagError,
     NotFoundError,
@@ -24,6 +27,14 @@ class Problem(msgspec.Struct, frozen=True):
     type: str = "about:blank"
 
 
+class RequestError(Exception):
+    """A request that cannot be understood, or is not allowed; its answer."""
+
+    def __init__(self, detail: str, status: int = 400, code: str = "bad_request") -> None:
+        super().__init__(detail)
+        self.detail, self.status, self.code = detail, status, code
+
+
 _TITLES = {400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 409: "Conflict"}
 _TITLES |= {413: "Too large", 421: "Misdirected request", 422: "Not possible", 500: "Error", 503: "Unavailable"}
 
@@ -33,17 +44,25 @@ _CODES: list[tuple[type[PpacerError], int, str]] = [
     (SchedulerUnavailable, 503, "unavailable"),
     (StoreUnavailable, 503, "database_unavailable"),
     (DagError, 422, "not_possible"),
+    (ConfigError, 400, "bad_request"),  # a filter of the log reader
 ]
 
 
-def problem(status: int, code: str, detail: str) -> Response:
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error answer."""
     body = Problem(_TITLES.get(status, "Error"), status, detail, code)
-    return Response(msgspec.json.encode(body), status, media_type="application/problem+json")
+    return Response(
+        msgspec.json.encode(body),
+        status,
+        media_type="application/problem+json",
+        headers={"cache-control": "no-store", **(headers or {})},
+    )
 
 
 def of_error(request: Request, error: Exception) -> Response:
     """The answer for one of our errors; anything else is a bug and says nothing of itself."""
+    if isinstance(error, RequestError):
+        return problem(error.status, error.code, error.detail)
     for kind, status, code in _CODES:
         if isinstance(error, kind):
             return problem(status, code, str(error))

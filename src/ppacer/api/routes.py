@@ -1,25 +1,32 @@
 """The JSON routes. One `Route` per path and method; every endpoint is a few lines over the read models."""
 
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool as in_thread
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ppacer.api.door import Door
-from ppacer.api.problems import problem
+from ppacer.api.door import Door, end_of, logs_of
+from ppacer.api.problems import RequestError
 from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus
 from ppacer.errors import DagError, NotFoundError
-from ppacer.scheduler import CancelRun, PauseDag, RestartRun, State, TriggerRun, UnpauseDag
-from ppacer.store.views import DagView, PointView, RunDetail, RunView, SourceView
-from ppacer.tasklog import LogRow
+from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.store.views import DagView, PointView, RunDetail, RunView, SourceView, TaskView
+from ppacer.tasklog import LogReader, LogRow
 from ppacer.version import VERSION
 
 WAIT_SECONDS_MAX = 30.0
 LIMIT_MAX = 1_000
+DEPTH_MAX = 64  # of parameters
+TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
 T = TypeVar("T")
 
 
@@ -49,6 +56,10 @@ class Logs(msgspec.Struct, frozen=True):
     records: list[LogRow]
     ended: bool
 
+    def __bool__(self) -> bool:
+        """Whether there is something to tell to who waits for it."""
+        return bool(self.records) or self.ended
+
 
 class Points(msgspec.Struct, frozen=True):
     """What became of schedule points, newest first."""
@@ -73,7 +84,7 @@ class Done(msgspec.Struct, frozen=True):
 
     dag_id: str
     run_id: int | None = None
-    exec_ts: Any = None
+    exec_ts: datetime | None = None
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,9 +93,18 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     params: dict[str, Any] = {}
 
 
-def answer(value: Any, status: int = 200) -> Response:
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of any other command: none, or an empty object."""
+
+
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
     """A JSON answer."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(
+        msgspec.json.encode(value),
+        status,
+        media_type="application/json",
+        headers={"cache-control": "no-store", **headers},
+    )
 
 
 def routes(door: Door) -> list[Route]:
@@ -98,18 +118,18 @@ def routes(door: Door) -> list[Route]:
         ("/api/v1/dags/{dag_id}/tasks/{task_id}/sources", api.sources),
         ("/api/v1/dags/{dag_id}/why", api.why_dag),
         ("/api/v1/runs", api.runs),
-        ("/api/v1/runs/{run_id:int}", api.run),
-        ("/api/v1/runs/{run_id:int}/logs", api.logs),
-        ("/api/v1/runs/{run_id:int}/why", api.why_run),
-        ("/api/v1/runs/{run_id:int}/tasks/{task_id}/why", api.why_task),
-        ("/api/v1/runs/{run_id:int}/tasks/{task_id}/result", api.result),
+        ("/api/v1/runs/{run_id}", api.run),
+        ("/api/v1/runs/{run_id}/logs", api.logs),
+        ("/api/v1/runs/{run_id}/why", api.why_run),
+        ("/api/v1/runs/{run_id}/tasks/{task_id}/why", api.why_task),
+        ("/api/v1/runs/{run_id}/tasks/{task_id}/result", api.result),
     ]
     post: list[tuple[str, Callable[..., Any]]] = [
         ("/api/v1/dags/{dag_id}/trigger", api.trigger),
         ("/api/v1/dags/{dag_id}/pause", api.pause),
         ("/api/v1/dags/{dag_id}/unpause", api.unpause),
-        ("/api/v1/runs/{run_id:int}/cancel", api.cancel),
-        ("/api/v1/runs/{run_id:int}/restart", api.restart),
+        ("/api/v1/runs/{run_id}/cancel", api.cancel),
+        ("/api/v1/runs/{run_id}/restart", api.restart),
     ]
     return [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in get),
@@ -118,150 +138,180 @@ def routes(door: Door) -> list[Route]:
 
 
 class Routes:
-    """The endpoints; synchronous ones run in worker threads."""
+    """The endpoints. Those that only read run in worker threads; those that may wait hold no thread meanwhile."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
 
-    @property
-    def _is_live(self) -> bool:
-        return self.door.scheduler.state in (State.RUNNING, State.DEGRADED, State.STOPPING)
-
     def health(self, request: Request) -> Response:
         """GET /healthz."""
-        scheduler = self.door.scheduler
-        status = 200 if scheduler.state is State.RUNNING else 503
-        return answer(Health(scheduler.state, VERSION, scheduler.trouble), status)
+        trouble = self.door.trouble
+        return answer(Health(self.door.scheduler.state, VERSION, trouble), 503 if trouble else 200)
 
     def dags(self, request: Request) -> Response:
         """GET /api/v1/dags?after=&limit=&tag=."""
         q = request.query_params
-        return answer(Dags(self.door.reads.dags(after=q.get("after", ""), limit=_limit(q, 100), tag=q.get("tag"))))
+        after, tag = _text(q, "after") or "", _text(q, "tag")
+        return answer(Dags(self.door.reads.dags(after=after, limit=_limit(q, 100), tag=tag)))
 
     def dag(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}."""
-        return answer(self.door.reads.dag(request.path_params["dag_id"]))
+        return answer(self.door.reads.dag(_dag_id(request)))
 
     def points(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}/points?limit=."""
-        dag = self.door.reads.dag(request.path_params["dag_id"])
+        dag = self.door.reads.dag(_dag_id(request))
         return answer(Points(self.door.reads.points(dag.dag_id, limit=_limit(request.query_params, 20))))
 
     def sources(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}/tasks/{task_id}/sources."""
-        path = request.path_params
-        return answer(Sources(self.door.reads.sources(path["dag_id"], path["task_id"])))
+        dag, task_id = self.door.reads.dag(_dag_id(request)), _task_id(request)
+        sources = self.door.reads.sources(dag.dag_id, task_id)
+        if not sources:
+            raise NotFoundError(f"dag {dag.dag_id!r} has no task {task_id!r}")
+        return answer(Sources(sources))
 
     def runs(self, request: Request) -> Response:
         """GET /api/v1/runs?dag_id=&status=&before=&limit=."""
         q = request.query_params
         status = [_status(word) for word in q.getlist("status")]
         before = _integer(q, "before")
-        runs = self.door.reads.runs(dag_id=q.get("dag_id"), status=status, before=before, limit=_limit(q, 20))
+        runs = self.door.reads.runs(dag_id=_text(q, "dag_id"), status=status, before=before, limit=_limit(q, 20))
         return answer(Runs(runs))
 
     async def run(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}?wait=: waits up to so many seconds for the end of the run."""
-        run_id, reads = request.path_params["run_id"], self.door.reads
+        run_id, reads = _run_id(request), self.door.reads
 
         def ended() -> RunDetail | None:
             return reads.run_detail(run_id) if reads.run(run_id).status in RUN_FINAL else None
 
-        detail = await self.door.runs_changed.until(ended, _wait(request))
-        if detail is None:
-            detail = await _in_thread(lambda: reads.run_detail(run_id))
-        return answer(detail)
+        async def look() -> RunDetail | None:
+            return await in_thread(ended)
+
+        detail = await self.door.news.until(look, [end_of(run_id)], _wait(request), partial(_gone, request))
+        return answer(detail or await in_thread(reads.run_detail, run_id))
 
     async def logs(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/logs?task_id=&retry=&after=&limit=&level=&text=&tail=&wait=."""
-        q, run_id = request.query_params, request.path_params["run_id"]
-        run = await _in_thread(lambda: self.door.reads.run(run_id))
-        retry, after, limit = _integer(q, "retry"), _integer(q, "after") or 0, _limit(q, 1_000)
-        key = (run.dag_id, run.exec_ts, q.get("task_id"), retry)
-        level, text = q.get("level"), q.get("text")
+        run_id = _run_id(request)
+        run = await in_thread(self.door.reads.run, run_id)
+        read = _log_question(self.door.logs, run, request.query_params)
 
-        def look() -> list[LogRow]:
-            if "tail" in q:
-                return self.door.logs.tail(*key, level=level, text=text, limit=_limit(q, 1_000, "tail"))
-            return self.door.logs.read(*key, after=after, limit=limit, level=level, text=text)
+        async def look() -> Logs:
+            # In this order: what a run has logged is handed over before its end is told.
+            run = await in_thread(self.door.reads.run, run_id)
+            is_complete = run.status in RUN_FINAL and await self.door.flushed()
+            records, is_last = await in_thread(read)
+            return Logs(records, is_complete and is_last)
 
-        ended = run.status in RUN_FINAL
-        if ended:
-            await _in_thread(lambda: self.door.flush_logs(1.0))
-        records = await self.door.logs_changed.until(look, 0.0 if ended else _wait(request))
-        return answer(Logs(records, ended and len(records) < limit))
+        subjects = [end_of(run_id), logs_of(run)]
+        return answer(await self.door.news.until(look, subjects, _wait(request), partial(_gone, request)))
 
     def why_dag(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}/why."""
-        dag = self.door.reads.dag(request.path_params["dag_id"])
-        return answer(Why(why_dag(dag, self.door.clock.now().utc, self._is_live)))
+        dag = self.door.reads.dag(_dag_id(request))
+        return self._why(why_dag(dag, self.door.clock.now().utc, self.door.is_live))
 
     def why_run(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/why."""
-        detail = self.door.reads.run_detail(request.path_params["run_id"])
+        detail = self.door.reads.run_detail(_run_id(request))
         dag = self.door.reads.dag(detail.run.dag_id)
-        return answer(Why(why_run(dag, detail, self.door.clock.now().utc, self._is_live)))
+        return self._why(why_run(dag, detail, self.door.clock.now().utc, self.door.is_live))
 
     def why_task(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/tasks/{task_id}/why."""
-        detail = self.door.reads.run_detail(request.path_params["run_id"])
-        task = next((task for task in detail.tasks if task.task_id == request.path_params["task_id"]), None)
-        if task is None:
-            raise NotFoundError(f"run {detail.run.run_id} has no task {request.path_params['task_id']!r}")
-        return answer(Why(why_task(detail, task, self.door.clock.now().utc, self._is_live)))
+        detail = self.door.reads.run_detail(_run_id(request))
+        task = _task(detail, _task_id(request))
+        return self._why(why_task(detail, task, self.door.clock.now().utc, self.door.is_live))
+
+    def _why(self, words: str) -> Response:
+        trouble = self.door.trouble if self.door.is_live else None
+        return answer(Why(f"{words} But {trouble}." if trouble else words))
 
     def result(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/tasks/{task_id}/result: the JSON that the task returned."""
-        path = request.path_params
-        text = self.door.reads.result(path["run_id"], path["task_id"])
-        return Response(text or "null", media_type="application/json")
+        run_id, task_id = _run_id(request), _task_id(request)
+        text = self.door.reads.result(run_id, task_id)
+        if text is None:
+            _task(self.door.reads.run_detail(run_id), task_id)
+        return answer(msgspec.Raw((text or "null").encode()))
 
     async def trigger(self, request: Request) -> Response:
         """POST /api/v1/dags/{dag_id}/trigger {"params": {…}}."""
         body = await _body(request, Params)
-        command = TriggerRun(request.path_params["dag_id"], body.params)
-        return answer(_done(await _in_thread(lambda: self.door.command(command))), 201)
+        _check_depth(body.params)
+        ref = await self.door.command(TriggerRun(_dag_id(request), body.params))
+        return answer(_done(ref), 201, location=f"/api/v1/runs/{ref.run_id}")
 
-    def pause(self, request: Request) -> Response:
+    async def pause(self, request: Request) -> Response:
         """POST /api/v1/dags/{dag_id}/pause."""
-        return answer(_done(self.door.command(PauseDag(request.path_params["dag_id"]))))
+        return await self._obey(request, PauseDag(_dag_id(request)))
 
-    def unpause(self, request: Request) -> Response:
+    async def unpause(self, request: Request) -> Response:
         """POST /api/v1/dags/{dag_id}/unpause."""
-        return answer(_done(self.door.command(UnpauseDag(request.path_params["dag_id"]))))
+        return await self._obey(request, UnpauseDag(_dag_id(request)))
 
-    def cancel(self, request: Request) -> Response:
+    async def cancel(self, request: Request) -> Response:
         """POST /api/v1/runs/{run_id}/cancel."""
-        return answer(_done(self.door.command(CancelRun(request.path_params["run_id"]))))
+        return await self._obey(request, CancelRun(_run_id(request)))
 
-    def restart(self, request: Request) -> Response:
+    async def restart(self, request: Request) -> Response:
         """POST /api/v1/runs/{run_id}/restart."""
-        return answer(_done(self.door.command(RestartRun(request.path_params["run_id"]))))
+        return await self._obey(request, RestartRun(_run_id(request)))
+
+    async def _obey(self, request: Request, command: Command) -> Response:
+        await _body(request, Nothing)
+        return answer(_done(await self.door.command(command)))
 
 
-class BadRequest(Exception):
-    """A request that cannot be understood; the message is the answer."""
+def _log_question(
+    reader: LogReader, run: RunView, query: QueryParams
+) -> Callable[[], tuple[list[LogRow], bool]]:
+    """What a request for logs asks of the reader; also whether there was nothing more than that."""
+    key = (run.dag_id, run.exec_ts, _text(query, "task_id"), _integer(query, "retry"))
+    level, text = (_text(query, "level") or "").upper() or None, query.get("text")
+    after, limit = _integer(query, "after") or 0, _limit(query, LIMIT_MAX)
+
+    def page() -> tuple[list[LogRow], bool]:
+        rows = reader.read(*key, after=after, limit=limit, level=level, text=text)
+        return rows, len(rows) < limit
+
+    def tail() -> tuple[list[LogRow], bool]:
+        last = _limit(query, LIMIT_MAX, "tail")
+        return reader.tail(*key, level=level, text=text, limit=last), True
+
+    return tail if "tail" in query else page
 
 
-def bad_request(request: Request, error: Exception) -> Response:
-    """The answer to a BadRequest."""
-    return problem(400, "bad_request", str(error))
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    import asyncio
-
-    return await asyncio.to_thread(work)
+async def _gone(request: Request) -> None:
+    """Returns when the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request, kind: type[T]) -> T:
+    """The JSON body; an empty one counts as an empty object."""
     data = await request.body()
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise DagError(f"the request does not fit: {error}") from error
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"the request body is not JSON: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the request body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise RequestError(TOO_DEEP) from error
+
+
+def _check_depth(value: Any) -> None:
+    """Values that go deeper than any reader can follow would be stored, and then could not be shown."""
+    values = [value]
+    for _ in range(DEPTH_MAX):
+        nested = [value for value in values if isinstance(value, dict | list)]
+        values = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+        if not values:
+            return
+    raise RequestError(TOO_DEEP)
 
 
 def _done(value: Any) -> Done:
@@ -270,16 +320,57 @@ def _done(value: Any) -> Done:
     return Done(str(value))
 
 
-def _integer(query: Any, name: str) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest(f"{name} must be a whole number, not {text[:40]!r}")
+def _dag_id(request: Request) -> str:
+    """The dag of the path. What is no id at all is not looked up: no database and no hint has to cope with it."""
+    dag_id: str = request.path_params["dag_id"]
+    if not ID_GRAMMAR.fullmatch(dag_id):
+        raise NotFoundError(f"there is no dag {shown(dag_id)}")
+    return dag_id
+
+
+def _task_id(request: Request) -> str:
+    task_id: str = request.path_params["task_id"]
+    if not ID_GRAMMAR.fullmatch(task_id):
+        raise NotFoundError(f"there is no task {shown(task_id)}")
+    return task_id
+
+
+def _run_id(request: Request) -> int:
+    text: str = request.path_params["run_id"]
+    if not _is_number(text):
+        raise NotFoundError(f"there is no run {shown(text)}; the number of a run is meant")
     return int(text)
 
 
-def _limit(query: Any, default: int, name: str = "limit") -> int:
+def _task(detail: RunDetail, task_id: str) -> TaskView:
+    for task in detail.tasks:
+        if task.task_id == task_id:
+            return task
+    raise NotFoundError(f"run {detail.run.run_id} of {detail.run.dag_id} has no task {task_id!r}")
+
+
+def _is_number(text: str) -> bool:
+    """A whole number that fits 64 bits with their sign."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _integer(query: QueryParams, name: str) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not _is_number(text):
+        raise RequestError(f"{name} must be a whole number, not {shown(text)}")
+    return int(text)
+
+
+def _text(query: QueryParams, name: str) -> str | None:
+    text = query.get(name)
+    if text is not None and "\0" in text:
+        raise RequestError(f"{name} may not contain NUL")
+    return text
+
+
+def _limit(query: QueryParams, default: int, name: str = "limit") -> int:
     value = _integer(query, name)
     return default if value is None else max(1, min(value, LIMIT_MAX))
 
@@ -293,4 +384,4 @@ def _status(word: str) -> RunStatus:
     try:
         return RunStatus(word.upper())
     except ValueError:
-        raise BadRequest(f"{word[:40]!r} is no status of a run; there are {', '.join(RunStatus)}") from None
+        raise RequestError(f"{shown(word)} is no status of a run; there are {', '.join(RunStatus)}") from None

@@ -1,21 +1,27 @@
 """The ASGI application, and the thread that serves it."""
 
+import errno
 import logging
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ppacer.api.door import Door
-from ppacer.api.guard import Guard
-from ppacer.api.problems import of_error, problem
-from ppacer.api.routes import BadRequest, bad_request, routes
+from ppacer.api.guard import HEADERS, Guard
+from ppacer.api.problems import RequestError, of_error, problem
+from ppacer.api.routes import routes
 from ppacer.errors import ConfigError, PpacerError
 
 log = logging.getLogger("ppacer.api")
+
+GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are answered at once
 
 
 def make_app(door: Door, hosts: Iterable[str], pages: Sequence[BaseRoute] = ()) -> Guard:
@@ -24,13 +30,24 @@ def make_app(door: Door, hosts: Iterable[str], pages: Sequence[BaseRoute] = ()) 
         routes=[*routes(door), *pages],
         exception_handlers={
             PpacerError: of_error,
-            BadRequest: bad_request,
-            404: lambda request, error: problem(404, "not_found", f"there is nothing at {request.url.path[:200]}"),
-            405: lambda request, error: problem(405, "method_not_allowed", "this path has other methods"),
+            RequestError: of_error,
+            404: _nothing_here,
+            405: _other_methods,
             Exception: of_error,
         },
     )
+    app.router.redirect_slashes = False  # one path per thing
     return Guard(app, hosts)
+
+
+def _nothing_here(request: Request, error: Any) -> Response:
+    return problem(404, "not_found", f"there is nothing at {request.scope['path'][:200]}")
+
+
+def _other_methods(request: Request, error: Any) -> Response:
+    allowed = error.headers["Allow"]
+    detail = f"{request.method} is not possible here, only {allowed}"
+    return problem(405, "method_not_allowed", detail, {"allow": allowed})
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -43,17 +60,18 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; is another ppacer running? choose with --port"
-        ) from error
+        in_use = error.errno == errno.EADDRINUSE
+        hint = "; is another ppacer running? choose another port with --port" if in_use else ""
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}{hint}") from error
     return listener
 
 
 class Server:
-    """Serves the application in a thread of its own until `close`."""
+    """Serves the application in a thread of its own until `close`. `end_waits` makes long polls answer at once."""
 
-    def __init__(self, app: Guard, listener: socket.socket) -> None:
+    def __init__(self, app: Guard, listener: socket.socket, end_waits: Callable[[], None]) -> None:
         self._listener = listener
+        self._end_waits = end_waits
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -62,8 +80,9 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=list(HEADERS),
             timeout_keep_alive=15,
-            timeout_graceful_shutdown=1,  # a long poll would hold up the end of the program
+            timeout_graceful_shutdown=GRACE_SECONDS,
             limit_concurrency=500,
         )
         self._server = uvicorn.Server(config)
@@ -81,6 +100,7 @@ class Server:
 
     def close(self) -> None:
         """Ends every connection and the thread."""
+        self._end_waits()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(5.0)

@@ -1,156 +1,262 @@
 """Says in words why a dag, run or task is in its state, and what must happen next. Pure."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from ppacer.clock import in_words
-from ppacer.engine import RunStatus, TaskStatus
+from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.store.views import DagView, RunDetail, TaskView
 
-NAMES_MAX = 5
+NAMES_MAX = 5  # of tasks in one sentence
+ERROR_CHARS_MAX = 500
+NOBODY = " But no scheduler is running; start it with `ppacer serve`."
+
+# How an attempt ended, by its reason, where that is no failure of the task; its error says the rest.
+_ENDED = {"HANDED_BACK": "was interrupted", "REFUSED": "was refused"}
+
+# What a task that holds up others is doing.
+_DOING = {
+    TaskStatus.NO_STATUS: "not started",
+    TaskStatus.SCHEDULED: "waits for a free slot",
+    TaskStatus.RUNNING: "running",
+    TaskStatus.FAILED_PENDING_RETRY: "failed, to be tried again",
+}
 
 
 def why_dag(dag: DagView, now: datetime, is_live: bool) -> str:
     """Why the dag does or does not get new runs."""
+    id, by_hand = dag.dag_id, f"`ppacer trigger {dag.dag_id}`"
     if dag.removed_at is not None:
-        return f"{dag.dag_id} was not among the dags when the scheduler started last (since {_when(dag.removed_at)})."
+        return (
+            f"{id} gets no runs: since {_when(dag.removed_at)} it is not among the dags that are served. "
+            "To bring it back, put it into the file again and restart the scheduler."
+        )
     if dag.disabled_reason is not None:
         return (
-            f"{dag.dag_id} is disabled, because its schedule failed: {dag.disabled_reason}. "
-            f"Mend it and restart the scheduler, or try again with `ppacer unpause {dag.dag_id}`."
+            f"{id} is disabled, because its schedule failed: {_sentence(dag.disabled_reason)} "
+            f"Mend it and restart the scheduler, or try again with `ppacer unpause {id}`. "
+            f"Meanwhile it runs only by hand: {by_hand}."
         )
     if dag.paused_at is not None:
+        what = "" if dag.schedule is None else ", and the points of its schedule are skipped"
         return (
-            f"{dag.dag_id} is paused since {_when(dag.paused_at)}; points of its schedule are skipped until "
-            f"`ppacer unpause {dag.dag_id}`. It can be triggered by hand."
+            f"{id} is paused since {_when(dag.paused_at)}{what}. "
+            f"It goes on with `ppacer unpause {id}`, and runs by hand even now: {by_hand}."
         )
     if dag.schedule is None:
-        return f"{dag.dag_id} has no schedule; it runs when triggered: `ppacer trigger {dag.dag_id}`."
+        return f"{id} has no schedule; it runs when triggered: {by_hand}."
     if dag.next_at is None:
-        return f"{dag.dag_id}: its schedule ({dag.schedule}) has no more points."
-    if dag.next_at > now:
-        words = f"{dag.dag_id} runs next at {_when(dag.next_at)} (in {_span(dag.next_at - now)}), by {dag.schedule}."
-        return words if is_live else f"{words} But no scheduler is running."
-    if not is_live:
-        return f"{dag.dag_id} was due at {_when(dag.next_at)}, but no scheduler is running; start it with `ppacer serve`."
-    if dag.running >= dag.max_active_runs:
-        return (
-            f"{dag.dag_id} was due at {_when(dag.next_at)} and waits: {dag.running} runs are open and "
-            f"max_active_runs is {dag.max_active_runs}. See `ppacer runs --dag {dag.dag_id} --status RUNNING`."
-        )
-    return f"{dag.dag_id} is due now ({_when(dag.next_at)})."
+        return f"{id} gets no more runs by its schedule ({dag.schedule}), which has come to its end."
+    return _next_run(dag, dag.next_at, now) + ("" if is_live else NOBODY)
+
+
+def _next_run(dag: DagView, next_at: datetime, now: datetime) -> str:
+    id, is_full = dag.dag_id, dag.running >= dag.max_active_runs
+    room = (
+        f"{_count(dag.running, 'run')} of it {_be(dag.running)} running, and max_active_runs is "
+        f"{dag.max_active_runs}; see `ppacer runs --dag {id} --status RUNNING`"
+    )
+    if next_at > now:
+        words = f"{id} runs next at {_when(next_at)} (in {about(next_at - now)}), by {dag.schedule}."
+        return f"{words} Until then one of its runs must end: {room}." if is_full else words
+    if is_full:
+        return f"{id} was due at {_when(next_at)} and waits until one of its runs ends: {room}."
+    return f"{id} is due since {_when(next_at)}, and its run begins at the next step of the scheduler."
 
 
 def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> str:
     """Why the run is where it is."""
     run, name = detail.run, f"run {detail.run.run_id} of {detail.run.dag_id}"
+    dead = "" if is_live else NOBODY
+    again = f"`ppacer restart {run.run_id}`"
     match run.status:
         case RunStatus.SUCCESS:
-            return f"{name} succeeded: all {len(detail.tasks)} tasks did, in {_duration(detail)}."
+            return f"{name} succeeded{_after_restarts(detail)}: {_all_did(detail)}."
         case RunStatus.FAILED:
-            return f"{name} failed: {_failures(detail)}. Try again what failed with `ppacer restart {run.run_id}`."
-        case RunStatus.CANCELLED:
-            return f"{name} was cancelled. Let it go on with `ppacer restart {run.run_id}`."
-        case RunStatus.SCHEDULED:
             return (
-                f"{name} waits for room: {dag.running} runs of {run.dag_id} are RUNNING and max_active_runs is "
-                f"{dag.max_active_runs}."
+                f"{name} failed{_after_restarts(detail)}: {_failures(detail)} "
+                f"Once the cause is mended, {again} tries again what failed and what comes after it."
             )
-    words = f"{name} is running: {_progress(detail)}."
+        case RunStatus.CANCELLED:
+            at = f" at {_when(run.cancel_requested_at)}" if run.cancel_requested_at else ""
+            return f"{name} was cancelled{at}. It goes on with {again}."
+        case RunStatus.SCHEDULED if dag.running >= dag.max_active_runs:
+            return (
+                f"{name} waits until another run ends: {_count(dag.running, 'run')} of the dag "
+                f"{_be(dag.running)} running, and max_active_runs is {dag.max_active_runs}.{dead}"
+            )
+        case RunStatus.SCHEDULED:
+            return f"{name} begins at the next step of the scheduler.{dead}"
     if run.cancel_requested_at is not None:
-        words = f"{name} is being cancelled; it ends when its running tasks have ended: {_progress(detail)}."
-    waiting = [task for task in detail.tasks if task.status == TaskStatus.FAILED_PENDING_RETRY]
-    if waiting:
-        words += f" {waiting[0].task_id} failed and {_retry(waiting[0], now)}."
-    return words if is_live else f"{words} But no scheduler is running; start it with `ppacer serve`."
+        since = _when(run.cancel_requested_at)
+        return (
+            f"{name} is being cancelled since {since}; it ends when its running tasks have: "
+            f"{_progress(detail, now)}.{dead}"
+        )
+    return f"{name} is running: {_progress(detail, now)}.{dead}"
 
 
 def why_task(detail: RunDetail, task: TaskView, now: datetime, is_live: bool) -> str:
     """Why the task is where it is."""
-    name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id}"
-    dead = "" if is_live else " But no scheduler is running; start it with `ppacer serve`."
+    run = detail.run
+    name = f"{task.task_id} in run {run.run_id} of {run.dag_id}"
     match task.status:
-        case TaskStatus.NO_STATUS:
-            return f"{name} waits for {_parents(detail, task)}.{dead}"
+        case TaskStatus.SUCCESS:
+            return f"{name} succeeded {_tries(task)}{_took(task)}."
+        case TaskStatus.FAILED:
+            return f"{name} {_end(task)} and is not tried again: {_sentence(task.error)} {_way_on(detail)}"
+        case TaskStatus.UPSTREAM_FAILED:
+            causes = _failed_ancestors(detail, task)
+            return f"{name} was not started, because {causes} failed. {_way_on(detail)}"
+        case TaskStatus.CANCELLED:
+            began = f" {_tries(task)}" if task.started_at else " before it began"
+            return f"{name} was cancelled with its run{began}. {_way_on(detail)}"
+        case TaskStatus.SKIPPED:
+            return f"{name} was skipped."
+    return _open_task(name, detail, task, now) + ("" if is_live else NOBODY)
+
+
+def _open_task(name: str, detail: RunDetail, task: TaskView, now: datetime) -> str:
+    match task.status:
         case TaskStatus.SCHEDULED:
             since = f" since {_when(task.inserted_at)}" if task.inserted_at else ""
-            return f"{name} is ready{since} and waits for a free slot of an executor.{dead}"
+            return f"{name} is ready{since} and waits for a free slot of an executor."
         case TaskStatus.RUNNING if task.lost_at is not None:
-            return f"{name} was lost with its executor {task.executor}; it is started anew at the next free slot.{dead}"
+            return (
+                f"{name} is lost since {_when(task.lost_at)}: its executor {task.executor} was not heard of any "
+                "more. It starts anew in the next free slot, which costs no retry."
+            )
         case TaskStatus.RUNNING:
-            since = f" since {_when(task.started_at)}" if task.started_at else ""
-            return f"{name} is running{since} on executor {task.executor} (attempt {task.retry}).{dead}"
-        case TaskStatus.SUCCESS:
-            return f"{name} succeeded at attempt {task.retry}{_took(task)}."
-        case TaskStatus.FAILED:
-            return f"{name} failed at attempt {task.retry} ({task.reason}), with no attempt left: {_last_line(task.error)}"
+            since = ""
+            if task.started_at is not None:
+                since = f" since {_when(task.started_at)} (for {about(now - task.started_at)})"
+            end = " It was told to end." if detail.run.cancel_requested_at else ""
+            return f"{name} is running{since} {_tries(task)}, on executor {task.executor}.{end}"
         case TaskStatus.FAILED_PENDING_RETRY:
-            return f"{name} failed at attempt {task.retry} ({task.reason}) and {_retry(task, now)}.{dead}"
-        case TaskStatus.UPSTREAM_FAILED:
-            return f"{name} was not started, because {_failed_ancestors(detail, task)} failed."
-        case TaskStatus.CANCELLED:
-            return f"{name} was cancelled with its run."
-    return f"{name} was skipped."
+            return f"{name} {_end(task)}: {_sentence(task.error)} It is tried again {_retry(task, now)}."
+    if detail.run.status == RunStatus.SCHEDULED:
+        return f"{name} waits for its run to begin; see `ppacer why {detail.run.run_id}`."
+    return f"{name} waits for {_unmet(detail, task)}."
+
+
+def about(span: timedelta) -> str:
+    """A duration for people: three digits or so, `37ms`, `1.25s`, `42s`, `1h30m`, `2d4h`; never negative."""
+    seconds = max(0.0, span.total_seconds())
+    unit = 0.001 if seconds < 1 else 0.01 if seconds < 10 else 1 if seconds < 3600 else 60
+    if seconds >= 86_400:
+        unit = 3_600
+    return in_words(timedelta(microseconds=round(seconds / unit) * round(unit * 1_000_000)))
 
 
 def _when(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _span(span: object) -> str:
-    from datetime import timedelta
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
-    assert isinstance(span, timedelta), span
-    return in_words(timedelta(seconds=round(span.total_seconds()))) if span.total_seconds() >= 1 else in_words(span)
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _names(tasks: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; of many the first five and how many more."""
+    shown, more = list(tasks[:NAMES_MAX]), len(tasks) - NAMES_MAX
+    last = f"{more} more" if more > 0 else shown.pop()
+    return f"{', '.join(shown)} and {last}" if shown else last
+
+
+def _sentence(error: str | None) -> str:
+    """The first line of an error, which says what happened, with a full stop."""
+    line = ((error or "").strip().splitlines() or ["it left no text"])[0].strip()
+    if len(line) > ERROR_CHARS_MAX:
+        line = line[:ERROR_CHARS_MAX] + "…"
+    return line if line.endswith((".", "!", "?", "…")) else f"{line}."
+
+
+def _tries(task: TaskView) -> str:
+    """At which of its attempts: the number that `ppacer logs --retry` takes is the number of retries."""
+    return "at its first attempt" if task.retry <= 0 else f"at retry {task.retry}"
+
+
+def _end(task: TaskView) -> str:
+    return f"{_ENDED.get(task.reason or '', 'failed')} {_tries(task)}"
 
 
 def _retry(task: TaskView, now: datetime) -> str:
     if task.retry_at is None or task.retry_at <= now:
-        return "is tried again now"
-    return f"is tried again at {_when(task.retry_at)} (in {_span(task.retry_at - now)})"
+        return "now"
+    return f"at {_when(task.retry_at)} (in {about(task.retry_at - now)})"
 
 
 def _took(task: TaskView) -> str:
     if task.started_at is None or task.ended_at is None:
         return ""
-    return f" in {_span(task.ended_at - task.started_at)}"
+    return f", in {about(task.ended_at - task.started_at)}"
 
 
-def _duration(detail: RunDetail) -> str:
-    run = detail.run
-    return "no time" if run.started_at is None or run.ended_at is None else _span(run.ended_at - run.started_at)
+def _way_on(detail: RunDetail) -> str:
+    again = f"`ppacer restart {detail.run.run_id}`"
+    return (
+        f"To try again: {again}." if detail.run.status in RUN_FINAL else f"When the run has ended: {again}."
+    )
 
 
-def _names(tasks: list[TaskView]) -> str:
-    shown = ", ".join(task.task_id for task in tasks[:NAMES_MAX])
-    return shown if len(tasks) <= NAMES_MAX else f"{shown} and {len(tasks) - NAMES_MAX} more"
+def _after_restarts(detail: RunDetail) -> str:
+    count = detail.run.restarts
+    return f" after {_count(count, 'restart')}" if count else ""
 
 
-def _progress(detail: RunDetail) -> str:
-    done = sum(task.status == TaskStatus.SUCCESS for task in detail.tasks)
-    words = f"{done} of {len(detail.tasks)} tasks have succeeded"
-    running = [task for task in detail.tasks if task.status == TaskStatus.RUNNING]
-    ready = [task for task in detail.tasks if task.status == TaskStatus.SCHEDULED]
-    words += f", running: {_names(running)}" if running else ""
-    return words + (f", waiting for a slot: {_names(ready)}" if ready else "")
+def _all_did(detail: RunDetail) -> str:
+    """What succeeded, and how long it took; with restarts the time would count the pauses too."""
+    count, run = len(detail.tasks), detail.run
+    if not count:
+        return "its dag has no tasks"
+    words = "its only task did" if count == 1 else f"all {count} tasks did"
+    if run.restarts or run.started_at is None or run.ended_at is None:
+        return words
+    return f"{words}, in {about(run.ended_at - run.started_at)}"
 
 
 def _failures(detail: RunDetail) -> str:
     failed = [task for task in detail.tasks if task.status == TaskStatus.FAILED]
     if not failed:
-        return "a task failed"
-    first = failed[0]
-    words = f"{first.task_id} failed at attempt {first.retry} ({first.reason}): {_last_line(first.error)}"
-    others = f"; so did {_names(failed[1:])}" if failed[1:] else ""
-    return words.rstrip(".") + others
+        return "one of its tasks did."
+    words = f"{failed[0].task_id} {_end(failed[0])}: {_sentence(failed[0].error)}"
+    others = [task.task_id for task in failed[1:]]
+    return f"{words} {_names(others)} failed too." if others else words
 
 
-def _parents(detail: RunDetail, task: TaskView) -> str:
+def _progress(detail: RunDetail, now: datetime) -> str:
+    """How far the run is, and what each of its tasks that are not final is at."""
+    by_status: dict[str, list[TaskView]] = {}
+    for task in detail.tasks:
+        is_lost = task.status == TaskStatus.RUNNING and task.lost_at is not None
+        by_status.setdefault("LOST" if is_lost else task.status, []).append(task)
+
+    def of(status: str, one: str, many: str) -> list[str]:
+        names = [task.task_id for task in by_status.get(status, ())]
+        return [f"{_names(names)} {one if len(names) == 1 else many}"] if names else []
+
+    words = [f"{len(by_status.get(TaskStatus.SUCCESS, ()))} of {_count(len(detail.tasks), 'task')} succeeded"]
+    words += of(TaskStatus.RUNNING, "is running", "are running")
+    words += of("LOST", "is lost and starts anew", "are lost and start anew")
+    words += of(TaskStatus.SCHEDULED, "waits for a free slot", "wait for a free slot")
+    for task in by_status.get(TaskStatus.FAILED_PENDING_RETRY, ())[:NAMES_MAX]:
+        words.append(f"{task.task_id} failed and is tried again {_retry(task, now)}")
+    words += of(TaskStatus.FAILED, "failed", "failed")
+    return "; ".join(words)
+
+
+def _unmet(detail: RunDetail, task: TaskView) -> str:
     states = {other.task_id: other.status for other in detail.tasks}
-    waiting = [f"{parent} ({states[parent]})" for parent in task.parents if states[parent] != TaskStatus.SUCCESS]
-    if not waiting:
-        return "its run to begin"
-    shown = ", ".join(waiting[:NAMES_MAX])
-    return shown if len(waiting) <= NAMES_MAX else f"{shown} and {len(waiting) - NAMES_MAX} more"
+    unmet = [
+        f"{parent} ({_DOING.get(TaskStatus(states[parent]), states[parent])})"
+        for parent in task.parents
+        if states[parent] != TaskStatus.SUCCESS
+    ]
+    return _names(unmet) if unmet else "the next step of the scheduler"
 
 
 def _failed_ancestors(detail: RunDetail, task: TaskView) -> str:
@@ -158,14 +264,9 @@ def _failed_ancestors(detail: RunDetail, task: TaskView) -> str:
     todo, seen, failed = list(task.parents), set(task.parents), []
     for parent in todo:
         if tasks[parent].status == TaskStatus.FAILED:
-            failed.append(tasks[parent])
+            failed.append(parent)
         for grand in tasks[parent].parents:
             if grand not in seen:
                 seen.add(grand)
                 todo.append(grand)
-    return _names(failed) or "something upstream"
-
-
-def _last_line(error: str | None) -> str:
-    lines = (error or "").strip().splitlines()
-    return lines[-1] if lines else "no error text"
+    return _names(failed) if failed else "a task before it"

@@ -55,6 +55,7 @@ def run_to_end(
             program.on_changes(watch)
             ref = program.scheduler.submit(TriggerRun(dag.id, params)).future.result()
             _wait(program, ended, ref.run_id)
+            program.outbox.finish()  # the alerts are rows by now, and the database is about to go
             program.logs.flush(2.0)
             reads = Reads(settings.db)
             try:

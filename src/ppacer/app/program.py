@@ -135,7 +135,7 @@ class Program:
 
     def _start_outbox(self) -> None:
         alerts = Alerts(self.settings.db)
-        outbox = Outbox(alerts, self.scheduler, self.registry, self._notifier, self.clock)
+        self.outbox = outbox = Outbox(alerts, self.scheduler, self.registry, self._notifier, self.clock)
         self.scheduler.listeners.append(lambda changes: outbox.wake() if has_alert(changes) else None)
         self._stack.callback(alerts.close)
         self._stack.callback(outbox.close)
@@ -208,9 +208,9 @@ class Program:
         reads = Reads(self.settings.db)
         self._stack.callback(reads.close)
         door = Door(self.scheduler, reads, LogReader(self.settings.logs_db), self.logs.flush, self.clock)
-        self.scheduler.listeners.append(door.runs_changed.beat)
-        self._stack.callback(self.logs.add_listener(door.logs_changed.beat))
-        server = Server(make_app(door, self.settings.allowed_hosts, pages(door)), listener)
+        self.scheduler.listeners.append(door.changed)
+        self._stack.callback(self.logs.add_listener(door.logged))
+        server = Server(make_app(door, self.settings.allowed_hosts, pages(door)), listener, door.close)
         server.start()
         self._stack.callback(server.close)
 

@@ -91,11 +91,11 @@ def _nothing_there(db: str) -> str:
     from ppacer.api.client import HttpClient
     from ppacer.errors import PpacerError
 
-    client = HttpClient(DEFAULT_URL)
+    client, advice = HttpClient(DEFAULT_URL), f"but a scheduler answers at {DEFAULT_URL}: name it with --url"
     try:
         client.dags(limit=1)
     except PpacerError:
-        return f"there is no database {db}; start a scheduler with `ppacer serve FILE`, or name one with --db or --url"
+        advice = "start a scheduler with `ppacer serve FILE`, or name one with --db or --url"
     finally:
         client.close()
-    return f"there is no database {db}, but a scheduler answers at {DEFAULT_URL}: name it with --url or PPACER_URL"
+    return f"there is no database {db}; {advice}"

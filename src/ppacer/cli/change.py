@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
     from ppacer.store.views import RunDetail
 
-RUN_ID = click.IntRange(1, 10**18)
+
+def _number(ctx: click.Context, param: click.Parameter, text: str) -> int:
+    """The number of a run. No dag for its newest run here: a moment later that may be another one."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise click.BadParameter(f"{text!r} is not the number of a run; `ppacer runs` lists them")
+    return int(text)
 
 
 @click.command("trigger")
@@ -49,15 +54,15 @@ def _wait(backend: "Backend", run_id: int, as_json: bool) -> int:
 
 
 def _show_end(detail: "RunDetail") -> None:
-    from ppacer.cli.runs import show_run
     from ppacer.cli.screen import Screen
+    from ppacer.cli.show import show_run
     from ppacer.clock import SystemClock
 
     show_run(Screen(), detail, SystemClock().now().utc)
 
 
 @click.command("cancel")
-@click.argument("run", type=RUN_ID)
+@click.argument("run", callback=_number)
 @asking
 def cancel_command(backend: "Backend", run: int, as_json: bool) -> None:
     """End the RUN with this number: waiting tasks at once, running ones are stopped."""
@@ -68,7 +73,7 @@ def cancel_command(backend: "Backend", run: int, as_json: bool) -> None:
 
 
 @click.command("restart")
-@click.argument("run", type=RUN_ID)
+@click.argument("run", callback=_number)
 @asking
 def restart_command(backend: "Backend", run: int, as_json: bool) -> None:
     """Let the failed or cancelled RUN go on: what has succeeded stays, the rest runs again."""

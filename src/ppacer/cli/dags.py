@@ -42,7 +42,7 @@ def dags_command(backend: "Backend", tag: str | None, as_json: bool) -> None:
 
 def show_dags(screen: "Screen", dags: "list[DagView]", now: datetime) -> None:
     """The table, and a line for each dag that is disabled."""
-    from ppacer.cli.screen import Column
+    from ppacer.cli.screen import Column, Row
     from ppacer.cli.words import relative
 
     columns = [
@@ -53,7 +53,7 @@ def show_dags(screen: "Screen", dags: "list[DagView]", now: datetime) -> None:
         Column("SCHEDULE", keep=6, flexible=True),
         Column("TAGS", keep=3, flexible=True),
     ]
-    rows = []
+    rows: list[Row] = []
     for dag in dags:
         latest = screen.state(dag.latest.status) if dag.latest else None
         when = (

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @click.group("db")
 def db_command() -> None:
-    """Check, upgrade, back up and measure the database; all but `upgrade` also while a scheduler runs on it."""
+    """Check, upgrade, back up and measure the database.
+
+    All but `upgrade` work also while a scheduler runs on it.
+    """
 
 
 @db_command.command("check")
@@ -28,13 +31,13 @@ def check_command(db: str | None, logs_db: str | None, as_json: bool) -> int:
     from ppacer.store import care
 
     settings = _settings(db, logs_db)
-    found = {settings.db: care.problems(settings.db)}
-    try:
-        found[settings.logs_db] = (
-            care.damage(Path(settings.logs_db)) if Path(settings.logs_db).exists() else []
-        )
-    except StoreError as error:
-        found[settings.logs_db] = [str(error)]
+    care.existing(settings.db)
+    found: dict[str, list[str]] = {}
+    for file, look in ((settings.db, care.problems), (settings.logs_db, care.damage)):
+        try:
+            found[file] = look(file) if "://" in file or Path(file).exists() else []
+        except StoreError as error:  # not even readable
+            found[file] = [str(error)]
     if as_json:
         print_json({"ok": not any(found.values()), "files": found})
     else:
@@ -52,7 +55,7 @@ def _fine(file: str) -> str:
 @db_option
 @json_option
 def upgrade_command(db: str | None, as_json: bool) -> None:
-    """Bring the database to the revision of this ppacer, after a backup; `serve` does the same at its start."""
+    """Bring the database to the revision of this ppacer, after a backup; `serve` does so as well."""
     from ppacer.store import care
 
     settings = _settings(db, None)
@@ -109,11 +112,9 @@ def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
 
     runs = ", ".join(f"{count:,} {status}" for status, count in stats.runs.items())
     oldest = f", the oldest of {exact(stats.oldest_run_at)[:19]} UTC" if stats.oldest_run_at else ""
+    large = "" if stats.bytes is None else f", {size(stats.bytes)}"
     for name, value in (
-        (
-            "database",
-            f"{settings.db}{'' if stats.bytes is None else f', {size(stats.bytes)}'}, revision {stats.revision}",
-        ),
+        ("database", f"{settings.db}{large}, revision {stats.revision}"),
         ("logs", f"{settings.logs_db}, {'not there yet' if logs_bytes is None else size(logs_bytes)}"),
         ("dags", f"{stats.dags:,}"),
         ("runs", f"{sum(stats.runs.values()):,}{f' ({runs})' if runs else ''}{oldest}"),

@@ -83,7 +83,7 @@ def _free_port() -> int:
 
 
 def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int | None) -> int:
-    from ppacer.app import stop_signals
+    from ppacer.app import StopSignals
     from ppacer.app.program import Program
     from ppacer.clock import SystemClock
     from ppacer.errors import PpacerError
@@ -91,14 +91,15 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
     begun_at, said = SystemClock().now().utc, Said()
     program = Program(registry, settings, sender, str, warm)
     program.on_records(said)
-    with program, stop_signals(program.stop_now) as stop:
+    with StopSignals() as stop, program:
+        stop.at_once = program.stop_now
         assert program.url is not None
         _introduce(program.url, settings.db)
         said.begin()
-        ends = Ends(runs, stop)
+        ends = Ends(runs, stop.asked)
         program.on_changes(ends)
         ends.look_back(settings.db, begun_at)
-        while not stop.wait(1.0):
+        while not stop.asked.wait(1.0):
             if not program.is_alive():
                 raise PpacerError("the scheduler has ended by itself; the log above says why")
         click.echo("stopping")

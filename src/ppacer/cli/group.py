@@ -82,7 +82,6 @@ class Commands(click.Group):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Runs one command and ends the program with its exit code."""
@@ -90,10 +89,9 @@ class Commands(click.Group):
             if hasattr(stream, "reconfigure"):  # what the terminal cannot show must not end a command
                 stream.reconfigure(errors="backslashreplace")
         run = super().main
-        code = _code(
-            lambda: run(args, prog_name or "ppacer", complete_var, False, windows_expand_args, **extra)
+        sys.exit(
+            _code(lambda: run(args, prog_name or "ppacer", complete_var, standalone_mode=False, **extra))
         )
-        sys.exit(code)
 
 
 def _code(run: Any) -> int:

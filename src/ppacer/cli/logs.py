@@ -1,11 +1,12 @@
 """`ppacer logs`."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from ppacer.cli.options import LEVELS, asking, run_id_of
+from ppacer.cli.options import LEVELS, asking, json_text, run_id_of
 
 if TYPE_CHECKING:
     from ppacer.api.client import LogPage
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 TAIL_MAX = 1_000
+OURS = ("stream", "end")  # attributes that ppacer adds, and that the line shows anyway
 
 
 class Wanted:
@@ -72,10 +74,14 @@ def logs_command(
     """
     wanted = Wanted(run_id_of(backend, run), task, retry, level, tail, follow)
     rows = _rows(backend, wanted)
-    count = _print_json(rows, follow) if as_json else _print(rows)
+    first = next(rows, None)  # an error comes before anything is printed
+    if as_json:
+        _print_json(first, rows, follow)
+    elif first is not None:
+        _print(first, rows)
     if follow:
         _tell_end(backend, wanted.run_id)
-    elif not count:
+    elif first is None:
         _tell_nothing(backend, wanted)
 
 
@@ -98,22 +104,21 @@ def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
         tail = None
 
 
-def _print(rows: "Iterator[LogRow]") -> int:
+def _print(first: "LogRow", rows: "Iterator[LogRow]") -> None:
     from ppacer.cli.screen import Screen
 
-    screen, count = Screen(), 0
-    for count, row in enumerate(rows, 1):
+    screen = Screen()
+    for row in chain((first,), rows):
         for line in lines_of(screen, row):
             screen.line(line)
         screen.flush()
-    return count
 
 
 def lines_of(screen: "Screen", row: "LogRow") -> Iterator[str]:
     """A record as lines of text: time, task, level unless it is INFO, message, attributes."""
     who = f"{row.task_id}#{row.retry}" if row.retry else row.task_id
-    head = f"{screen.paint(f'{row.at:%H:%M:%S}.{row.at.microsecond // 1000:03d}Z', 'dim')} {screen.paint(who, 'cyan')} |"
-    style = LEVEL_STYLES.get(row.level, "")
+    clock = screen.paint(f"{row.at:%H:%M:%S}.{row.at.microsecond // 1000:03d}Z", "dim")
+    head, style = f"{clock} {screen.paint(who, 'cyan')} |", LEVEL_STYLES.get(row.level, "")
     level = "" if row.level == "INFO" or _is_stderr(row) else f" {screen.paint(row.level, style)}"
     more = _attributes(row)
     for line in row.message.split("\n"):
@@ -127,22 +132,20 @@ def _is_stderr(row: "LogRow") -> bool:
 
 
 def _attributes(row: "LogRow") -> str:
-    return "".join(f" {name}={value}" for name, value in (row.attributes or {}).items() if name != "stream")
+    return "".join(f" {name}={value}" for name, value in (row.attributes or {}).items() if name not in OURS)
 
 
-def _print_json(rows: "Iterator[LogRow]", as_lines: bool) -> int:
+def _print_json(first: "LogRow | None", rows: "Iterator[LogRow]", as_lines: bool) -> None:
     """One document, or one record a line while following: nobody waits for the end of an array."""
-    import msgspec
-
-    count = 0
-    if not as_lines:
-        click.echo('{"records":[', nl=False)
-    for count, row in enumerate(rows, 1):
-        text = msgspec.json.encode(row).decode()
-        click.echo(text if as_lines else f",{text}" if count > 1 else text, nl=as_lines)
-    if not as_lines:
-        click.echo("]}")
-    return count
+    texts = () if first is None else map(json_text, chain((first,), rows))
+    if as_lines:
+        for text in texts:
+            click.echo(text)
+        return
+    click.echo('{"records":[', nl=False)
+    for at, text in enumerate(texts):
+        click.echo(f",{text}" if at else text, nl=False)
+    click.echo("]}")
 
 
 def _tell_end(backend: "Backend", run_id: int) -> None:

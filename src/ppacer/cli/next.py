@@ -1,7 +1,7 @@
 """`ppacer next`: the points of a schedule, with what clock changes do to them."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 CRON_TEXT = re.compile(r"Cron: (?P<expression>.+) \((?P<tz>[^()]+)\)")
 TICK = timedelta(microseconds=1)
-HOUR = timedelta(hours=1)
 
 
 class Point(NamedTuple):
@@ -118,7 +117,7 @@ def offset(at: datetime) -> str:
 
 
 def _show(points: list[Point], about: str, now: datetime) -> None:
-    from ppacer.cli.screen import Cell, Column, Screen
+    from ppacer.cli.screen import Cell, Column, Row, Screen
     from ppacer.cli.words import relative
 
     screen = Screen()
@@ -134,13 +133,13 @@ def _show(points: list[Point], about: str, now: datetime) -> None:
         Column("UTC", keep=5),
         Column("NOTE", keep=8, flexible=True),
     ]
-    rows = [
+    rows: list[Row] = [
         [
             f"{at:%a}",
             f"{at:%Y-%m-%d %H:%M:%S}",
             offset(at),
             relative(at, now),
-            "" if not at.utcoffset() else f"{at - (at.utcoffset() or timedelta(0)):%H:%M}",
+            f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at.utcoffset() else "",
             Cell(note, "yellow"),
         ]
         for at, note in points

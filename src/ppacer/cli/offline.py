@@ -1,4 +1,4 @@
-"""The answers from the files alone, when no scheduler runs: the same methods as over HTTP, without commands."""
+"""The answers from the files alone, when no scheduler runs: the methods of the HTTP client, no commands."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn

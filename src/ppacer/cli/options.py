@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RUN_STATUSES = ("SCHEDULED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED")
 RUNNERS = ("process", "pool", "thread", "async")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-"""Copies of engine.RunStatus, config.RUNNERS and tasklog.LEVELS (a test compares them): importing costs 0.1 s."""
+"""Copies of engine.RunStatus, config.RUNNERS, tasklog.LEVELS (a test compares them): those import slowly."""
 
 db_option = click.option(
     "--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL."
@@ -28,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def asking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --db, --logs-db, --url and --json, and gives the function an open `backend` instead of the first three."""
+    """Adds --db, --logs-db, --url and --json; for the first three the function gets an open `backend`."""
 
     @wraps(function)
     def with_backend(db: str | None, logs_db: str | None, url: str | None, **rest: Any) -> Any:
@@ -85,9 +85,14 @@ def params_of(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, as the HTTP API would answer it."""
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON."""
     import msgspec
 
-    click.echo(msgspec.json.encode(value).decode())
+    return msgspec.json.encode(value).decode()
 
 
 def run_id_of(backend: "Backend", run: str) -> int:

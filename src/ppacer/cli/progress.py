@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ppacer.cli.runs import first_line
 from ppacer.cli.screen import Screen
+from ppacer.cli.show import first_line
 from ppacer.cli.words import span
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ppacer.tasklog import LogRecord
 
 NAME_MAX = 30
-ROWS_MAX = 20  # of the board; a terminal with fewer lines shows fewer
+ROWS_MAX = 12  # of the board, and never more than half of the terminal
 DONE = ("SUCCESS", "SKIPPED")
 
 
@@ -82,6 +82,8 @@ class Progress:
                 self._set(change.task_id, "RUNNING", change.at, change.retry, "")
             case AttemptEnded():
                 self._set(change.task_id, change.status, change.at, change.retry, _end_note(change))
+                if change.retry_at is not None:  # the error of the last attempt stands at the end of all
+                    self._details(change.task_id, change.retry, change.at, change.error or "")
             case AttemptLost():
                 self._set(change.task_id, "RUNNING", change.at, change.retry, "lost; it is started anew")
             case CancelRequested():
@@ -104,11 +106,21 @@ class Progress:
         note = "; ".join(filter(None, (again, time, row.note)))
         return f"{_clock(at)} {task_id:<{self._width}}  {state.text:<9}  {self._screen.clean(note)}".rstrip()
 
+    def _details(self, task_id: str, retry: int, at: datetime, error: str) -> None:
+        """The lines of an error behind its first, which the state has told."""
+        _, _, rest = error.strip().partition("\n")
+        for line in rest.strip().splitlines():
+            self._say(task_id, retry, at, line)
+
     def _record(self, record: "LogRecord") -> None:
-        again = f"#{record.retry}" if record.retry else ""
+        if "end" in (record.attributes or ()):  # of ppacer itself: how the attempt ended
+            return
         for line in record.message.splitlines() or [""]:
-            who = f"{record.task_id}{again}"
-            self._lines.append(f"{_clock(record.at)} {who:<{self._width}} | {self._screen.clean(line)}")
+            self._say(record.task_id, record.retry, record.at, line)
+
+    def _say(self, task_id: str, retry: int, at: datetime, line: str) -> None:
+        who = f"{task_id}#{retry}" if retry else task_id
+        self._lines.append(f"{_clock(at)} {who:<{self._width}} | {self._screen.clean(line)}")
 
     def _show(self) -> None:
         """Writes the lines gathered in one call at once: the board is redrawn for each time."""
@@ -166,7 +178,7 @@ class Board:
 
         now = SystemClock().now().utc
         rows = list(self._rows.items())
-        shown = _most_interesting(rows, max(1, min(ROWS_MAX, self._console.height - 2)))
+        shown = _most_interesting(rows, max(1, min(ROWS_MAX, self._console.height // 2)))
         width = min(NAME_MAX, max(len(task_id) for task_id, _ in shown) if shown else 0)
         text = Text(no_wrap=True, overflow="ellipsis")
         for task_id, row in shown:
@@ -174,11 +186,9 @@ class Board:
             time = span((row.ended_at or now) - row.began_at) if row.began_at else ""
             again = f"attempt {row.retry + 1}" if row.retry else ""
             text.append(f"{state.text:<11}", style=state.style or None)
-            text.append(
-                f" {task_id:<{width}}  {time:>8}  {'; '.join(filter(None, (again, self._screen.clean(row.note))))}\n"
-            )
-        counts = _counts(rows)
-        text.append(counts, style="dim")
+            note = "; ".join(filter(None, (again, self._screen.clean(row.note))))
+            text.append(f" {task_id:<{width}}  {time:>8}  {note}\n")
+        text.append(_counts(rows), style="dim")
         return text
 
 

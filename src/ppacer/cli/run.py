@@ -59,7 +59,7 @@ class Unsent:
 
 
 def _progress(dag: "Dag", as_json: bool) -> "Progress":
-    """Lines, or on a terminal a board that is redrawn. Nothing is imported or started before the first change."""
+    """Lines, or on a terminal a board that is redrawn; it is made, and rich imported, at the first change."""
     from ppacer.cli.progress import Progress
     from ppacer.cli.screen import Screen
 
@@ -67,8 +67,8 @@ def _progress(dag: "Dag", as_json: bool) -> "Progress":
 
 
 def _show_end(detail: "RunDetail") -> None:
-    from ppacer.cli.runs import show_errors
     from ppacer.cli.screen import Screen
+    from ppacer.cli.show import show_errors
     from ppacer.cli.words import plural, span
 
     screen, run = Screen(), detail.run

@@ -1,20 +1,17 @@
-"""`ppacer runs`, `ppacer show`."""
+"""`ppacer runs`."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ppacer.cli.options import RUN_STATUSES, asking, print_json, run_id_of
+from ppacer.cli.options import RUN_STATUSES, asking, json_text, print_json
 
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
     from ppacer.cli.screen import Cell, Screen
-    from ppacer.store.views import AttemptView, RunDetail, RunView, TaskView
-
-ERROR_LINES_MAX = 20  # of the text of an error; the log has the rest
-ERRORS_MAX = 5
+    from ppacer.store.views import RunView
 
 
 @click.command("runs")
@@ -72,7 +69,7 @@ def _no_runs(backend: "Backend", dag_id: str | None, status: Sequence[str]) -> s
 
 def show_runs(screen: "Screen", runs: "Sequence[RunView]", now: datetime) -> None:
     """The table of runs."""
-    from ppacer.cli.screen import Column
+    from ppacer.cli.screen import Column, Row
     from ppacer.cli.words import relative, took
 
     columns = [
@@ -85,7 +82,7 @@ def show_runs(screen: "Screen", runs: "Sequence[RunView]", now: datetime) -> Non
         Column("BY", keep=5),
         Column("PARAMS", keep=3, flexible=True),
     ]
-    rows = [
+    rows: list[Row] = [
         [
             str(run.run_id),
             run.dag_id,
@@ -94,7 +91,7 @@ def show_runs(screen: "Screen", runs: "Sequence[RunView]", now: datetime) -> Non
             took(run.started_at, run.ended_at, now),
             f"{run.exec_ts:%Y-%m-%d %H:%M:%S}",
             run.trigger,
-            _json(run.params) if run.params else "",
+            json_text(run.params) if run.params else "",
         ]
         for run in runs
     ]
@@ -107,205 +104,3 @@ def run_state(screen: "Screen", run: "RunView") -> "Cell":
     if run.cancel_requested_at is not None and run.ended_at is None:
         return cell._replace(text=f"{screen.shape('CANCELLED')} CANCELLING", style="yellow")
     return cell
-
-
-@click.command("show")
-@click.argument("run")
-@click.argument("task", required=False)
-@asking
-def show_command(backend: "Backend", run: str, task: str | None, as_json: bool) -> None:
-    """Show a run with its tasks, or one TASK with its attempts.
-
-    RUN is the number of a run, or a dag: then its newest run.
-    """
-    from ppacer.cli.screen import Screen
-    from ppacer.clock import SystemClock
-
-    detail = backend.run(run_id_of(backend, run))
-    screen, now = Screen(), SystemClock().now().utc
-    if task is not None:
-        _show_task(backend, screen, detail, task, now, as_json)
-    elif as_json:
-        print_json(detail)
-    else:
-        show_run(screen, detail, now)
-
-
-def show_run(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
-    """The run, its tasks, and the errors of those that failed."""
-    _show_head(screen, detail, now)
-    if not detail.tasks:
-        screen.line("the dag has no tasks")
-        return
-    screen.line()
-    show_tasks(screen, detail, now)
-    show_errors(screen, detail)
-
-
-def _show_head(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
-    from ppacer.cli.words import exact, relative, span
-
-    run = detail.run
-    screen.line(
-        f"run {run.run_id} of {screen.paint(run.dag_id, 'bold')}  {screen.painted(run_state(screen, run))}"
-    )
-    facts = [("exec ts", f"{exact(run.exec_ts)} UTC, by {run.trigger}")]
-    if run.started_at is None:
-        facts.append(("created", f"{exact(run.inserted_at)} UTC, {relative(run.inserted_at, now)}"))
-    else:
-        facts.append(("started", f"{exact(run.started_at)} UTC, {relative(run.started_at, now)}"))
-        facts.append(
-            ("took", span((run.ended_at or now) - run.started_at) + ("" if run.ended_at else " so far"))
-        )
-    if run.params:
-        facts.append(("params", screen.clean(_json(run.params))))
-    if run.restarts:
-        facts.append(("restarts", str(run.restarts)))
-    for name, value in facts:
-        screen.line(f"  {screen.paint(f'{name:<8}', 'dim')}  {value}")
-
-
-def show_tasks(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
-    """The table of tasks."""
-    from ppacer.cli.screen import Column
-    from ppacer.cli.words import relative, took
-
-    columns = [
-        Column("TASK", flexible=True),
-        Column("STATE"),
-        Column("ATTEMPT", keep=5),
-        Column("STARTED", keep=6),
-        Column("TOOK", keep=7, right=True),
-        Column("NOTE", keep=8, flexible=True),
-    ]
-    states = {task.task_id: task.status for task in detail.tasks}
-    rows = [
-        [
-            task.task_id,
-            screen.state(task.status),
-            f"{task.retry + 1} of {max(task.retries, task.retry) + 1}"
-            if task.retry >= 0 and task.retries
-            else "",
-            relative(task.started_at, now) if task.started_at else "",
-            took(task.started_at, task.ended_at, now),
-            screen.clean(_note(task, states, now)),
-        ]
-        for task in detail.tasks
-    ]
-    screen.table(columns, rows)
-
-
-def _note(task: "TaskView", states: dict[str, str], now: datetime) -> str:
-    from ppacer.cli.words import relative
-
-    match task.status:
-        case "FAILED_PENDING_RETRY":
-            again = relative(task.retry_at, now) if task.retry_at and task.retry_at > now else "now"
-            return f"again {again}; {first_line(task.error)}"
-        case "FAILED":
-            return first_line(task.error)
-        case "RUNNING":
-            return "lost, starts anew" if task.lost_at else ""
-        case "NO_STATUS":
-            waiting = [parent for parent in task.parents if states.get(parent) != "SUCCESS"]
-            return f"for {', '.join(waiting[:3])}{' …' if len(waiting) > 3 else ''}" if waiting else ""
-        case "SCHEDULED":
-            return "for a free slot"
-    return ""
-
-
-def show_errors(screen: "Screen", detail: "RunDetail") -> None:
-    """The text of the errors of the tasks that failed, as far as it fits a screen."""
-    failed = [task for task in detail.tasks if task.status == "FAILED" and task.error]
-    for task in failed[:ERRORS_MAX]:
-        screen.line()
-        screen.line(screen.paint(f"{task.task_id} failed ({task.reason}):", "red"))
-        show_text(screen, task.error or "")
-    if len(failed) > ERRORS_MAX:
-        screen.line(f"\n… and {len(failed) - ERRORS_MAX} more; ppacer logs {detail.run.run_id} --level ERROR")
-
-
-def show_text(screen: "Screen", text: str) -> None:
-    """The end of a long text, indented."""
-    lines = screen.clean(text.rstrip()).splitlines()
-    if len(lines) > ERROR_LINES_MAX:
-        screen.line(f"  … {len(lines) - ERROR_LINES_MAX} lines before")
-    for line in lines[-ERROR_LINES_MAX:]:
-        screen.line(f"  {line}".rstrip())
-
-
-def _show_task(
-    backend: "Backend", screen: "Screen", detail: "RunDetail", task_id: str, now: datetime, as_json: bool
-) -> None:
-    from ppacer.errors import NotFoundError
-
-    task = next((task for task in detail.tasks if task.task_id == task_id), None)
-    if task is None:
-        raise NotFoundError(f"run {detail.run.run_id} of {detail.run.dag_id} has no task {task_id!r}")
-    attempts = [attempt for attempt in detail.attempts if attempt.task_id == task_id]
-    result = backend.result(detail.run.run_id, task_id) if task.status == "SUCCESS" else "null"
-    if as_json:
-        import msgspec
-
-        print_json({"task": task, "attempts": attempts, "result": msgspec.Raw(result.encode())})
-        return
-    run = detail.run
-    screen.line(
-        f"{screen.paint(task_id, 'bold')} in run {run.run_id} of {run.dag_id}  {screen.painted(screen.state(task.status))}"
-    )
-    for parent in (", ".join(task.parents),) if task.parents else ():
-        screen.line(f"  {screen.paint('after', 'dim')}  {parent}")
-    if attempts:
-        screen.line()
-        _show_attempts(screen, attempts, now)
-    if result != "null":
-        screen.line(f"\nreturned {screen.clean(_shortened(result))}")
-
-
-def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetime) -> None:
-    from ppacer.cli.screen import Column
-    from ppacer.cli.words import exact, took
-
-    columns = [
-        Column("RETRY", right=True),
-        Column("STATE"),
-        Column("REASON", keep=8),
-        Column("STARTED (UTC)", keep=6),
-        Column("TOOK", keep=7, right=True),
-        Column("MEMORY", keep=4, right=True),
-        Column("EXECUTOR", keep=3, flexible=True),
-    ]
-    rows: list[list[Any]] = [
-        [
-            str(attempt.retry),
-            screen.state(attempt.status),
-            attempt.reason or "",
-            exact(attempt.started_at)[:19] if attempt.started_at else "",
-            took(attempt.started_at, attempt.ended_at, now),
-            f"{attempt.peak_memory / 2**20:.0f} MB" if attempt.peak_memory else "",
-            attempt.executor or "",
-        ]
-        for attempt in attempts
-    ]
-    screen.table(columns, rows)
-    for attempt in attempts:
-        if attempt.error:
-            screen.line()
-            screen.line(screen.paint(f"attempt {attempt.retry}:", "red"))
-            show_text(screen, attempt.error)
-
-
-def first_line(text: str | None) -> str:
-    """The first line of an error, which says what happened; the rest is details."""
-    lines = (text or "").strip().splitlines()
-    return lines[0].strip() if lines else ""
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 2_000 else f"{text[:2_000]} … ({len(text):,} characters; --json has all)"
-
-
-def _json(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()

@@ -46,8 +46,11 @@ class Cell(NamedTuple):
     style: str = ""
 
 
+Row = Sequence[Cell | str]
+
+
 class Column(NamedTuple):
-    """A column: `keep` says how long it stays on a narrow terminal (9: always), `flexible` ones are cut first."""
+    """A column. `keep`: how long it stays on a narrow terminal (9: always). `flexible` ones are cut first."""
 
     title: str
     keep: int = 9
@@ -92,7 +95,7 @@ class Screen:
         return self.paint(cell.text, cell.style)
 
     def clean(self, text: str) -> str:
-        """Foreign text without what could take over the terminal; its colours stay where there are colours."""
+        """Foreign text without what could take over the terminal; its colours stay where there are any."""
         if not self.colours:
             return _CONTROL.sub("", _ESCAPE.sub("", text))
         kept = _ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
@@ -101,7 +104,7 @@ class Screen:
         )
         return f"{cleaned}\x1b[0m" if "\x1b[" in cleaned else cleaned
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> None:
+    def table(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
         """Writes the rows under their titles, as wide as the terminal at most; empty columns are left out."""
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         for row in cells:

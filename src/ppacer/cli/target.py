@@ -23,9 +23,8 @@ def one_dag(target: str, registry: Registry) -> Dag:
     """The only dag. Raises DagError naming all when there are several."""
     if len(registry) > 1:
         names = ", ".join(list(registry)[:10]) + (" …" if len(registry) > 10 else "")
-        raise DagError(
-            f"{target} has {len(registry)} dags; say which: {target}:{next(iter(registry))} (there are {names})"
-        )
+        file = split_target(target)[0]
+        raise DagError(f"{file} has {len(registry)} dags ({names}); say which: {file}:{next(iter(registry))}")
     return next(iter(registry.values()))
 
 

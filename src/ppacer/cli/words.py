@@ -13,7 +13,7 @@ def span(value: timedelta) -> str:
     if value < 10 * SECOND:
         return f"{value / SECOND:.2f} s"
     rest = timedelta(seconds=round(value / SECOND))
-    parts = []
+    parts: list[tuple[int, str]] = []
     for unit, size in UNITS:
         count, rest = divmod(rest, size)
         if count or parts:
@@ -22,13 +22,13 @@ def span(value: timedelta) -> str:
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """`3 m ago`, `in 2 h`, `now`: one unit is enough to see; the exact time stands elsewhere."""
+    """`3 m ago`, `in 2 h`, `just now`: one unit is enough to see; the exact time stands elsewhere."""
     distance = abs(at - now)
     for unit, size in UNITS:
         if distance >= size:
             words = f"{distance // size} {unit}"
             return f"in {words}" if at > now else f"{words} ago"
-    return "now"
+    return "just now" if at <= now else "now"
 
 
 def exact(at: datetime) -> str:

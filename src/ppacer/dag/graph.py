@@ -43,6 +43,9 @@ class Graph:
     def __setattr__(self, name: str, value: object) -> None:
         raise DagError(f"a graph cannot change; {name} was not set")
 
+    def __repr__(self) -> str:
+        return f"Graph({len(self)} tasks)"
+
     def __len__(self) -> int:
         return len(self.tasks)
 

@@ -1,7 +1,9 @@
 """A task placed in a graph, and the operators that draw edges."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 
@@ -210,4 +212,28 @@ def _check_task(task: Task) -> str:
         raise DagError(f"{shown(task)} is a function; decorate it with @task and call it inside the dag")
     if not hasattr(task, "id") or not callable(getattr(task, "execute", None)):
         raise DagError(f"{shown(task)} is not a task: it needs an `id` and a method `execute(ctx)`")
-    return check_id("task", task.id)
+    id, execute = check_id("task", task.id), task.execute
+    bound = getattr(execute, "__func__", None)
+    if not _takes(bound or execute, 2 if bound else 1):
+        raise DagError(
+            f"task {id!r}: its `execute` must take one argument, the context: def execute(self, ctx)"
+        )
+    return id
+
+
+def _takes(fn: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments; yes where Python cannot tell."""
+    try:
+        return _cached_takes(fn, count)
+    except (TypeError, ValueError):
+        return True
+
+
+@lru_cache(maxsize=4096)  # 10,000 tasks of one class are looked at once
+def _cached_takes(fn: Callable[..., Any], count: int) -> bool:
+    signature = inspect.signature(fn)
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

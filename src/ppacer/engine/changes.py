@@ -50,7 +50,7 @@ class CancelRequested(msgspec.Struct, frozen=True, gc=False):
 
 
 class PointRecorded(msgspec.Struct, frozen=True, gc=False):
-    """A new row in `schedules`; except for manual runs it moves the dag's cursor to `next_ts`."""
+    """A new row in `schedules`; it moves the dag's cursor to `next_ts`, unless manual or OUT_OF_BAND."""
 
     dag_id: str
     at: datetime

@@ -1,8 +1,8 @@
 """stdout, stderr and `logging` of attempts that share a process: told apart by a context variable.
 
-Outside of attempts everything goes where it went before. What has no context of an attempt is not seen: threads
-that a task starts by itself, and programs, which write to the file descriptors; for those there are `process`
-and `pool`.
+Outside of attempts everything goes where it went before. What has no context of an attempt is not seen:
+threads that a task starts by itself, and programs, which write to the file descriptors. For those there are
+`process` and `pool`.
 """
 
 import logging
@@ -107,7 +107,11 @@ class _Handler(logging.Handler):
         found = _captured()
         if found is not None:
             found.say(record)
-        elif not _is_handled(record) and (last := logging.lastResort) is not None and record.levelno >= last.level:
+        elif (
+            not _is_handled(record)
+            and (last := logging.lastResort) is not None
+            and record.levelno >= last.level
+        ):
             last.handle(record)  # as if no handler were there, because but for us none is
         return True
 

@@ -1,9 +1,9 @@
 """One attempt as every runner makes it: resolve → run → classify → conclude.
 
-    resolve   the task of this grant in the registry, and its context    (else REFUSED, with a sentence)
-    run       task.execute(ctx); what is awaitable is awaited
-    classify  the result as JSON → SUCCESS; any exception → FAILED; later than the deadline → TIMED_OUT
-    conclude  the end into the log, the outcome to the sink
+resolve   the task of this grant in the registry, and its context    (else REFUSED, with a sentence)
+run       task.execute(ctx); what is awaitable is awaited
+classify  the result as JSON → SUCCESS; any exception → FAILED; later than the deadline → TIMED_OUT
+conclude  the end into the log, the outcome to the sink
 """
 
 import asyncio

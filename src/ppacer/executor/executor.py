@@ -108,7 +108,9 @@ class Executor:
                 runner = self._runners.get(name)
                 if runner is None:
                     if name not in self._make:
-                        raise PpacerError(f"this executor has no runner {name!r}, only {', '.join(self._make)}")
+                        raise PpacerError(
+                            f"this executor has no runner {name!r}, only {', '.join(self._make)}"
+                        )
                     runner = self._runners[name] = self._make[name](self)
         return runner
 

@@ -36,7 +36,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Child to main program: the job is done, its output in the pipes. `leaving`: there will be no further job."""
+    """Child to main program: the job is done, its output in the pipes. `leaving`: it takes no other."""
 
     outcome: Outcome
     leaving: bool

@@ -1,4 +1,4 @@
-"""Records of `logging` as the task log has them: level, time, message with its traceback, `extra` as attributes."""
+"""Records of `logging` as the task log has them: message and traceback as text, `extra` as attributes."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         message = record.getMessage()
     except Exception as error:  # arguments that do not fit the format
-        message = f"{record.msg!r} with arguments {record.args!r} ({type(error).__name__}: {error})"
+        message = f"{_shown(record.msg)} with arguments {_shown(record.args)} ({type(error).__name__})"
     if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
     parts = (message, record.exc_text, record.stack_info)

@@ -121,17 +121,17 @@ class AsyncRunner:
         attempt.task.cancel()
 
     def _give_up(self, attempt: _Attempt) -> None:
-        sentence = f"{_sentence(attempt)}; the task did not end within {in_words(timedelta(seconds=self._grace))}"
+        sentence = (
+            f"{_sentence(attempt)}; the task did not end within {in_words(timedelta(seconds=self._grace))}"
+        )
         log.warning("a task on the event loop does not end", extra={"task_id": attempt.grant.task_id})
         self._report(attempt, Outcome(attempt.end or End.CANCELLED, sentence))
 
     def _ended(self, attempt: _Attempt, task: "asyncio.Task[Outcome]") -> None:
         if attempt.timer is not None:
             attempt.timer.cancel()
-        if task.cancelled():  # before its first step
-            outcome = Outcome(attempt.end or End.CANCELLED)
-        else:
-            outcome = task.result()
+        is_new = task.cancelled()  # so early that it has not begun
+        outcome = Outcome(attempt.end or End.CANCELLED) if is_new else task.result()
         if attempt.end not in (None, outcome.end):  # it may have stopped half-way because it was asked to
             outcome = Outcome(attempt.end, with_details(_sentence(attempt), outcome.error))
         self._report(attempt, outcome)

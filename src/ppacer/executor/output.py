@@ -113,7 +113,9 @@ class Output:
 
     def _left_out(self, tail: "_Tail", at: datetime) -> LogRecord:
         kept = f"of a long log the first and last {self._bytes_max // 2**20} MiB are kept"
-        message = f"{tail.bytes_left_out:,} bytes, about {tail.lines_left_out:,} lines, are left out here; {kept}"
+        message = (
+            f"{tail.bytes_left_out:,} bytes, about {tail.lines_left_out:,} lines, are left out here; {kept}"
+        )
         return LogRecord(*self._of, at, "WARNING", message, {"left_out": tail.bytes_left_out})
 
     def _batches(self, tail: "_Tail") -> Iterator[list[LogRecord]]:
@@ -130,10 +132,11 @@ class Output:
 class _Chunk:
     """Bytes of one stream that came one after the other."""
 
-    __slots__ = ("at", "data", "stream")
+    __slots__ = ("at", "data", "lines", "stream")
 
-    def __init__(self, stream: Stream, data: bytes, at: datetime) -> None:
-        self.stream, self.data, self.at = stream, bytearray(data), at
+    def __init__(self, stream: Stream, at: datetime) -> None:
+        self.stream, self.at = stream, at
+        self.data, self.lines = bytearray(), 0
 
 
 class _Tail:
@@ -141,6 +144,8 @@ class _Tail:
 
     def __init__(self, bytes_max: int, lines_max: int) -> None:
         self._bytes_max, self._lines_max = bytes_max, lines_max
+        self._chunk_bytes = min(CHUNK_BYTES, bytes_max // 8)
+        self._chunk_lines = lines_max // 8
         self._items: deque[_Chunk | LogRecord] = deque()
         self._bytes = self._lines = 0
         self.bytes_left_out = self.lines_left_out = 0
@@ -151,14 +156,16 @@ class _Tail:
 
     def add_bytes(self, stream: Stream, data: bytes | bytearray, at: datetime) -> None:
         """Takes bytes of a stream, and joins them with those before if it can."""
-        last = self._items[-1] if self._items else None
-        if isinstance(last, _Chunk) and last.stream == stream and len(last.data) + len(data) <= CHUNK_BYTES:
-            last.data += data
-            self._bytes += len(data)
-        else:
-            self._items.append(_Chunk(stream, bytes(data), at))
-            self._bytes += len(data) + CHUNK_COST
-        self._lines += data.count(b"\n")
+        lines = data.count(b"\n")
+        chunk = self._items[-1] if self._items else None
+        if not isinstance(chunk, _Chunk) or chunk.stream != stream or not self._has_room(chunk, data, lines):
+            chunk = _Chunk(stream, at)
+            self._items.append(chunk)
+            self._bytes += CHUNK_COST
+        chunk.data += data
+        chunk.lines += lines
+        self._bytes += len(data)
+        self._lines += lines
         self._drop()
 
     def add_record(self, record: LogRecord) -> None:
@@ -168,13 +175,14 @@ class _Tail:
         self._lines += 1
         self._drop()
 
+    def _has_room(self, chunk: _Chunk, data: bytes | bytearray, lines: int) -> bool:
+        return len(chunk.data) + len(data) <= self._chunk_bytes and chunk.lines + lines <= self._chunk_lines
+
     def _drop(self) -> None:
         while (self._bytes > self._bytes_max or self._lines > self._lines_max) and len(self._items) > 1:
             item = self._items.popleft()
-            if isinstance(item, LogRecord):
-                size, lines = _size(item), 1
-            else:
-                size, lines = len(item.data), item.data.count(b"\n")
+            is_record = isinstance(item, LogRecord)
+            size, lines = (_size(item), 1) if is_record else (len(item.data), item.lines)
             self._bytes -= size + CHUNK_COST
             self._lines -= lines
             self.bytes_left_out += size

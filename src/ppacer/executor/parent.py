@@ -1,15 +1,14 @@
-"""What runs in the warm parent: forks children, kills them, tells their end; at the end leaves nothing behind.
+"""What runs in the warm parent: forks children, kills them, tells their end.
 
-It imports the dags once and then does nothing but this, in one thread, so that every fork finds the same small
-process. It owns the pids: nobody else waits for them or signals them, so that no pid can have passed to another
-process in between. All descendants whose own parents die become its children (it is a subreaper). When the
-socket to the main program ends, for whatever reason, it kills everything below it, and only then lets go of the
-lock file.
+One thread, which does nothing else, so that every fork finds the same small process. It owns the pids:
+nobody else waits for them or signals them, so that no number can have passed to another process meanwhile.
+Whatever loses its parent becomes its child. When the main program is gone it kills all, then frees the lock.
 """
 
-import _signal
+import _socket
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import select
@@ -18,7 +17,7 @@ import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from array import array
 from typing import NoReturn
 
 from ppacer.clock import SystemClock
@@ -43,9 +42,12 @@ from ppacer.executor.frames import (
     ToParent,
     frame,
 )
-from ppacer.notify import LogSender, Sender
+from ppacer.executor.memory import RSS_UNIT
+from ppacer.executor.prepare import prepare
+from ppacer.notify import Sender
 
 LOCK_POLL = 20  # ms between two looks at a lock that another program's warm parent holds
+HAS_WAITID = hasattr(os, "waitid")  # all but macOS before Python 3.13
 SWEEP_SECONDS = 1.0  # for what was killed to be gone; only what sits in the kernel (state D) takes longer
 SWEEP_POLL = 0.002
 
@@ -70,9 +72,12 @@ class Parent:
         """Serves the main program until it is gone, then ends everything and the process itself."""
         try:
             self._settle()
-            self._child = child.prepare(self._registry, self._notifier)
+            self._child = prepare(self._registry, self._notifier)
+            gc.disable()  # nearly everything here is frozen, and a fork has to copy what a collector touches
             while self._step():
                 pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it went while we spoke
         except BaseException:  # the main program sees the socket end, and begins anew with another
             traceback.print_exc()
         finally:
@@ -99,8 +104,7 @@ class Parent:
         timeout = 0 if self._wanted else LOCK_POLL if self._lock_wanted is not None else None
         for fd, _ in self._poll.poll(timeout):
             if fd == self._wake:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake, READ_MAX)
+                os.read(self._wake, READ_MAX)
                 self._reap()
                 if os.getppid() != self._main_pid:
                     return False
@@ -135,10 +139,10 @@ class Parent:
     def _fork(self) -> None:
         fds: list[int] = []
         try:
-            ours, theirs = (end.detach() for end in socket.socketpair())
-            fds += (ours, theirs)
-            for _ in range(2):
-                fds += os.pipe()
+            ours, theirs = _socket.socketpair()
+            fds += (ours.detach(), theirs.detach())
+            fds += os.pipe()
+            fds += os.pipe()
             self._made += 1
             mark = f"{os.getpid()}.{self._made}"
             pid = os.fork()
@@ -147,19 +151,18 @@ class Parent:
                 os.close(fd)
             self._tell(NotForked(f"a process cannot be started: {error.strerror}"))
             return
-        main_ends, child_ends = (fds[0], fds[2], fds[4]), (fds[1], fds[3], fds[5])
+        control, theirs_of_control, out, theirs_of_out, err, theirs_of_err = fds
         if pid == 0:
-            _signal.set_wakeup_fd(-1)
-            for fd in (*main_ends, self._wake, self._signals, self._main_fd):
+            signal.set_wakeup_fd(-1)
+            for fd in (control, out, err, self._wake, self._signals, self._main_fd):
                 os.close(fd)
-            child.become(self._child, *child_ends, mark)
+            child.become(self._child, theirs_of_control, theirs_of_out, theirs_of_err, mark)
         self._leaders[pid] = mark
-        for fd in child_ends:
-            os.close(fd)
-        for fd in main_ends:
+        ends = array("i", (control, out, err))
+        for fd in ends:
             os.set_blocking(fd, False)
-        socket.send_fds(self._main, [frame(Forked(pid))], main_ends)
-        for fd in main_ends:
+        self._main.sendmsg([frame(Forked(pid))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, ends)])
+        for fd in fds:
             os.close(fd)
 
     def _reap(self) -> None:
@@ -168,13 +171,14 @@ class Parent:
             pid, status, usage = ended
             mark = self._leaders.pop(pid, None)
             if mark is not None:
-                self._sweep(pid, mark, is_bad=status != 0)
-                self._tell(Exited(pid, status, usage.ru_maxrss * child.RSS_UNIT))
+                if status != 0:
+                    self._sweep(pid, mark)
+                self._tell(Exited(pid, status, usage.ru_maxrss * RSS_UNIT))
 
     def _next_ended(self) -> tuple[int, int, resource.struct_rusage] | None:
-        """Waits for a child that has ended; the rest of its group is killed."""
+        """Waits for a child that has ended; what is left of its group is killed."""
         try:
-            if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            if not HAS_WAITID:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid in self._leaders:
                     posix.signal_group(pid, signal.SIGKILL)
@@ -183,21 +187,21 @@ class Parent:
             if info is None:
                 return None
             if info.si_pid in self._leaders:  # as long as it is a zombie, nobody else can get its number
-                posix.signal_group(info.si_pid, signal.SIGKILL)
+                os.killpg(info.si_pid, signal.SIGKILL)
             return os.wait4(info.si_pid, 0)
         except ChildProcessError:
             return None
 
-    def _sweep(self, group: int, mark: str, is_bad: bool) -> None:
-        """Returns when nothing of a child's group is left, nor, after a bad end, of what had left its group.
+    def _sweep(self, group: int, mark: str) -> None:
+        """Waits, after a bad end, until all that the child had started is gone; also what had left its group.
 
-        A task that returns may leave a daemon running on purpose. One that was killed or crashed could not end
-        what it had started in a session of its own (`Bash` does that), and its retry may start that again.
+        A task that returns may leave a daemon running on purpose. One that was killed or crashed could not
+        end what it had started in a session of its own (as `Bash` does), and its retry may start that again.
         """
         entry = f"{child.MARK}={mark}".encode()
         until = _now().mono + SWEEP_SECONDS
         while _now().mono < until:
-            left = {pid for pid in posix.below(os.getpid()) if posix.environment_has(pid, entry)} if is_bad else set()
+            left = {pid for pid in posix.below(os.getpid()) if posix.environment_has(pid, entry)}
             left -= self._leaders.keys()
             posix.signal_all(left, signal.SIGKILL)
             posix.reap(-group)
@@ -219,7 +223,7 @@ class Parent:
         except LoadError as error:
             self._tell(NotLoaded(str(error), error.traceback))
         else:
-            self._child = child.prepare(self._registry, self._notifier)  # with what the import has brought
+            self._child = prepare(self._registry, self._notifier)  # with what the import has brought
             self._tell(Loaded())
 
     def _hold(self, path: str) -> None:
@@ -229,7 +233,7 @@ class Parent:
             self._tell(Held(f"the lock file {path} cannot be opened: {error.strerror}"))
 
     def _try_lock(self, lock: int) -> None:
-        """Takes the lock if it is free. Children inherit the descriptor, and so hold it as long as they live."""
+        """Takes the lock if it is free. Children inherit the descriptor, and hold it with us."""
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._lock_wanted = None

@@ -1,4 +1,4 @@
-"""What Python does not offer of the kernel: parent-death signals, subreapers, a process's descendants, oom_kill.
+"""What Python does not offer of the kernel: parent-death signals, subreapers, all descendants of a process.
 
 Where the kernel is not Linux these do nothing or know nothing, and callers fall back to process groups.
 """
@@ -37,7 +37,7 @@ def flush_c_output() -> None:
 
 
 def children_by_parent() -> dict[int, list[int]]:
-    """Every process of this machine that can be seen, zombies included, below its parent; empty without /proc.
+    """Every process that can be seen, zombies included, below its parent; empty where there is no /proc.
 
     (There is a file with the children of a process, but not every kernel is built with it.)
     """
@@ -125,28 +125,3 @@ def group_exists(leader: int) -> bool:
 def pause(seconds: float) -> None:
     """Waits, in a process that has nothing to be woken by."""
     select.select([], [], [], seconds)
-
-
-def oom_kills() -> int | None:
-    """How often the kernel has killed something of this cgroup (else of this machine) for want of memory."""
-    for path in _oom_files():
-        with contextlib.suppress(OSError, ValueError):
-            for line in path.read_text().splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count)
-    return None
-
-
-def _oom_files() -> list[Path]:
-    """Where the count may stand: cgroup v2 and v1, each of this process or (in a container) of the mount."""
-    files = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers == "":
-                files += [Path("/sys/fs/cgroup" + path, "memory.events")]
-            elif "memory" in controllers.split(","):
-                files += [Path("/sys/fs/cgroup/memory" + path, "memory.oom_control")]
-    mounts = [Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control")]
-    return [*files, *mounts, Path("/proc/vmstat")]

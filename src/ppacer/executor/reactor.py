@@ -73,9 +73,10 @@ class Reactor:
         while not self._is_stopped:
             busy = self._inbox or self._slow
             for key, events in self._selector.select(0 if busy else self.timers.wait(_now().mono)):
-                if self._watched.get(key.fd) is not key.data:
+                watched = self._watched.get(key.fd)
+                if watched is None or watched is not key.data:
                     continue  # forgotten in this round; the number may even belong to another file by now
-                on_readable, on_writable = key.data
+                on_readable, on_writable = watched
                 if events & selectors.EVENT_READ:
                     self._do(on_readable)
                 if on_writable and events & selectors.EVENT_WRITE:

@@ -23,6 +23,7 @@ from ppacer.executor.warm import Ends, WarmParent
 
 FORK_PAUSE = 0.2  # seconds before the next try, when the system refuses a process
 FORK_TRIES = 25
+START_TRIES = 3
 LIFE_MIN = 60.0  # seconds; a warm parent that dies sooner has a later successor
 RESTART_DELAY = 0.5
 RESTART_DELAY_MAX = 30.0
@@ -145,6 +146,7 @@ class Supply:
                 self._send(Hold(self._warm.lock_path))
             case Loaded() | Held(error=None):
                 self._is_ready = True
+                self._failures = 0
                 self._customer.ready()
             case Held(error=str(why)) | NotLoaded(message=why):
                 log.error("no task process can be started: %s", why)
@@ -155,9 +157,13 @@ class Supply:
 
     def _replace(self) -> None:
         self._reactor.forget(self._warm.fileno())
+        if not self._is_ready:  # it never was
+            self._failures += 1
         self._is_ready = False
         self.ordered = 0
         self._customer.lost()
+        if self._failures > START_TRIES:
+            self._customer.refused("the process from which task processes are forked dies before it is ready")
         self._warm.close()
         if self._warm.file is None:
             self._customer.refused(NO_SUCCESSOR)

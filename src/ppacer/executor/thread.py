@@ -1,8 +1,8 @@
 """The runner `thread`: light, cooperative tasks in the threads of this program.
 
 A thread cannot be ended from outside. At its deadline, or when it is cancelled, a task sees `ctx.cancelled`.
-If it has not returned when the grace time is over it is reported, and its thread left alone, with another in its
-place; what such a thread still does, prints or returns counts for nothing.
+If it has not returned when the grace time is over it is reported, and its thread left to itself, with another
+in its place; what such a thread still does, prints or returns counts for nothing.
 """
 
 import logging
@@ -84,7 +84,7 @@ class ThreadRunner:
             self._watch_over(attempt, _now().mono + self._grace)
 
     def close(self) -> None:
-        """Hands back what still runs. Free threads end; busy ones cannot be made to, and end after their task."""
+        """Hands back what still runs. Free threads end now, busy ones after their task."""
         with self._lock:
             if self._is_closed:
                 return
@@ -170,8 +170,8 @@ class ThreadRunner:
 class _Watch:
     """A thread that sleeps until the next attempt has to be given up: as a rule none ever has to be.
 
-    It is woken only for an instant before the one it sleeps for. Timeouts are minutes and attempts are not, so
-    that almost no attempt costs more than a comparison.
+    It is woken only for an instant before the one it sleeps for. Timeouts are minutes and attempts are not,
+    so that almost no attempt costs more than a comparison.
     """
 
     def __init__(self, runner: ThreadRunner) -> None:

@@ -1,8 +1,8 @@
 """The main program's handle on its warm parent, the process from which all children are forked.
 
-It is made in one of two ways. `fork`: the main program forks before it has any thread, socket or database, and
-the warm parent inherits the dags. `spawn`: a fresh interpreter imports the file of the dags; for programs in
-which threads already run, and for the successor of a warm parent that died.
+It is made in one of two ways. `fork`: the main program forks before it has any thread, socket or database,
+and the warm parent inherits the dags. `spawn`: a fresh interpreter imports the file of the dags; for programs
+in which threads already run, and in place of a warm parent that died.
 """
 
 import logging
@@ -63,13 +63,17 @@ class WarmParent:
         self._unsent = bytearray()
 
     @classmethod
-    def fork(cls, registry: Registry, notifier: Sender | None = None, file: str | Path | None = None) -> "WarmParent":
+    def fork(
+        cls, registry: Registry, notifier: Sender | None = None, file: str | Path | None = None
+    ) -> "WarmParent":
         """Forks this program, which must have one thread. `file` is where a successor imports the dags from.
 
         Raises ConfigError when other threads run: they might hold locks, which would stay locked for ever.
         """
         if threading.active_count() > 1:
             raise ConfigError("other threads run already; the warm parent must be forked before, or spawned")
+        from ppacer.executor.parent import Parent  # only who forks needs it
+
         ours, theirs = socket.socketpair()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -78,10 +82,11 @@ class WarmParent:
             warnings.simplefilter("ignore", DeprecationWarning)  # threads of C libraries, which we cannot see
             pid = os.fork()
         if pid == 0:
-            from ppacer.executor.parent import Parent
-
-            ours.close()
-            Parent(theirs, registry, notifier or LogSender()).run()
+            try:
+                ours.close()
+                Parent(theirs, registry, notifier or LogSender()).run()
+            finally:  # the code of the main program must not go on in two processes
+                os._exit(1)
         theirs.close()
         return cls(pid, ours, lambda: _has_ended(pid), None if file is None else Path(file))
 

@@ -80,27 +80,22 @@ def shorten(text: str, bytes_max: int = ERROR_BYTES_MAX, head: int = ERROR_HEAD_
 
 
 def exit_text(status: int, out_of_memory: bool) -> str:
-    """Why a child is gone that gave no result; `status` as `wait` gives it."""
+    """What became of a child that gave no result; `status` as `wait` gives it."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return f"the process of the task exited with code {code} without a result"
+        return f"exited with code {code} without a result"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
     if name == "SIGKILL" and out_of_memory:
-        return "killed by SIGKILL, probably out of memory (the count of oom_kill rose)"
-    return f"killed by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
+        return "was killed by SIGKILL, probably out of memory (the count of oom_kill rose)"
+    return f"was killed by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
 
 
 def timeout_text(seconds: float | None) -> str:
     """The sentence for an attempt that took too long."""
     return f"timed out after {in_words(timedelta(seconds=seconds or 0.0))}"
-
-
-def megabytes(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 1_000_000:,.0f} MB"
 
 
 def with_details(sentence: str, details: str | None) -> str:

@@ -35,7 +35,7 @@ class Attempt:
 
     @property
     def output(self) -> Output:
-        """What it says, on its way to the sink; made when first needed, because most small tasks say nothing."""
+        """What it says, on its way to the sink; made when needed, because most small tasks say nothing."""
         if self._output is None:
             self._output = Output(self.grant, self.sink.log)
         return self._output
@@ -78,7 +78,7 @@ class Worker:
             self.unsent.clear()
 
     def hear(self, *, to_the_end: bool = False) -> list[FromChild]:
-        """The messages that are there, or the first of them. Sets `is_cut_off`, and `complaint` for garbage."""
+        """Messages that are there, or all of them. Sets `is_cut_off`, and `complaint` for garbage."""
         messages: list[FromChild] = []
         try:
             while not self.is_cut_off:

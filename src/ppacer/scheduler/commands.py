@@ -13,6 +13,7 @@ from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError, ParamsError
 from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.store import DagRow
 
 TICK = timedelta(microseconds=1)
 SHOWN_MAX = 200  # characters of an unknown id, which is as long as an id can be
@@ -71,8 +72,9 @@ class Commands:
             raise ConflictError(f"run {run_id} has ended with {row.status}; it cannot be cancelled")
         before = run.restart
         changes = self._memory.engine.handle(Cancel(run_id), now.utc)
-        happened = lambda: self._row(run_id, lambda row: row.cancelling or row.restart > before)  # noqa: E731 - one line
-        return Decision(changes, run.ref, happened)
+        return Decision(
+            changes, run.ref, lambda: self._row(run_id, lambda row: row.cancelling or row.restart > before)
+        )
 
     def _restart(self, run_id: int, now: Now) -> Decision:
         engine = self._memory.engine
@@ -89,20 +91,19 @@ class Commands:
 
     def _pause(self, dag_id: str, now: Now) -> Decision:
         changes: list[Change] = list(self._memory.watcher.pause(self._known(dag_id), now.utc))
-        return Decision(changes, dag_id, lambda: self._store.dag_rows()[dag_id].paused_at is not None)
+        return Decision(changes, dag_id, lambda: self._marked(dag_id, lambda row: row.paused_at is not None))
 
     def _unpause(self, dag_id: str, now: Now) -> Decision:
         changes: list[Change] = []
         for event in self._memory.watcher.unpause(self._known(dag_id), now.utc):
             changes += self._memory.take(event, now.utc)
         marked = [change for change in changes if isinstance(change, DagMarked)]
-        reason = marked[-1].disabled_reason if marked else None
-
-        def happened() -> bool:
-            row = self._store.dag_rows()[dag_id]
-            return (row.paused_at, row.disabled_reason) == (None, reason)
-
-        return Decision(changes, dag_id, happened)
+        wanted = None, marked[-1].disabled_reason if marked else None
+        return Decision(
+            changes,
+            dag_id,
+            lambda: self._marked(dag_id, lambda row: (row.paused_at, row.disabled_reason) == wanted),
+        )
 
     def _known(self, dag_id: str) -> str:
         dag_ids = self._memory.watcher.cursors
@@ -121,3 +122,7 @@ class Commands:
     def _row(self, run_id: int, is_so: Callable[[RunRow], bool]) -> bool:
         rows = self._store.run(run_id)
         return rows is not None and is_so(rows[0])
+
+    def _marked(self, dag_id: str, is_so: Callable[[DagRow], bool]) -> bool:
+        row = self._store.dag_rows().get(dag_id)
+        return row is not None and is_so(row)

@@ -1,4 +1,4 @@
-"""What the scheduler has in memory: a cache of rows, thrown away and read back at start and after any trouble."""
+"""What the scheduler has in memory: a cache of rows, read back at start and after any trouble."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime

@@ -18,13 +18,17 @@ log = logging.getLogger("ppacer.notify")
 TRIES_MAX = 20  # with the delays below this is about two days
 DELAY_FIRST = timedelta(seconds=5)
 DELAY_MAX = timedelta(hours=4)
-BATCH_MAX = 100
+BATCH_MAX = 1_000
 IDLE_SECONDS = 30.0
 RECORD_SECONDS = 30.0
+PATIENCE_SECONDS = 2.0  # a sender that takes longer goes on beside the others
 
 
 class Outbox:
-    """One thread beside the scheduler's; a sender that hangs or fails delays alerts, never runs."""
+    """One thread beside the scheduler's looks for alerts, and each sender that has some delivers in its own.
+
+    So a sender that hangs or fails delays its own alerts, never those of others, and never runs.
+    """
 
     def __init__(
         self, alerts: Alerts, scheduler: Scheduler, registry: Mapping[str, Dag], default: Sender, clock: Clock
@@ -35,7 +39,9 @@ class Outbox:
         self.default = default
         self.clock = clock
         self._news = threading.Event()
+        self._last_round = threading.Event()
         self._stopped = threading.Event()
+        self._busy: dict[int, tuple[Sender, threading.Thread]] = {}  # by the identity of the sender
         self._thread = threading.Thread(target=self._run, name="ppacer-outbox", daemon=True)
 
     def start(self) -> None:
@@ -45,6 +51,12 @@ class Outbox:
     def wake(self) -> None:
         """There is something new in the outbox."""
         self._news.set()
+
+    def finish(self, timeout: float = 60.0) -> None:
+        """Tries what is due once more, then stops: for a database that nobody will open again."""
+        self._last_round.set()
+        self._news.set()
+        self._thread.join(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Stops after the alert at hand; the others stay in the table for the next start."""
@@ -58,10 +70,14 @@ class Outbox:
         while not self._stopped.is_set():
             self._news.wait(self._pause())
             self._news.clear()
+            is_last = self._last_round.is_set()
             try:
                 self.step(self.clock.now().utc)
             except StoreError as error:
                 log.warning("the outbox cannot be read: %s", error)
+            if is_last:
+                self._join(RECORD_SECONDS)
+                return
 
     def _pause(self) -> float:
         try:
@@ -69,26 +85,54 @@ class Outbox:
         except StoreError:
             return IDLE_SECONDS
         wait = IDLE_SECONDS if at is None else (at - self.clock.now().utc).total_seconds()
-        return min(max(wait, 0.05), IDLE_SECONDS)
+        return min(max(wait, 1.0 if self._busy else 0.05), IDLE_SECONDS)
 
     def step(self, now: datetime) -> int:
-        """Tries every alert that is due; returns how many were taken."""
-        sent = 0
+        """Tries every alert that is due, but those of a sender still at work; returns how many were taken."""
+        self._join(0.0)
+        work: dict[int, tuple[Sender, list[Alert]]] = {}
         for alert in self.alerts.due(now, BATCH_MAX):
-            if self._stopped.is_set():
-                break
-            sent += self._deliver(alert, now)
-        return sent
+            sender = self._config(alert).notifier or self.default
+            if id(sender) not in self._busy:
+                work.setdefault(id(sender), (sender, []))[1].append(alert)
+        sent: list[Alert] = []
+        for key, (sender, alerts) in work.items():
+            thread = threading.Thread(
+                target=self._deliver_all, args=(sender, alerts, now, sent), name="ppacer-sender", daemon=True
+            )
+            self._busy[key] = sender, thread
+            thread.start()
+        self._join(PATIENCE_SECONDS)
+        return len(sent)
 
-    def _deliver(self, alert: Alert, now: datetime) -> bool:
+    def _join(self, seconds: float) -> None:
+        for key, (_, thread) in list(self._busy.items()):
+            thread.join(seconds)
+            if not thread.is_alive():
+                del self._busy[key]
+
+    def _deliver_all(self, sender: Sender, alerts: list[Alert], now: datetime, sent: list[Alert]) -> None:
+        for alert in alerts:
+            if self._stopped.is_set():
+                return
+            if self._deliver(sender, alert, now):
+                sent.append(alert)
+        self.wake()  # there may be more by now
+
+    def _deliver(self, sender: Sender, alert: Alert, now: datetime) -> bool:
         config = self._config(alert)
         template = config.retry_template if alert.kind is AlertKind.RETRY else config.failure_template
         data = MsgData(
-            alert.dag_id, alert.exec_ts, alert.task_id, alert.retry, alert.error, {"run_id": str(alert.run_id)}
+            alert.dag_id,
+            alert.exec_ts,
+            alert.task_id,
+            alert.retry,
+            alert.error,
+            {"run_id": str(alert.run_id)},
         )
         try:
-            (config.notifier or self.default).send(template, data)
-        except Exception as error:
+            sender.send(template, data)
+        except BaseException as error:  # also SystemExit: a sender is the user's code and ends nothing here
             self._failed(alert, error, now)
             return False
         self._record(AlertTried(alert.id, now))
@@ -102,7 +146,7 @@ class Outbox:
             log.warning("an alert may be sent twice, its delivery could not be recorded: %s", error)
             self._stopped.wait(DELAY_FIRST.total_seconds())
 
-    def _failed(self, alert: Alert, error: Exception, now: datetime) -> None:
+    def _failed(self, alert: Alert, error: BaseException, now: datetime) -> None:
         tries = alert.tries + 1
         text = f"{type(error).__name__}: {error}"[:2000]
         delay = min(DELAY_FIRST * 2 ** (tries - 1), DELAY_MAX)

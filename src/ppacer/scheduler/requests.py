@@ -81,13 +81,13 @@ class Unclear(msgspec.Struct, frozen=True):
 class Request:
     """One ask with the future of its answer. Whoever asked may give up by cancelling the future."""
 
-    __slots__ = ("_taken", "ask", "future", "is_kept", "unclear")
+    __slots__ = ("_taken", "ask", "future", "trouble", "unclear")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.future: Future[Any] = Future()
         self.unclear: Unclear | None = None
-        self.is_kept = False  # it has waited for the database
+        self.trouble: str | None = None  # why it was kept until the database is back
         self._taken: bool | None = None
 
     @property
@@ -96,7 +96,7 @@ class Request:
         return not self.future.cancelled()
 
     def take(self) -> bool:
-        """Whether the answer will be heard; after True nobody can give up any more, and `answer` must follow."""
+        """Whether an answer will be heard. After True nobody can give up any more: `answer` must follow."""
         if self._taken is None:
             self._taken = self.future.set_running_or_notify_cancel()
         return self._taken

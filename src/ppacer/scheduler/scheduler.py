@@ -9,8 +9,8 @@ import logging
 import queue
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -18,35 +18,16 @@ import msgspec
 
 from ppacer.clock import Clock, Now
 from ppacer.dag import Dag
-from ppacer.dag.values import dumps
-from ppacer.engine import RUN_FINAL, Engine, Reason, RunRef
-from ppacer.engine.changes import AlertQueued, AlertTried, AttemptGranted, CancelRequested, Change, DagMarked, RunChanged
-from ppacer.engine.events import Cancel, Event, Failed, Restart, RoomChanged, Succeeded, Triggered
-from ppacer.errors import (
-    CommandError,
-    ConflictError,
-    NotFoundError,
-    PpacerError,
-    SchedulerUnavailable,
-    StoreError,
-    StoreUnavailable,
-)
+from ppacer.engine import RUN_FINAL
+from ppacer.engine.changes import AlertQueued, AlertTried, Change, RunChanged
+from ppacer.errors import CommandError, PpacerError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import LEASE_SECONDS, Answer, End, Grant, Report
-from ppacer.scheduler.requests import (
-    Ask,
-    CancelRun,
-    Claim,
-    Command,
-    Heartbeat,
-    PauseDag,
-    Reports,
-    Request,
-    RestartRun,
-    TriggerRun,
-    UnpauseDag,
-)
-from ppacer.scheduler.task_scheduler import SUSPENDED, TaskScheduler, make_grant
-from ppacer.scheduler.watcher import GAP, DagRunWatcher
+from ppacer.scheduler.commands import Commands
+from ppacer.scheduler.memory import Memory
+from ppacer.scheduler.reports import event_of, make_grant, unwritable, was_taken
+from ppacer.scheduler.requests import Ask, Claim, Command, FromExecutor, Heartbeat, Reports, Request, Unclear
+from ppacer.scheduler.task_scheduler import Session
+from ppacer.scheduler.watcher import DAWN, GAP
 from ppacer.store import Store
 from ppacer.store.sync import sync
 
@@ -73,16 +54,17 @@ class State(StrEnum):
 class Work:
     """What one round has decided and not yet committed."""
 
-    __slots__ = ("changes", "reachable", "replies")
+    __slots__ = ("changes", "reachable", "replies", "taken")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.replies: list[tuple[Request, Any]] = []
         self.reachable: set[str] = set()  # executors that this round answers anyway
+        self.taken: dict[str, End] = {}  # the ends that this round has accepted, by token
 
 
 class Scheduler:
-    """Memory (engine, watcher, task scheduler) in front of a store. `step` may be called by one thread only."""
+    """Memory (engine, watcher, task scheduler) in front of a store. Only one thread may call `step`."""
 
     def __init__(
         self,
@@ -95,43 +77,39 @@ class Scheduler:
         mask: Callable[[str], str] = lambda text: text,
         scheduled: bool = True,
     ) -> None:
-        self._is_watching = scheduled
         self.store = store
         self.registry = registry
         self.clock = clock
-        self.state = State.STARTED
         self.trouble: str | None = None  # why the state is DEGRADED
         self.listeners: list[Listener] = []
+        self.memory = Memory(store, registry, new_token, lease)
+        self.memory.watcher.is_watching = scheduled
+        self._commands = Commands(self.memory)
         self._mask = mask
-        self._lease = lease
-        self._new_token = new_token
         self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._kept: list[Request] = []  # requests that wait for the database to come back
+        self._kept: list[Request] = []  # what waits for the database to come back
+        self._retry_at = 0.0  # monotonic
         self._last: Now | None = None
+        self._phase = State.STARTED
         self._stopping = threading.Event()
-        self._forget()
+        self._closed = False
 
-    def _forget(self) -> None:
-        """Empty memory; executors are remembered, because they are not in the rows."""
-        sessions = self.tasks.sessions if hasattr(self, "tasks") else {}
-        missed = self.watcher.missed_before if hasattr(self, "watcher") else None
-        self._fresh: set[tuple[str, datetime]] = set()  # runs created in this round
-        self.engine = Engine()
-        self.watcher = DagRunWatcher(self.registry)
-        self.watcher.missed_before = missed
-        self.watcher.is_watching = self._is_watching
-        self.tasks = TaskScheduler(self.engine, self._new_token, self._lease)
-        self.tasks.sessions = sessions
+    @property
+    def state(self) -> State:
+        """What it is doing now; `trouble` says why it is DEGRADED."""
+        if self._closed:
+            return State.STOPPED
+        is_degraded = self._phase is State.RUNNING and self.trouble is not None
+        return State.DEGRADED if is_degraded else self._phase
 
     # -- the outside -----------------------------------------------------------------------------------------
 
     def submit(self, ask: Ask) -> Request:
         """Puts a request into the inbox, from any thread; its future is answered after the commit."""
         request = Request(ask)
-        if self.state is State.STOPPED:
+        self._inbox.put(request)
+        if self._closed:  # looked at afterwards: `close` may have emptied the inbox just before
             request.answer(SchedulerUnavailable("the scheduler has stopped"))
-        else:
-            self._inbox.put(request)
         return request
 
     def wake(self) -> None:
@@ -140,15 +118,15 @@ class Scheduler:
 
     def start(self, now: Now) -> None:
         """Brings the tables in line with the registry and loads what is open: start is recovery."""
-        self.state = State.SYNCHRONIZING
+        self._phase = State.SYNCHRONIZING
         sync(self.store, self.registry, now.utc, self._mask)
-        self.watcher.missed_before = now.utc
+        self.memory.watcher.missed(DAWN, now.utc)
         self._last = now
         self._recover(now)
-        self.state = State.RUNNING
+        self._phase = State.RUNNING
 
     def run(self) -> None:
-        """Steps until `stop`; sleeps until the next timer or request. An error here is a bug: all stops, loudly."""
+        """Steps until `stop`; sleeps until the next timer or request. Stops loudly when it meets a bug."""
         try:
             while not self._stopping.is_set():
                 requests = self._take(self._pause(self.clock.now()))
@@ -160,19 +138,23 @@ class Scheduler:
 
     def refuse_commands(self) -> None:
         """The program is ending: executors may still report, but nothing new is begun."""
-        self.state = State.STOPPING
+        self._phase = State.STOPPING
 
     def stop(self) -> None:
         """Makes `run` return soon; requests that come later are refused."""
+        self.refuse_commands()
         self._stopping.set()
         self.wake()
 
     def close(self) -> None:
         """Refuses what is still in the inbox."""
-        self.state = State.STOPPED
-        self.tasks.close()
-        for request in [*self._kept, *self._take(0.0)]:
-            request.answer(SchedulerUnavailable("the scheduler has stopped"))
+        self._closed = True
+        self.memory.tasks.close()
+        left, self._kept = [*self._kept, *self._take(0.0)], []
+        while left:
+            for request in left:
+                request.answer(SchedulerUnavailable("the scheduler has stopped"))
+            left = self._take(0.0)
 
     def _take(self, wait: float) -> list[Request]:
         """Everything in the inbox, at most BATCH_MAX; waits up to `wait` seconds for the first."""
@@ -191,13 +173,11 @@ class Scheduler:
 
     def _pause(self, now: Now) -> float:
         """How long nothing is due, in seconds."""
-        if self.state is State.DEGRADED:
+        if self.trouble is not None:
             return RETRY_SECONDS
-        waits = [IDLE_SECONDS]
-        for at in (self.engine.next_due(), self.watcher.next_wake()):
-            if at is not None:
-                waits.append((at - now.utc).total_seconds())
-        mono = self.tasks.next_wake()
+        timers = self.memory.engine.next_due(), self.memory.watcher.next_wake()
+        waits = [IDLE_SECONDS, *((at - now.utc).total_seconds() for at in timers if at is not None)]
+        mono = self.memory.tasks.next_wake(now)
         if mono is not None:
             waits.append(mono - now.mono)
         return max(0.0, min(waits))
@@ -207,175 +187,104 @@ class Scheduler:
     def step(self, now: Now, requests: Sequence[Request] = ()) -> None:
         """Everything that is due at `now`, and these requests. Never raises for what the world does."""
         self._watch_clock(now)
-        if self.state is State.DEGRADED and not self._reconnect(now, requests):
+        for request in (*self._kept, *requests):
+            if isinstance(request.ask, FromExecutor):
+                self.memory.tasks.heard(request.ask, now)
+        if self.trouble is not None and not self._reconnect(now):
+            self._do_without(requests, now)
             return
-        requests = [*self._kept, *requests]
-        self._kept = []
-        try:
-            self._round(now, requests, self.watcher.due(now.utc))
-        except StoreError as error:
-            log.warning("a batch of %d requests did not commit: %s", len(requests), error)
-            self._one_by_one(now, requests, error)
+        self._together(now, requests)
 
     def _watch_clock(self, now: Now) -> None:
         """Notices that the program or the whole machine was stopped, or the clock was set."""
         last, self._last = self._last, now
         if last is None:
             return
-        if now.mono - last.mono > IDLE_SECONDS + SUSPENDED:
-            self.tasks.prolong(now.mono - last.mono)
+        self.memory.tasks.prolong(now.mono - last.mono)
         if now.utc - last.utc > GAP:
             log.warning("no step for %s: points in this time count as missed", now.utc - last.utc)
-            self.watcher.missed_before = now.utc
+            self.memory.watcher.missed(last.utc, now.utc)
 
-    def _round(self, now: Now, requests: Sequence[Request], dag_ids: Iterable[str], timers: bool = True) -> None:
-        """Decides, commits once, announces. Raises StoreError with memory ahead of the rows."""
-        work = Work()
+    def _together(self, now: Now, requests: Sequence[Request]) -> None:
+        """All that is due and all requests in one transaction; if that fails, each for itself."""
+        dag_ids = self.memory.watcher.due(now.utc)
+        try:
+            self._round(now, requests, dag_ids, timers=True)
+        except StoreError as error:
+            log.warning("a batch of %d requests did not commit: %s", len(requests), error)
+            self._one_by_one(now, requests)
+        except Exception:
+            log.exception("a batch of %d requests could not be decided", len(requests))
+            self._one_by_one(now, requests)
+
+    def _round(
+        self, now: Now, requests: Iterable[Request] = (), dag_ids: Iterable[str] = (), timers: bool = False
+    ) -> None:
+        """Decides, commits once, announces. When it raises, memory is ahead of the rows."""
+        work, memory = Work(), self.memory
         if timers:
-            for due in (*self.engine.due(now.utc), *self.tasks.overdue(now)):
-                work.changes += self.engine.handle(due, now.utc)
-        self._plan(now, dag_ids, work)
+            for due in (*memory.engine.due(now.utc), *memory.tasks.overdue(now)):
+                work.changes += memory.engine.handle(due, now.utc)
+        work.changes += memory.plan(dag_ids, now.utc)
         for request in requests:
             self._decide(request, now, work)
-        work.changes += self.tasks.grant(work.reachable, now)
+        self._commit(work, now)
+
+    def _commit(self, work: Work, now: Now) -> None:
+        work.changes += self.memory.tasks.grant(work.reachable, now)
         if work.changes:
             self.store.apply(work.changes)
-        self._fresh.clear()
-        self.tasks.committed(work.changes, now)
+        self.memory.committed(work.changes, now)
         self._announce(work, now)
 
-    def _plan(self, now: Now, dag_ids: Iterable[str], work: Work) -> None:
-        for dag_id in dag_ids:
-            for event in self.watcher.plan(dag_id, now.utc, self.engine.has_room, self._new_ref):
-                if isinstance(event, DagMarked):
-                    work.changes.append(event)
-                else:
-                    work.changes += self.engine.handle(event, now.utc)
-
-    def _new_ref(self, dag_id: str, exec_ts: datetime) -> RunRef | None:
-        """The next run number; None when the dag has a run with this execution time."""
-        if (dag_id, exec_ts) in self._fresh or self.store.has_run(dag_id, exec_ts):
-            return None
-        self._fresh.add((dag_id, exec_ts))
-        self._run_id += 1
-        return RunRef(self._run_id, dag_id, exec_ts)
-
     def _announce(self, work: Work, now: Now) -> None:
-        """After the commit: grants, answers, news."""
-        grants = self._grants([change for change in work.changes if isinstance(change, AttemptGranted)])
+        """After the commit: answers with what executors shall hear, then news."""
+        tasks = self.memory.tasks
         for request, reply in work.replies:
-            if isinstance(request.ask, Reports):
-                session = self.tasks.sessions[request.ask.executor]
-                reply = Answer(grants.pop(session.name, []), session.take_cancels(), reply)
-            elif isinstance(request.ask, Heartbeat):
-                reply = Answer(cancel=self.tasks.sessions[request.ask.executor].take_cancels())
-            request.answer(reply)
-        self.tasks.answer_polls(grants)
-        for poll in self.tasks.expired_polls(now):
-            poll.answer(Answer())
+            self._reply(request, reply, now)
+        for session in tasks.sessions.values():
+            poll = session.take_poll() if session.is_waiting and (session.untold or session.cancels) else None
+            if poll is not None:
+                poll.answer(Answer(self._grants(session, now), session.take_cancels()))
+        tasks.expire_polls(now)
         ended = {c.ref.dag_id for c in work.changes if isinstance(c, RunChanged) and c.status in RUN_FINAL}
-        self.watcher.unblock(ended)
-        if work.changes:
-            self._tell(work.changes)
+        self.memory.watcher.unblock(ended)
+        self._tell(work.changes)
 
-    def _grants(self, changes: Sequence[AttemptGranted]) -> dict[str, list[Grant]]:
-        """The messages for the attempts that were granted, by executor."""
-        grants: dict[str, list[Grant]] = {}
+    def _reply(self, request: Request, reply: Any, now: Now) -> None:
+        """Answers one request; nothing is told to somebody who has given up."""
+        if not request.take():
+            return
+        match request.ask:
+            case Reports(executor):
+                session = self.memory.tasks.sessions[executor]
+                reply = Answer(self._grants(session, now), session.take_cancels(), reply)
+            case Heartbeat(executor):
+                reply = Answer(cancel=self.memory.tasks.sessions[executor].take_cancels())
+        request.answer(reply)
+
+    def _grants(self, session: Session, now: Now) -> list[Grant]:
+        """The grants that the executor has not been told; none when their inputs cannot be read now."""
         try:
-            for change in changes:
-                grants.setdefault(change.executor, []).append(self._grant(change))
-        except StoreError as error:  # results could not be read: nobody gets these attempts, they are lost
-            self.tasks.drop(changes)
-            self._degrade((), error)
-            return {}
+            grants = [self._grant(token, session) for token in session.untold]
+        except StoreError as error:
+            self._degrade(error, now)
+            return []
+        session.untold.clear()
         return grants
 
-    def _grant(self, change: AttemptGranted) -> Grant:
-        run = self.engine.runs[change.ref.run_id]
-        spec = run.graph.tasks[change.position]
+    def _grant(self, token: str, session: Session) -> Grant:
+        held = session.held[token]
+        run = self.memory.engine.runs[held.ref.run_id]
+        spec = run.graph.tasks[held.position]
         ids = [run.graph.tasks[parent].id for parent in spec.parents if run.tasks[parent].has_result]
-        results = self.store.results(change.ref, ids) if ids else {}
+        results = self.store.results(held.ref, ids) if ids else {}
         params = msgspec.json.decode(run.params) if run.params else {}
-        return make_grant(change, spec, run.trigger, params, results)
-
-    # -- when the database refuses ---------------------------------------------------------------------------
-
-    def _one_by_one(self, now: Now, requests: Sequence[Request], error: StoreError) -> None:
-        """Reads memory back and replays what the failed batch held, so that one bad piece fails alone."""
-        try:
-            self._recover(now)
-            self._round(now, (), ())
-        except StoreError as again:
-            self._degrade(requests, again)
-            return
-        for dag_id in self.watcher.due(now.utc):
-            self._alone(now, (), dag_id, requests)
-        for position, request in enumerate(requests):
-            if self.state is State.DEGRADED:
-                self._degrade(requests[position:], error)
-                return
-            self._alone(now, (request,), None, ())
-
-    def _alone(self, now: Now, requests: Sequence[Request], dag_id: str | None, later: Sequence[Request]) -> None:
-        try:
-            self._round(now, requests, () if dag_id is None else (dag_id,), timers=False)
-        except StoreUnavailable as error:
-            self._degrade(requests, error)
-        except StoreError as error:
-            log.error("a request failed by itself: %s", error)
-            self._recover(now)
-            for request in requests:
-                request.answer(error)
-            if dag_id is not None:
-                self.store.apply([self.watcher.disable(dag_id, error, now.utc)])
-
-    def _degrade(self, requests: Sequence[Request], error: StoreError) -> None:
-        """New work is refused with the reason; reports and claims wait until the database is back."""
-        if self.state is not State.DEGRADED:
-            log.error("the database refuses, waiting for it: %s", error)
-        self.state, self.trouble = State.DEGRADED, str(error)
-        self._keep(requests)
-
-    def _keep(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            if isinstance(request.ask, Claim | Reports | Heartbeat) and len(self._kept) < BATCH_MAX:
-                self._kept.append(request)
-            else:
-                request.answer(SchedulerUnavailable(f"the scheduler is waiting for its database: {self.trouble}"))
-
-    def _reconnect(self, now: Now, requests: Sequence[Request]) -> bool:
-        """Tries whether the database works again; memory is read back then."""
-        try:
-            self._recover(now)
-            self._round(now, (), ())
-        except StoreError as error:
-            self.trouble = str(error)
-            self._keep(requests)
-            return False
-        log.warning("the database is back")
-        self.state, self.trouble = State.RUNNING, None
-        return True
-
-    def _recover(self, now: Now) -> None:
-        """Memory is a cache of rows: throws it away and reads it back; the same at start and after trouble."""
-        self._forget()
-        self._run_id = self.store.newest_run_id()
-        for dag in self.registry.values():
-            self.engine.room[dag.id] = dag.max_active_runs
-        for row, graph, attempts in self.store.open_runs():
-            self.engine.restore(row, graph, attempts)
-        changes: list[Change] = list(self.watcher.load(self.store.dag_rows(), now.utc))
-        for lost in self.tasks.adopt(now):
-            changes += self.engine.handle(lost, now.utc)
-        for dag in self.registry.values():
-            changes += self.engine.handle(RoomChanged(dag.id, dag.max_active_runs), now.utc)
-        if changes:
-            self.store.apply(changes)
-            self._tell(changes)
+        return make_grant(token, held, spec, run.trigger, params, results)
 
     def _tell(self, changes: Sequence[Change]) -> None:
         """News for listeners; one that raises is logged, because everything is committed already."""
-        for listener in self.listeners:
+        for listener in self.listeners if changes else ():
             try:
                 listener(changes)
             except Exception:
@@ -384,137 +293,183 @@ class Scheduler:
     # -- requests --------------------------------------------------------------------------------------------
 
     def _decide(self, request: Request, now: Now, work: Work) -> None:
-        ask = request.ask
-        if isinstance(ask, Claim):
-            session = self.tasks.heard_of(ask.executor, now)
-            session.slots = ask.slots
-            before = self.tasks.poll(session, request, ask.wait, now)
-            if before is not None:
-                before.answer(Answer())
-        elif isinstance(ask, Reports):
-            self.tasks.heard_of(ask.executor, now)
-            work.reachable.add(ask.executor)
-            work.replies.append((request, [self._report(ask.executor, report, now, work) for report in ask.reports]))
-        elif isinstance(ask, Heartbeat):
-            self.tasks.heard_of(ask.executor, now)
-            work.replies.append((request, None))
-        elif isinstance(ask, AlertTried):
-            work.changes.append(ask)
-            work.replies.append((request, None))
-        else:
-            self._command(request, ask, now, work)
+        match request.ask:
+            case Claim() as ask:
+                self.memory.tasks.poll(request, ask, now)
+            case Reports(executor, reports):
+                flags = [self._report(executor, report, now, work) for report in reports]
+                work.replies.append((request, flags))
+                if request.is_awaited:
+                    work.reachable.add(executor)
+            case Heartbeat():
+                work.replies.append((request, None))
+            case AlertTried() as tried:
+                work.changes.append(tried)
+                work.replies.append((request, None))
+            case command:
+                work.replies.append((request, self._command(request, command, now, work)))
 
     def _report(self, executor: str, report: Report, now: Now, work: Work) -> bool:
-        """Decides one report; False when the attempt was replaced or is unknown: it changes nothing then."""
-        changes = self.engine.handle(_event_of(report), now.utc)
-        work.changes += changes
-        self.tasks.release(executor, report.token)
-        return bool(changes)
+        """Decides one report; False when the attempt was replaced or is unknown: it changes nothing then.
 
-    def _command(self, request: Request, command: Command, now: Now, work: Work) -> None:
-        try:
-            if self.state is State.STOPPING:
-                raise SchedulerUnavailable("the scheduler is stopping")
-            if request.decided is not None and self._was_done(command, request.decided):
-                work.replies.append((request, request.decided))
-                return
-            changes, reply = self._obey(command, now)
-            request.decided = reply if isinstance(reply, RunRef) else None
-        except PpacerError as error:
-            if isinstance(error, StoreError):
-                raise
-            request.answer(error)
-            return
-        work.changes += changes
-        work.replies.append((request, reply))
-
-    def _was_done(self, command: Command, ref: RunRef) -> bool:
-        """After a commit of unknown end: the rows tell whether this command has taken effect."""
-        rows = self.store.run(ref.run_id)
-        if rows is None or rows[0].ref != ref:
-            return False
-        match command:
-            case CancelRun():
-                return rows[0].cancelling or rows[0].status in RUN_FINAL
-            case RestartRun():
-                return rows[0].status not in RUN_FINAL
-            case _:
-                return True
-
-    def _obey(self, command: Command, now: Now) -> tuple[list[Change], Any]:
-        match command:
-            case TriggerRun():
-                return self._trigger(command, now)
-            case CancelRun(run_id):
-                run = self.engine.runs.get(run_id)
-                if run is None:
-                    raise self._not_open(run_id, "cancelled")
-                changes = self.engine.handle(Cancel(run_id), now.utc)
-                if any(isinstance(change, CancelRequested) for change in changes):
-                    self.tasks.cancel(run_id)
-                return changes, run.ref
-            case RestartRun(run_id):
-                return self._restart(run_id, now)
-            case PauseDag(dag_id):
-                return list(self.watcher.pause(self._known(dag_id), now.utc)), dag_id
-            case UnpauseDag(dag_id):
-                changes = []
-                for event in self.watcher.unpause(self._known(dag_id), now.utc):
-                    changes += [event] if isinstance(event, DagMarked) else self.engine.handle(event, now.utc)
-                return changes, dag_id
-
-    def _trigger(self, command: TriggerRun, now: Now) -> tuple[list[Change], RunRef]:
-        dag = self.registry[self._known(command.dag_id)]
-        params = dag.params.validate(command.params)
-        exec_ts = command.exec_ts or now.utc
-        ref = self._new_ref(dag.id, exec_ts)
-        if ref is None and command.exec_ts is not None:
-            raise ConflictError(f"dag {dag.id!r} has a run with the execution time {exec_ts.isoformat()}")
-        while ref is None:
-            exec_ts += timedelta(microseconds=1)
-            ref = self._new_ref(dag.id, exec_ts)
-        event = Triggered(ref, dag.graph, dag.version, dumps(params) if params else None)
-        return self.engine.handle(event, now.utc), ref
-
-    def _restart(self, run_id: int, now: Now) -> tuple[list[Change], RunRef]:
-        open_run = self.engine.runs.get(run_id)
-        if open_run is not None:
-            raise ConflictError(f"run {run_id} is {open_run.status}; only failed or cancelled runs can be restarted")
-        rows = self.store.run(run_id)
-        if rows is None:
-            raise NotFoundError(f"there is no run {run_id}")
-        run = self.engine.restore(*rows)
-        changes = self.engine.handle(Restart(run_id), now.utc)
+        The same report again, because its answer was lost, is answered as the first time.
+        """
+        changes = self.memory.engine.handle(event_of(report), now.utc)
         if not changes:
-            self.engine.forget(run_id)
-            raise ConflictError(f"run {run_id} is {run.status}; only failed or cancelled runs can be restarted")
-        return changes, run.ref
+            return work.taken.get(report.token) is report.end or was_taken(self.store, report)
+        work.changes += changes
+        work.taken[report.token] = report.end
+        self.memory.tasks.ends(executor, report.token)
+        return True
 
-    def _known(self, dag_id: str) -> str:
-        if dag_id in self.watcher.cursors:
-            return dag_id
-        from difflib import get_close_matches
+    def _command(self, request: Request, command: Command, now: Now, work: Work) -> Any:
+        """The reply to a command, or the reason why it cannot be carried out."""
+        if request.unclear is not None and request.unclear.happened():
+            return request.unclear.reply
+        if request.trouble is not None:
+            return _refusal(request.trouble)
+        if self._phase is State.STOPPING:
+            return SchedulerUnavailable("the scheduler is stopping")
+        try:
+            decision = self._commands.obey(command, now)
+        except StoreError:
+            raise
+        except PpacerError as error:
+            return error
+        request.unclear = Unclear(decision.reply, decision.happened)
+        work.changes += decision.changes
+        return decision.reply
 
-        near = get_close_matches(dag_id, self.watcher.cursors, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; `ppacer dags` lists them"
-        raise NotFoundError(f"there is no dag {dag_id!r}{hint}")
+    # -- when the database refuses ---------------------------------------------------------------------------
 
-    def _not_open(self, run_id: int, verb: str) -> CommandError:
-        rows = self.store.run(run_id)
-        if rows is None:
-            return NotFoundError(f"there is no run {run_id}")
-        return ConflictError(f"run {run_id} has ended with {rows[0].status}; it cannot be {verb}")
+    def _one_by_one(self, now: Now, requests: Sequence[Request]) -> None:
+        """Reads memory back and replays what the failed batch held, so that one bad piece fails alone."""
+        left = deque(requests)
+        try:
+            self._recover(now)
+            self._round(now, timers=True)
+            for dag_id in self.memory.watcher.due(now.utc):
+                self._plan_alone(dag_id, now)
+            while left:
+                self._decide_alone(left[0], now)
+                left.popleft()
+        except StoreError as error:
+            self._degrade(error, now)
+            self._do_without(left, now)
+
+    def _plan_alone(self, dag_id: str, now: Now) -> None:
+        try:
+            self._round(now, dag_ids=(dag_id,))
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("the points of dag %s cannot be recorded", dag_id)
+            self._recover(now)
+            if self.memory.watcher.is_due(dag_id, now.utc):
+                self.store.apply([self.memory.watcher.disable(dag_id, error, now.utc)])
+
+    def _decide_alone(self, request: Request, now: Now) -> None:
+        try:
+            if isinstance(request.ask, Reports):
+                self._reports_alone(request, request.ask, now)
+            else:
+                self._round(now, (request,))
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("a request failed by itself: %s", type(request.ask).__name__)
+            self._recover(now)
+            done = request.unclear
+            request.answer(done.reply if done is not None and done.happened() else _in_words(error))
+
+    def _reports_alone(self, request: Request, ask: Reports, now: Now) -> None:
+        """Each report for itself: what was refused is told again by the executor, the others are not."""
+        work, refused = Work(), None
+        flags: list[bool] = []
+        for report in ask.reports:
+            try:
+                flags.append(self._report_alone(ask.executor, report, now))
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                self._recover(now)
+                refused = error
+            except Exception as error:
+                log.exception("the end of task %s of run %d cannot be stored", report.task_id, report.run_id)
+                self._recover(now)
+                flags.append(self._report_alone(ask.executor, unwritable(report, error), now))
+        if refused is not None:
+            raise refused
+        work.reachable.add(ask.executor)
+        work.replies.append((request, flags))
+        self._commit(work, now)
+
+    def _report_alone(self, executor: str, report: Report, now: Now) -> bool:
+        work = Work()
+        accepted = self._report(executor, report, now, work)
+        self._commit(work, now)
+        return accepted
+
+    def _degrade(self, error: StoreError, now: Now) -> None:
+        """The database is left alone for a while."""
+        if self.trouble is None:
+            log.error("the database refuses, waiting for it: %s", error)
+        self.trouble, self._retry_at = str(error), now.mono + RETRY_SECONDS
+
+    def _do_without(self, requests: Iterable[Request], now: Now) -> None:
+        """What needs no database goes on, what executors report is kept, new work is refused and told why."""
+        tasks = self.memory.tasks
+        for request in requests:
+            match request.ask:
+                case Claim() as ask:
+                    tasks.poll(request, ask, now)
+                case Heartbeat() as ask:
+                    self._reply(request, None, now)
+                case ask if request.unclear is not None or self._may_keep(ask):
+                    request.trouble = self.trouble
+                    self._kept.append(request)
+                case _:
+                    request.answer(_refusal(self.trouble))
+        tasks.expire_polls(now)
+
+    def _may_keep(self, ask: Ask) -> bool:
+        return isinstance(ask, Reports | AlertTried) and len(self._kept) < BATCH_MAX
+
+    def _reconnect(self, now: Now) -> bool:
+        """Tries now and then whether the database works again: what was kept is decided first."""
+        if now.mono < self._retry_at:
+            return False
+        kept, self._kept = self._kept, []
+        try:
+            self._recover(now)
+        except StoreError as error:
+            self._kept = [request for request in kept if request.is_awaited]  # the others are told again
+            self._degrade(error, now)
+            return False
+        self._together(now, kept)
+        if now.mono < self._retry_at:
+            return False  # it refused again
+        log.warning("the database is back")
+        self.trouble = None
+        return True
+
+    def _recover(self, now: Now) -> None:
+        """Memory is a cache of rows: throws it away and reads it back, at start and after any trouble."""
+        changes = self.memory.read_back(now)
+        if changes:
+            self.store.apply(changes)
+            self.memory.committed(changes, now)
+            self._tell(changes)
 
 
-def _event_of(report: Report) -> Event:
-    if report.end is End.SUCCESS:
-        return Succeeded(
-            report.run_id, report.task_id, report.retry, report.token, report.result, report.peak_memory
-        )
-    reason = Reason(report.end.value)
-    return Failed(
-        report.run_id, report.task_id, report.retry, report.token, reason, report.error, report.peak_memory
-    )
+def _refusal(trouble: str | None) -> SchedulerUnavailable:
+    return SchedulerUnavailable(f"the scheduler is waiting for its database: {trouble}")
+
+
+def _in_words(error: Exception) -> PpacerError:
+    if isinstance(error, PpacerError):
+        return error
+    return CommandError(f"this failed in an unexpected way ({type(error).__name__}); see the scheduler's log")
 
 
 def has_alert(changes: Iterable[Change]) -> bool:

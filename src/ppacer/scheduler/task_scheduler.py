@@ -24,7 +24,13 @@ class Held:
     __slots__ = ("deadline", "is_ending", "missing_since", "position", "ref", "retry", "task_id")
 
     def __init__(self, ref: RunRef, position: int, task_id: str, retry: int, deadline: float | None) -> None:
-        self.ref, self.position, self.task_id, self.retry, self.deadline = ref, position, task_id, retry, deadline
+        self.ref, self.position, self.task_id, self.retry, self.deadline = (
+            ref,
+            position,
+            task_id,
+            retry,
+            deadline,
+        )
         self.is_ending = False  # its executor was told, or will be, to end it
         self.missing_since: float | None = None  # since when heartbeats do not name it
 
@@ -38,16 +44,29 @@ class Held:
 
 
 class Session:
-    """One executor: how much it takes, what it holds, until when it counts as alive, and its open long poll."""
+    """One executor: how much it takes, what it holds, how long it counts as alive, and its open long poll."""
 
-    __slots__ = ("cancels", "ended", "held", "is_gone", "lease_end", "name", "poll", "poll_end", "slots", "untold")
+    __slots__ = (
+        "cancels",
+        "ended",
+        "held",
+        "is_gone",
+        "lease_end",
+        "name",
+        "poll",
+        "poll_end",
+        "slots",
+        "untold",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.slots = 0
         self.held: dict[str, Held] = {}  # by token
         self.untold: list[str] = []  # of those held, the ones whose grant it has not been told
-        self.ended: dict[str, bool] = {}  # of those held, the ones that this round ends; True: it is to be told
+        self.ended: dict[
+            str, bool
+        ] = {}  # of those held, the ones that this round ends; True: it is to be told
         self.cancels: list[str] = []  # the attempts it shall be told to end
         self.lease_end = 0.0
         self.is_gone = False  # its lease has ended in this round
@@ -100,7 +119,9 @@ class TaskScheduler:
         self.new_token = new_token
         self.lease = lease
         self.sessions: dict[str, Session] = {}
-        self._next_look = 0.0  # monotonic; leases and deadlines are coarse, so they are looked at now and then
+        self._next_look = (
+            0.0  # monotonic; leases and deadlines are coarse, so they are looked at now and then
+        )
 
     # -- what executors say ----------------------------------------------------------------------------------
 
@@ -207,7 +228,7 @@ class TaskScheduler:
     # -- when they are gone ----------------------------------------------------------------------------------
 
     def overdue(self, now: Now) -> Iterator[LeaseExpired | Failed]:
-        """Attempts whose executor is gone or does not have them, and those a whole lease past their timeout."""
+        """Attempts whose executor is gone or does not have them, and those a lease past their timeout."""
         if now.mono < self._next_look:
             return
         self._next_look = now.mono + min(1.0, self.lease / 4)
@@ -251,12 +272,12 @@ class TaskScheduler:
         lost: list[LeaseExpired] = []
         for session in self.sessions.values():
             session.held, session.is_gone = {}, False
-            session.ended.clear()
         for run in self.engine.runs.values():
             for position, task in enumerate(run.tasks):
                 if task.status is not TaskStatus.RUNNING or task.is_lost:
                     continue
-                assert task.token is not None and task.executor is not None, (run.ref, position)
+                assert task.token is not None, (run.ref, position)
+                assert task.executor is not None, (run.ref, position)
                 held = known.get(task.token) or self._held(run.ref, position, now)
                 if task.token in known:
                     self.sessions[task.executor].held[task.token] = held
@@ -271,6 +292,10 @@ class TaskScheduler:
                     self.sessions[task.executor].end(task.token)
         for session in self.sessions.values():
             session.untold = [token for token in session.untold if token in session.held]
+            session.cancels += [
+                token for token, tell in session.ended.items() if tell and token not in session.held
+            ]
+            session.ended.clear()
         return lost
 
     def next_wake(self, now: Now) -> float | None:

@@ -103,7 +103,7 @@ class Batch:
         ts, next_ts = self.stamp(change.ts), self.stamp(change.next_ts)
         row = {"DagId": change.dag_id, "InsertTs": self.stamp(change.at), "Event": change.event}
         self.rows["insert_point"].append({**row, "ScheduleTs": ts, "NextScheduleTs": next_ts})
-        if change.event is not ScheduleEvent.MANUALLY_TRIGGERED:
+        if change.event not in (ScheduleEvent.MANUALLY_TRIGGERED, ScheduleEvent.OUT_OF_BAND):
             cursor = {"LastScheduleAt": ts, "NextScheduleAt": next_ts, "k_DagId": change.dag_id}
             self._cursors[change.dag_id] = cursor
 

@@ -1,4 +1,4 @@
-"""Looking after a database from outside the scheduler: is it sound, how large, bring it up to date, copy it."""
+"""Looking after a database from outside the scheduler: is it sound, how large is it, upgrade it, copy it."""
 
 import os
 from collections.abc import Iterator
@@ -49,9 +49,9 @@ def problems(db: str) -> list[str]:
         return list(_contradictions(connection))
 
 
-def damage(file: Path) -> list[str]:
-    """What is wrong with any SQLite file as such."""
-    with _reading(str(file)) as connection:
+def damage(db: str) -> list[str]:
+    """What is wrong with a database as a file, whatever is in it."""
+    with _reading(db) as connection:
         return _damage(connection)
 
 
@@ -84,8 +84,7 @@ def size_of(file: Path | None) -> int | None:
 
 def upgrade(db: str) -> Upgrade:
     """Brings a database to the newest revision; refuses while a scheduler has it."""
-    url = database.make_url(db)
-    path = _existing(database.sqlite_path(url))
+    url, path = database.make_url(db), existing(db)
     lock = None if path is None else FileLock(path).acquire()
     try:
         engine = database.writer_engine(url)
@@ -106,8 +105,7 @@ def copy(db: str, target: Path) -> int:
 
     The copy is checked, and gets its name only when it is whole. Raises ConfigError when the file exists.
     """
-    url = database.make_url(db)
-    source = _existing(database.sqlite_path(url))
+    source = existing(db)
     if source is None:
         raise ConfigError("only SQLite databases are copied by ppacer; use pg_dump")
     if target.exists():
@@ -129,7 +127,7 @@ def copy(db: str, target: Path) -> int:
 @contextmanager
 def _reading(db: str) -> Iterator[sa.Connection]:
     url = database.make_url(db)
-    _existing(database.sqlite_path(url))
+    existing(db)
     engine = database.reader_engine(url)
     try:
         with database.in_words(url), engine.connect() as connection:
@@ -138,7 +136,9 @@ def _reading(db: str) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-def _existing(path: Path | None) -> Path | None:
+def existing(db: str) -> Path | None:
+    """The file of a SQLite database, None for other engines. Raises StoreError when it is not there."""
+    path = database.sqlite_path(database.make_url(db))
     if path is not None and not path.is_file():
         raise StoreError(f"there is no database {path}; name it with --db")
     return path

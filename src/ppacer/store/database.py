@@ -1,5 +1,6 @@
 """Connections: one that writes, read-only ones for readers, and the driver's errors in our words."""
 
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ def writer_engine(url: sa.URL) -> sa.Engine:
         raise StoreError(
             f"the folder {path.parent} does not exist; make it, or choose another file with --db"
         )
+    if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        # SQLite would open it, leave its helper files as read-only as this one, and refuse the first write.
+        raise StoreUnavailable(f"{path} {_FOR_NOW[sqlite3.SQLITE_READONLY]}")
     engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
 
     @sa.event.listens_for(engine, "connect")
@@ -79,13 +83,20 @@ def reader_engine(url: sa.URL) -> sa.Engine:
 
     def connect() -> sqlite3.Connection:
         uri = f"{path.as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA query_only=1")
         return connection
 
-    return sa.create_engine(
+    engine = sa.create_engine(
         "sqlite://", creator=connect, poolclass=sa.pool.QueuePool, pool_size=READERS_MAX, max_overflow=0
     )
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")  # all queries of one block see the same moment
+
+    return engine
 
 
 def check(connection: sa.Connection, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ppacer.errors import StoreError, StoreLockedError
 
+READS_MAX = 5  # a read may meet a write halfway
 LOOKS_MAX = 100
 LOOK_SECONDS = 0.01  # a look lasts microseconds, but who looks may lose the processor in the middle of it
 
@@ -43,7 +44,7 @@ class FileLock:
         """Replaces what the file says about its owner: pid and URL, for commands that look for it."""
         assert self._file is not None
         data = json.dumps({"pid": os.getpid(), **owner}).encode()
-        # One write that covers what was there, blanks at its end: who reads meanwhile sees no mixture.
+        # One write that covers what was there, with blanks at its end, keeps the file readable all the time.
         os.pwrite(self._file, data.ljust(os.fstat(self._file).st_size), 0)
 
     def release(self) -> None:
@@ -86,11 +87,13 @@ def owner_of(database: Path) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        owner = json.loads(path.read_bytes())
+    for _ in range(READS_MAX):
+        try:
+            owner = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
         return owner if isinstance(owner, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    return {}
 
 
 def _refusal(path: Path) -> str:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,13 +43,18 @@ class Reads:
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None, removed: bool = False) -> list[DagView]:
         """Dags in order of their ids, from the first one behind `after`."""
         d = dags.c
-        query = sa.select(dags).where(d.DagId > after).order_by(d.DagId).limit(_page(limit))
+        query = sa.select(dags).where(d.DagId > after).order_by(d.DagId)
         if not removed:
             query = query.where(d.RemovedAt.is_(None))
         if tag is not None:
             query = query.where(d.Attributes.contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
         with self._connect() as connection:
-            rows = connection.execute(query).all()
+            if tag is None:
+                rows = connection.execute(query.limit(_page(limit))).all()
+            else:  # the text may stand elsewhere in the attributes, too
+                found = connection.execute(query.execution_options(yield_per=PAGE_MAX))
+                tagged = (row for row in found if tag in json.loads(row.Attributes)["Tags"])
+                rows = list(islice(tagged, _page(limit)))
             return _with_runs(connection, rows)
 
     def dag(self, dag_id: str) -> DagView:

@@ -12,7 +12,7 @@ come last. Names are never quoted: `SELECT DagId FROM dags` works on both engine
 as text of fixed width. What must never happen is a constraint, not a hope.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,7 +45,9 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         """From the database."""
-        return from_text(value) if isinstance(value, str) else value
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)  # PostgreSQL answers in the time zone of the session
+        return None if value is None else from_text(value)
 
 
 def _table(name: str, *parts: Any, **options: Any) -> sa.Table:

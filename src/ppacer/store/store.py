@@ -22,6 +22,7 @@ from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagve
 log = logging.getLogger("ppacer.store")
 
 IN_MAX = 500  # values in one IN (…); SQLite allows 32,766 parameters
+RUN_ID_MAX = 2**31 - 1  # an INTEGER of PostgreSQL
 
 
 class StaleWrite(StoreError):  # noqa: N818 - an outcome, not a fault of the caller
@@ -34,6 +35,7 @@ class DagRow:
     __slots__ = (
         "create_at",
         "dag_id",
+        "disabled_at",
         "disabled_reason",
         "last_at",
         "next_at",
@@ -50,6 +52,7 @@ class DagRow:
         self.last_at: datetime | None = row.LastScheduleAt
         self.next_at: datetime | None = row.NextScheduleAt
         self.paused_at: datetime | None = row.PausedAt
+        self.disabled_at: datetime | None = row.DisabledAt
         self.disabled_reason: str | None = row.DisabledReason
 
 
@@ -142,8 +145,20 @@ class Store:
 
     def run(self, run_id: int) -> tuple[RunRow, Graph, list[AttemptRow]] | None:
         """One run, open or closed; None when there is no such run."""
+        if not 0 < run_id <= RUN_ID_MAX:
+            return None  # no column could hold it, and it comes from outside
         found = self._rows(sa.select(dagruns).where(dagruns.c.RunId == run_id))
         return next(iter(self._with_attempts(found)), None)
+
+    def attempt(self, run_id: int, task_id: str, retry: int) -> AttemptRow | None:
+        """One attempt of a run, open or closed; None when there is no such attempt."""
+        if not 0 < run_id <= RUN_ID_MAX:
+            return None
+        t, r = dagruntasks.c, dagruns.c
+        join = dagruntasks.join(dagruns, sa.and_(t.DagId == r.DagId, t.ExecTs == r.ExecTs))
+        query = sa.select(dagruntasks).select_from(join).where(r.RunId == run_id, t.TaskId == task_id)
+        rows = self._rows(query.where(t.Retry == retry))
+        return _attempt_row(rows[0]) if rows else None
 
     def _with_attempts(self, runs: Sequence[Any]) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
         t, ids = dagruntasks.c, [row.RunId for row in runs]

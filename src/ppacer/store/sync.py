@@ -1,7 +1,7 @@
 """Brings `dags`, `dagtasks` and `dagversions` in line with the registry: only what changed is written."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,10 @@ from ppacer.store.store import Store
 from ppacer.version import VERSION
 
 Mask = Callable[[str], str]
-_CHANGED = {"LatestUpdateTs", "LatestUpdateVersion", "HashDagMeta", "HashTasks", "Attributes", "DagVersion"}
+Values = dict[str, Any]
+Known = Mapping[str, Any]  # rows of `dags` by id
+
+IN_MAX = 500  # values in one IN (…)
 
 
 def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = lambda text: text) -> None:
@@ -26,27 +29,27 @@ def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = 
     """
     with store.write as connection:
         known = {row.DagId: row for row in connection.execute(sa.select(dags))}
-        new = [dag for dag in registry.values() if dag.id not in known]
-        changed = [dag for dag in registry.values() if dag.id in known and _differs(dag, known[dag.id])]
-        _insert(connection, dags, [_dag_row(dag, now) for dag in new])
-        for dag in changed:
-            values = _dag_changes(dag, known[dag.id], now)
-            connection.execute(sa.update(dags).where(dags.c.DagId == dag.id).values(values))
-        _sync_tasks(connection, new, [d for d in changed if d.hash_tasks != known[d.id].HashTasks], now, mask)
-        versions = [
-            dag for dag in (*new, *changed) if dag.id not in known or dag.version != known[dag.id].DagVersion
-        ]
-        _sync_versions(connection, versions, now)
+        changed = [dag for dag in registry.values() if dag.id not in known or _differs(dag, known[dag.id])]
+        _sync_dags(connection, changed, known, now)
+        _sync_tasks(connection, changed, known, now, mask)
+        _sync_versions(connection, changed, known, now)
         gone = [row.DagId for row in known.values() if row.DagId not in registry and row.RemovedAt is None]
-        for dag_id in gone:
-            connection.execute(sa.update(dags).where(dags.c.DagId == dag_id).values(RemovedAt=now))
+        _update(connection, dags, ["DagId"], [{"k_DagId": dag_id, "RemovedAt": now} for dag_id in gone])
     for dag in registry.values():
         store.keep_graph(dag.id, dag.version, dag.graph)
 
 
-def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+def _insert(connection: sa.Connection, table: sa.Table, rows: list[Values]) -> None:
     if rows:
         connection.execute(sa.insert(table), rows)
+
+
+def _update(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: list[Values]) -> None:
+    """Updates one row for each of `rows`, which have the same columns and their key under k_ names."""
+    if rows:
+        values: Values = {name: sa.bindparam(name) for name in rows[0] if not name.startswith("k_")}
+        this = [table.c[name] == sa.bindparam(f"k_{name}") for name in key]
+        connection.execute(sa.update(table).where(*this).values(values), rows)
 
 
 def _differs(dag: Dag, row: Any) -> bool:
@@ -54,7 +57,7 @@ def _differs(dag: Dag, row: Any) -> bool:
     return not same or row.RemovedAt is not None or row.DisabledAt is not None
 
 
-def _dag_row(dag: Dag, now: datetime) -> dict[str, Any]:
+def _dag_row(dag: Dag, now: datetime) -> Values:
     return {
         "DagId": dag.id,
         "StartTs": dag.start_text,
@@ -78,11 +81,29 @@ def _first_point(dag: Dag, now: datetime, catch_up: CatchUp) -> datetime | None:
         return None
 
 
-def _dag_changes(dag: Dag, row: Any, now: datetime) -> dict[str, Any]:
-    values: dict[str, Any] = {"RemovedAt": None, "DisabledAt": None, "DisabledReason": None}
+def _sync_dags(connection: sa.Connection, changed: list[Dag], known: Known, now: datetime) -> None:
+    _insert(connection, dags, [_dag_row(dag, now) for dag in changed if dag.id not in known])
+    rows = [_changed_row(dag, known[dag.id], now) for dag in changed if dag.id in known]
+    _update(connection, dags, ["DagId"], rows)
+
+
+_OF_VERSION = (
+    "LatestUpdateTs",
+    "LatestUpdateVersion",
+    "HashDagMeta",
+    "HashTasks",
+    "Attributes",
+    "DagVersion",
+)
+_OF_SCHEDULE = ("Schedule", "StartTs", "ScheduleSinceAt", "LastScheduleAt", "NextScheduleAt")
+
+
+def _changed_row(dag: Dag, row: Any, now: datetime) -> Values:
+    values: Values = {name: getattr(row, name) for name in (*_OF_VERSION, *_OF_SCHEDULE)}
+    values |= {"k_DagId": dag.id, "RemovedAt": None, "DisabledAt": None, "DisabledReason": None}
     if row.DagVersion != dag.version:
         fresh = _dag_row(dag, now) | {"LatestUpdateTs": now, "LatestUpdateVersion": VERSION}
-        values |= {name: fresh[name] for name in _CHANGED}
+        values |= {name: fresh[name] for name in _OF_VERSION}
     if (row.Schedule, row.StartTs) != (dag.schedule_text, dag.start_text) or row.RemovedAt is not None:
         values |= {"Schedule": dag.schedule_text, "StartTs": dag.start_text, "ScheduleSinceAt": now}
         values |= {"LastScheduleAt": None, "NextScheduleAt": _first_point(dag, now, catch_up=False)}
@@ -90,22 +111,37 @@ def _dag_changes(dag: Dag, row: Any, now: datetime) -> dict[str, Any]:
 
 
 def _sync_tasks(
-    connection: sa.Connection, new: list[Dag], changed: list[Dag], now: datetime, mask: Mask
+    connection: sa.Connection, changed: list[Dag], known: Known, now: datetime, mask: Mask
 ) -> None:
-    _insert(connection, dagtasks, [row for dag in new for row in _task_rows(dag, now, mask, {}).values()])
-    for dag in changed:
-        rows = connection.execute(
-            sa.select(dagtasks).where(dagtasks.c.DagId == dag.id).order_by(dagtasks.c.Revision)
-        )
-        latest = {row.TaskId: row for row in rows}
-        fresh = _task_rows(dag, now, mask, latest)
-        old = [id for id, row in latest.items() if row.IsCurrent and (id in fresh or id not in dag.nodes)]
-        for task_id in old:
-            this = sa.and_(
-                dagtasks.c.DagId == dag.id, dagtasks.c.TaskId == task_id, dagtasks.c.IsCurrent == 1
-            )
-            connection.execute(sa.update(dagtasks).where(this).values(IsCurrent=0))
-        _insert(connection, dagtasks, list(fresh.values()))
+    """New versions of tasks are new rows; the latest row of a task is current while its dag has the task."""
+    fresh: list[Values] = []
+    old: list[Values] = []
+    for at in range(0, len(changed), IN_MAX):
+        part = changed[at : at + IN_MAX]
+        part = [dag for dag in part if dag.id not in known or dag.hash_tasks != known[dag.id].HashTasks]
+        latest = _latest_tasks(connection, [dag.id for dag in part if dag.id in known])
+        for dag in part:
+            before = latest.get(dag.id, {})
+            rows = _task_rows(dag, now, mask, before)
+            fresh += rows.values()
+            old += [
+                {"k_DagId": dag.id, "k_TaskId": id, "k_Revision": row.Revision, "IsCurrent": 0}
+                for id, row in before.items()
+                if row.IsCurrent and (id in rows or id not in dag.nodes)
+            ]
+    _update(connection, dagtasks, ["DagId", "TaskId", "Revision"], old)
+    _insert(connection, dagtasks, fresh)
+
+
+def _latest_tasks(connection: sa.Connection, dag_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The newest row of each task of these dags, without its source."""
+    t = dagtasks.c
+    columns = [t[name] for name in ("DagId", "TaskId", "Revision", "IsCurrent", *_TASK_VERSION)]
+    query = sa.select(*columns).where(t.DagId.in_(dag_ids)).order_by(t.Revision)
+    latest: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(query) if dag_ids else ():
+        latest.setdefault(row.DagId, {})[row.TaskId] = row
+    return latest
 
 
 def _task_rows(dag: Dag, now: datetime, mask: Mask, latest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -145,19 +181,17 @@ def _task_rows(dag: Dag, now: datetime, mask: Mask, latest: Mapping[str, Any]) -
 _TASK_VERSION = ("TaskTypeName", "TaskConfig", "TaskBodyHash", "PosDepth", "PosWidth", "Parents")
 
 
-def _sync_versions(connection: sa.Connection, changed: Iterable[Dag], now: datetime) -> None:
-    rows = []
-    for dag in changed:
-        row = {"DagId": dag.id, "DagVersion": dag.version, "InsertTs": now, "Graph": dag.graph.to_json()}
-        rows.append(row)
-    if not rows:
-        return
+def _sync_versions(connection: sa.Connection, changed: list[Dag], known: Known, now: datetime) -> None:
+    """Keeps the graph of every version that was ever current: runs pin it, and a version may come back."""
+    new = [dag for dag in changed if dag.id not in known or dag.version != known[dag.id].DagVersion]
     v = dagversions.c
-    known = {
-        (row.DagId, row.DagVersion)
-        for at in range(0, len(rows), 500)
-        for row in connection.execute(
-            sa.select(v.DagId, v.DagVersion).where(v.DagId.in_([r["DagId"] for r in rows[at : at + 500]]))
-        )
-    }
-    _insert(connection, dagversions, [row for row in rows if (row["DagId"], row["DagVersion"]) not in known])
+    for at in range(0, len(new), IN_MAX):
+        part = new[at : at + IN_MAX]
+        query = sa.select(v.DagId, v.DagVersion).where(v.DagId.in_([dag.id for dag in part]))
+        kept = {(row.DagId, row.DagVersion) for row in connection.execute(query)}
+        rows = [
+            {"DagId": dag.id, "DagVersion": dag.version, "InsertTs": now, "Graph": dag.graph.to_json()}
+            for dag in part
+            if (dag.id, dag.version) not in kept
+        ]
+        _insert(connection, dagversions, rows)

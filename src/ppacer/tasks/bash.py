@@ -153,7 +153,7 @@ def _follow(ctx: "TaskContext", session: Session, output: Output) -> Reason:
         if ctx.cancelled:
             return "cancelled"
         output.pump(min(TICK if output.is_open else wait, TICK if left is None else left))
-        wait = min(2 * wait, TICK)
+        wait = 0.001 if output.is_open else min(2 * wait, TICK)
     return "exit"
 
 

@@ -23,16 +23,16 @@ def pages(door: Door) -> list[BaseRoute]:
     """The routes of all pages and of their style sheet."""
 
     def overview(request: Request) -> Response:
-        now = door.clock.now().utc
+        dags, runs = door.reads.dags(limit=DAGS_MAX), door.reads.runs(limit=RUNS_MAX)
         return HTMLResponse(
             _environment()
             .get_template("overview.html")
             .render(
-                dags=door.reads.dags(limit=DAGS_MAX),
-                runs=door.reads.runs(limit=RUNS_MAX),
+                dags=dags,
+                runs=runs,
                 state=door.scheduler.state,
                 trouble=door.scheduler.trouble,
-                now=now,
+                now=door.clock.now().utc,  # after the reads: nothing has begun later than now
                 version=VERSION,
             )
         )

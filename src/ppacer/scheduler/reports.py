@@ -1,0 +1,55 @@
+"""Between the protocol and the engine: grants as messages, reports as events."""
+
+import msgspec
+
+from ppacer.dag import TaskSpec
+from ppacer.engine import Reason, TaskStatus
+from ppacer.engine.events import Failed, Succeeded
+from ppacer.protocol import End, Grant, Report
+from ppacer.scheduler.task_scheduler import Held
+from ppacer.store import Store
+
+
+def event_of(report: Report) -> Succeeded | Failed:
+    """What a report means to the engine."""
+    key = (report.run_id, report.task_id, report.retry, report.token)
+    if report.end is End.SUCCESS:
+        return Succeeded(*key, report.result, report.peak_memory)
+    return Failed(*key, Reason(report.end.value), report.error, report.peak_memory)
+
+
+def was_taken(store: Store, report: Report) -> bool:
+    """Whether the rows say that this very end was reported before."""
+    row = store.attempt(report.run_id, report.task_id, report.retry)
+    if row is None or row.token != report.token:
+        return False
+    if report.end is End.SUCCESS:
+        return row.status is TaskStatus.SUCCESS
+    return row.status is not TaskStatus.SUCCESS and row.reason == report.end.value
+
+
+def unwritable(report: Report, error: Exception) -> Report:
+    """In place of a report that no database takes (text that is no Unicode, say): the attempt has failed."""
+    text = (
+        f"ended with {report.end}, but what it reported cannot be stored: {type(error).__name__}: {error!a}"
+    )
+    return msgspec.structs.replace(report, end=End.FAILED, error=text[:2000], result=None, peak_memory=None)
+
+
+def make_grant(
+    token: str, held: Held, spec: TaskSpec, trigger: str, params: dict[str, object], results: dict[str, str]
+) -> Grant:
+    """The message that gives an attempt to its executor."""
+    return Grant(
+        run_id=held.ref.run_id,
+        dag_id=held.ref.dag_id,
+        exec_ts=held.ref.exec_ts,
+        task_id=held.task_id,
+        retry=held.retry,
+        token=token,
+        trigger=trigger,
+        timeout=spec.timeout,
+        runner=spec.runner,
+        params=params,
+        results=results,
+    )

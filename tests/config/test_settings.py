@@ -1,0 +1,70 @@
+"""Options come from four places, a later one wins, and a wrong one is one clear sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppacer.config import Settings, load
+from ppacer.errors import ConfigError
+
+
+def settings(folder: Path, given: Any = None, flags: Any = None, environ: Any = None) -> Settings:
+    return load(given or {}, flags or {}, environ or {}, folder)
+
+
+def test_everything_has_a_default(tmp_path: Path) -> None:
+    assert settings(tmp_path) == Settings()
+    assert settings(tmp_path).slots_or_default >= 2
+
+
+def test_a_later_place_wins(tmp_path: Path) -> None:
+    given, environ, flags = {"port": 1}, {"PPACER_PORT": "3"}, {"port": 4}
+    assert settings(tmp_path, given).port == 1
+    (tmp_path / "ppacer.toml").write_text("port = 2\n")
+    assert settings(tmp_path, given).port == 2
+    assert settings(tmp_path, given, environ=environ).port == 3
+    assert settings(tmp_path, given, flags, environ).port == 4
+
+
+def test_what_is_not_given_gives_way(tmp_path: Path) -> None:
+    (tmp_path / "ppacer.toml").write_text('db = "x.db"\n')
+    assert settings(tmp_path, {"db": None}, {"db": None}).db == "x.db"
+
+
+def test_texts_of_the_environment_become_values(tmp_path: Path) -> None:
+    environ = {"PPACER_ECHO": "false", "PPACER_DRAIN": "2.5", "PPACER_SECRETS": "A, B", "PPACER_URL": "x"}
+    loaded = settings(tmp_path, environ=environ)
+    assert (loaded.echo, loaded.drain, loaded.secrets) == (False, 2.5, ("A", "B"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("port = 'x'", "an option in ppacer.toml is not possible: .*port"),
+        ("colour = 1", "an option in ppacer.toml is not possible: .*colour"),
+        ("port = 65536", "port is 65536; it must be 0 to 65535"),
+        ("slots = -1", "slots is -1"),
+        ("slots = 10001", "slots is 10001"),
+        ("runner = 'gpu'", "runner is 'gpu'; it must be one of process, pool, thread, async"),
+        ("log_level = 'LOUD'", "log_level is 'LOUD'"),
+        ("lease = 0.05", "lease is 0.05"),
+        ("port = = 1", "ppacer.toml cannot be read"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "ppacer.toml").write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        settings(tmp_path)
+
+
+def test_the_place_of_a_wrong_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="in the environment is not possible"):
+        settings(tmp_path, environ={"PPACER_PORT": "many"})
+    with pytest.raises(ConfigError, match="in the arguments is not possible"):
+        settings(tmp_path, {"prot": 1})
+
+
+@pytest.mark.parametrize("port", [0, 65_535])
+def test_limits_are_possible(tmp_path: Path, port: int) -> None:
+    assert settings(tmp_path, {"port": port}).port == port

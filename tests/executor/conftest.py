@@ -1,0 +1,75 @@
+"""Runners for the tests, each with a sink that at the end has heard of every attempt once."""
+
+from collections.abc import Iterator
+
+import pytest
+from executor.world import CASES, Memory
+
+from ppacer.dag import Registry
+from ppacer.executor.children import Children
+from ppacer.executor.loop import AsyncRunner
+from ppacer.executor.runner import Runner
+from ppacer.executor.thread import ThreadRunner
+from ppacer.executor.warm import WarmParent
+from ppacer.load import load_registry
+from ppacer.notify import LogSender
+
+GRACE = 0.3
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    return load_registry(CASES)
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    memory = Memory()
+    yield memory
+    memory.check()
+
+
+@pytest.fixture
+def children(registry: Registry, memory: Memory) -> Iterator[Children]:
+    children = Children(WarmParent.fork(registry, file=CASES), memory, grace=GRACE)
+    yield children
+    children.close()
+
+
+@pytest.fixture
+def process(children: Children) -> Runner:
+    return children.process
+
+
+@pytest.fixture
+def pool(children: Children) -> Runner:
+    return children.pool
+
+
+@pytest.fixture(params=["process", "pool"])
+def child(request: pytest.FixtureRequest, children: Children) -> Runner:
+    """Either of the runners with child processes."""
+    return children.process if request.param == "process" else children.pool
+
+
+@pytest.fixture
+def thread(registry: Registry, memory: Memory) -> Iterator[Runner]:
+    runner = ThreadRunner(4, registry, memory, LogSender(), grace=GRACE)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def loop(registry: Registry, memory: Memory) -> Iterator[Runner]:
+    runner = AsyncRunner(registry, memory, LogSender(), grace=GRACE)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(params=["process", "pool", "thread"])
+def runner(request: pytest.FixtureRequest) -> Runner:
+    """Each runner that takes every kind of task."""
+    found: Runner = request.getfixturevalue(request.param)
+    return found
+
+

@@ -1,0 +1,344 @@
+"""One schema, whether made whole or migrated step by step; older databases are saved first."""
+
+import re
+import shutil
+import sqlite3
+import sys
+import threading
+from contextlib import closing
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from engine.world import at
+from ppacer.engine import RunRef
+from ppacer.errors import ConfigError, StoreError
+from ppacer.store import Store, database, migrate
+from ppacer.store.schema import REVISION, metadata
+from store.shelf import SRC, WAIT, created, dump, execute, new, python, rows
+
+NEXT = '''
+"""A step that does not exist yet."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    {step}
+
+
+def downgrade():
+    pass
+'''
+
+
+def migrated(path: Path) -> None:
+    """A database made by the migrations alone."""
+    engine = sa.create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
+
+
+def shape(path: Path) -> dict[str, Any]:
+    """Everything SQLite knows about the tables of a file."""
+    with closing(sqlite3.connect(path)) as connection:
+        master = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        tables = [name for kind, name, *_ in master if kind == "table"]
+        return {
+            "statements": {(kind, name): _plain(sql) for kind, name, _, sql in master},
+            **{
+                f"{pragma} {table}": sorted(
+                    row[1:] for row in connection.execute(f"PRAGMA {pragma}({table})")
+                )
+                for table in tables
+                for pragma in ("index_list", "foreign_key_list")
+            },
+            **{
+                f"columns {table}": connection.execute(f"PRAGMA table_xinfo({table})").fetchall()
+                for table in tables
+            },
+        }
+
+
+def _plain(sql: str | None) -> str:
+    """A statement without the accidents of writing; the order of a table's constraints is one of them."""
+    words = re.sub(r"\s+", " ", sql or "").strip()
+    head, _, constraints = words.partition(", CONSTRAINT ")
+    end = " WITHOUT ROWID" if words.endswith(" WITHOUT ROWID") else ""
+    parts = sorted(constraints.removesuffix(end).strip(" )").split(", CONSTRAINT ")) if constraints else []
+    return " | ".join([head, *parts]) + end
+
+
+def test_made_whole_and_migrated_are_the_same(path: Path, tmp_path: Path) -> None:
+    Store(path).close()
+    migrated(tmp_path / "other.db")
+    whole, steps = shape(path), shape(tmp_path / "other.db")
+    stamp = ("table", "alembic_version")  # Alembic names its primary key
+    whole["statements"].pop(stamp)
+    steps["statements"].pop(stamp)
+    assert whole == steps
+    assert len([kind for kind, _ in whole["statements"] if kind == "table"]) == len(metadata.tables)
+    assert rows(path, "alembic_version") == rows(tmp_path / "other.db", "alembic_version")
+
+
+def test_the_newest_migration_is_the_revision_of_the_schema() -> None:
+    scripts = ScriptDirectory(str(migrate.MIGRATIONS))
+    assert scripts.get_heads() == [REVISION]
+    assert scripts.get_bases() == ["0001"]
+
+
+def postgresql() -> sa.Dialect:
+    return dialect()  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+def test_the_first_migration_makes_the_same_tables_on_postgresql() -> None:
+    out = StringIO()
+    options: dict[str, Any] = {"as_sql": True, "output_buffer": out}
+    context = MigrationContext.configure(dialect=postgresql(), opts=options)
+    script = ScriptDirectory(str(migrate.MIGRATIONS)).get_revision("0001")
+    assert script is not None
+    with Operations.context(context):
+        script.module.upgrade()
+    steps = {_plain(statement) for statement in out.getvalue().split(";") if statement.strip()}
+    whole = set()
+    for table in metadata.sorted_tables:
+        whole.add(_plain(str(CreateTable(table).compile(dialect=postgresql()))))
+        whole |= {_plain(str(CreateIndex(index).compile(dialect=postgresql()))) for index in table.indexes}
+    assert steps == whole
+    assert any("ExecTs TIMESTAMP WITH TIME ZONE" in statement for statement in steps)
+    assert not any('"' in statement for statement in steps)  # names are never quoted
+
+
+def test_times_are_text_of_fixed_width_on_sqlite(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        types = {name: kind for _, name, kind, *_ in connection.execute("PRAGMA table_info(dagruns)")}
+    assert types["ExecTs"] == "VARCHAR(27)"
+
+
+def test_a_fresh_database_needs_no_alembic(path: Path) -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[2]); from ppacer.store import Store;"
+    program += "[Store(sys.argv[1]).close() for _ in range(2)]; print('alembic' in sys.modules)"
+    with python(program, str(path), str(SRC)) as process:
+        out, err = process.communicate(timeout=WAIT)
+    assert (out, err) == ("False\n", "")
+
+
+# -- older and newer ones ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real migrations, and room for those of a later ppacer."""
+    folder = tmp_path / "100 % later" / "migrations"
+    shutil.copytree(migrate.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(migrate, "MIGRATIONS", folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return folder
+
+
+def add(folder: Path, revision: str, before: str, step: str) -> None:
+    (folder / "versions" / f"{revision}.py").write_text(
+        NEXT.format(revision=revision, before=before, step=step)
+    )
+
+
+def test_an_older_database_is_saved_and_migrated(
+    path: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(path)
+    store.apply(created())
+    store.close()
+    before = dump(path)
+    add(migrations, "0002", "0001", 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
+    add(migrations, "0003", "0002", """op.execute("UPDATE dagruns SET NoteText = 'migrated'")""")
+    monkeypatch.setattr(migrate, "REVISION", "0003")
+    store = Store(path)
+    assert store.newest_run_id() == 1
+    store.close()
+    assert rows(path, "dagruns", "RunId", "NoteText") == [{"RunId": 1, "NoteText": "migrated"}]
+    assert rows(path, "alembic_version") == [{"version_num": "0003"}]
+    saved = path.with_name("scheduler.db.before-0003")
+    assert dump(saved) == before
+    Store(path).close()  # the second start has nothing to do
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    path: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(path).close()
+    before = dump(path)
+    add(migrations, "0002", "0001", 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
+    add(migrations, "0003", "0002", 'op.execute("UPDATE nowhere SET a = 1")')
+    monkeypatch.setattr(migrate, "REVISION", "0003")
+    with pytest.raises(StoreError, match="no such table: nowhere"):
+        Store(path)
+    assert dump(path) == before
+    add(migrations, "0003", "0002", 'op.execute("SELECT 1")')
+    Store(path).close()
+    assert rows(path, "alembic_version") == [{"version_num": "0003"}]
+
+
+def test_a_newer_database_is_refused_and_not_touched(path: Path) -> None:
+    Store(path).close()
+    execute(path, "UPDATE alembic_version SET version_num = '0999'")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="the database has revision 0999, made by a newer ppacer"):
+        Store(path)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob("*.before-*"))
+
+
+def test_the_database_of_the_original_is_refused_and_not_touched(path: Path) -> None:
+    execute(
+        path, "CREATE TABLE dagruns (RunId INTEGER PRIMARY KEY, DagId TEXT)", "CREATE TABLE dags (DagId TEXT)"
+    )
+    before = dump(path)
+    with pytest.raises(StoreError, match="belongs to the original ppacer; choose another file with --db"):
+        Store(path)
+    assert dump(path) == before
+
+
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE photos (Id INTEGER)", "CREATE TABLE alembic_version (version_num TEXT)"]
+)
+def test_the_database_of_another_program_is_refused_and_not_touched(statement: str, path: Path) -> None:
+    execute(path, statement)
+    before = dump(path)
+    with pytest.raises(StoreError, match="belongs to another program"):
+        Store(path)
+    assert dump(path) == before
+
+
+def test_an_empty_file_is_a_fresh_database(path: Path) -> None:
+    path.touch()
+    Store(path).close()
+    assert rows(path, "alembic_version") == [{"version_num": REVISION}]
+
+
+def test_a_start_that_was_killed_while_it_made_the_tables_is_no_trouble(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate._stamp, "create", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Store(path)
+    Store(path).close()
+
+
+def test_migrations_are_part_of_the_package() -> None:
+    import ppacer.store
+
+    folder = Path(ppacer.store.__file__).parent / "migrations"
+    assert (folder / "env.py").is_file()
+    assert [file.name for file in (folder / "versions").glob("*.py")] == ["0001_initial.py"]
+
+
+# -- copies --------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_a_database_in_use_is_whole_and_can_be_used(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    for number in range(1, 51):
+        ref = RunRef(number, "d", at(number))
+        store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(20))])
+    copy = tmp_path / "copy.db"
+    migrate.backup(path, copy)
+    assert dump(copy) == dump(path)
+    store.apply(created(RunRef(51, "d", at(51))))
+    assert sorted(file.name for file in tmp_path.glob("copy*")) == ["copy.db"]
+    restored = Store(copy)
+    assert restored.newest_run_id() == 50
+    restored.apply(created(RunRef(51, "d", at(51))))
+    restored.close()
+
+
+def test_a_copy_while_the_scheduler_writes_has_whole_batches(
+    store: Store, path: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            ref = RunRef(number, "d", at(number))
+            store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(10))])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for n in range(5):
+            copy = tmp_path / f"copy{n}.db"
+            migrate.backup(path, copy)
+            assert len(rows(copy, "dagruntasks")) == 10 * len(rows(copy, "dagruns"))
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_an_older_copy_stays_until_the_new_one_is_whole(store: Store, path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    migrate.backup(path, copy)
+    before = copy.read_bytes()
+    with pytest.raises(StoreError, match="cannot be copied"):
+        migrate.backup(tmp_path / "nowhere.db", copy)
+    assert copy.read_bytes() == before
+    store.apply(created())
+    migrate.backup(path, copy)
+    assert len(rows(copy, "dagruns")) == 1
+
+
+def test_a_damaged_database_is_not_a_backup(path: Path, tmp_path: Path) -> None:
+    store = Store(path)
+    ref = RunRef(1, "d", at(1))
+    store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(2000))])
+    store.close()
+    damage(path)
+    with pytest.raises(StoreError):
+        migrate.backup(path, tmp_path / "copy.db")
+    assert list(tmp_path.glob("copy*")) == []
+
+
+def damage(path: Path) -> None:
+    """Overwrites some pages in the middle of a file."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 8192)
+
+
+def test_a_url_that_is_none_is_a_sentence() -> None:
+    for url, words in (
+        ("mysql://localhost/x", "not on mysql"),
+        ("://", "no database URL"),
+        ("sqlite://", "must be a file"),
+        (":memory:", "must be a file"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            database.make_url(url)
+    assert database.sqlite_path(database.make_url("a b?.db")) == Path("a b?.db").absolute()
+    assert database.sqlite_path(database.make_url("sqlite:////x/y.db")) == Path("/x/y.db")
+    assert database.sqlite_path(database.make_url("postgresql://u@h/n")) is None

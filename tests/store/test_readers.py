@@ -1,0 +1,93 @@
+"""Readers beside the writer: no waiting for each other, no half batches, and no writing."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engine.world import at
+from ppacer.engine import RunRef
+from ppacer.errors import StoreUnavailable
+from ppacer.store import Store, database
+from store.shelf import created, new, rows
+
+
+def test_readers_see_whole_batches_while_the_writer_writes(store: Store, path: Path) -> None:
+    stop = threading.Event()
+    seen: set[int] = set()
+    errors: list[object] = []
+
+    def read() -> None:
+        engine = database.reader_engine(store.url)
+        try:
+            while not stop.is_set():
+                with engine.connect() as connection:
+                    runs = connection.exec_driver_sql("SELECT count(*) FROM dagruns").scalar_one()
+                    tasks = connection.exec_driver_sql("SELECT count(*) FROM dagruntasks").scalar_one()
+                    if tasks != 10 * runs:
+                        errors.append((runs, tasks))
+                    seen.add(runs)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            engine.dispose()
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 101):
+        ref = RunRef(number, "d", at(number))
+        store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(10))])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert errors == []
+    assert len(rows(path, "dagruntasks")) == 1000
+
+
+def test_a_reader_that_dawdles_does_not_stop_the_writer(store: Store, path: Path) -> None:
+    store.apply(created())
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM dagruns").fetchone() == (1,)
+        store.apply(created(RunRef(2, "d", at(2))))
+        assert reader.execute("SELECT count(*) FROM dagruns").fetchone() == (1,)
+        reader.rollback()
+        assert reader.execute("SELECT count(*) FROM dagruns").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM dagruns", "DROP TABLE dagruns"])
+def test_a_reader_cannot_write(statement: str, store: Store, path: Path) -> None:
+    store.apply(created())
+    engine = database.reader_engine(store.url)
+    with (
+        pytest.raises(StoreUnavailable, match="cannot be written"),
+        database.in_words(store.url),
+        engine.connect() as connection,
+    ):
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    assert len(rows(path, "dagruns")) == 1
+
+
+def test_the_writer_commits_durably(store: Store) -> None:
+    """`synchronous=FULL` (2): NORMAL loses acknowledged commits at a power cut."""
+    with store.write as connection:
+        settings = [
+            connection.execute(sa.text(f"PRAGMA {name}")).scalar_one()
+            for name in ("synchronous", "journal_mode", "busy_timeout")
+        ]
+    assert settings == [2, "wal", 5000]
+
+
+def test_the_write_ahead_log_stays_small(store: Store, path: Path) -> None:
+    for number in range(1, 301):
+        ref = RunRef(number, "d", at(number))
+        store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(50))])
+    log = path.with_name(path.name + "-wal")
+    assert log.stat().st_size < 8_000_000
+    store.close()
+    assert not log.exists()

@@ -1,0 +1,57 @@
+"""What memory is made of again: open runs, numbers, results."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from engine.world import at
+from ppacer.engine import RunRef
+from ppacer.errors import StoreError
+from ppacer.store import StaleWrite, Store
+from store.shelf import A_DAG, created, execute, rows, text
+
+
+def test_open_runs_are_found_by_an_index(store: Store, path: Path) -> None:
+    seen: list[str] = []
+    driver = store._connection.connection.dbapi_connection
+    assert driver is not None
+    driver.set_trace_callback(seen.append)
+    list(store.open_runs())
+    driver.set_trace_callback(None)
+    (query,) = [sql for sql in seen if "dagruns" in sql]
+    with store.write as connection:
+        plan = [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()]
+    assert any("ix_dagruns_status_runid" in step for step in plan), plan
+
+
+def test_numbers_of_runs_go_on_where_they_were(store: Store) -> None:
+    assert store.newest_run_id() == 0
+    store.apply(created(RunRef(41, "d", at(1))))
+    assert store.newest_run_id() == 41
+
+
+def test_a_run_is_known_by_its_execution_time(store: Store) -> None:
+    store.apply(created())
+    assert store.has_run("d", at(1))
+    assert not store.has_run("d", at(1) + timedelta(microseconds=1))
+    assert not store.has_run("e", at(1))
+
+
+def test_an_unknown_run_is_none(store: Store) -> None:
+    assert store.run(1) is None
+    assert list(store.open_runs()) == []
+
+
+def test_a_run_whose_graph_is_gone_is_a_sentence(store: Store) -> None:
+    store.apply(created())
+    with pytest.raises(StoreError, match="version v1 of dag 'd' is not in the database"):
+        store.run(1)
+
+
+def test_setting_a_dag_that_is_not_there_is_stale(store: Store, path: Path) -> None:
+    execute(path, A_DAG)
+    store.set_dag("d", PausedAt=at(3))
+    assert rows(path, "dags", "PausedAt") == [{"PausedAt": text(3)}]
+    with pytest.raises(StaleWrite, match="'e'"):
+        store.set_dag("e", PausedAt=at(3))
