@@ -56,9 +56,9 @@ def extract(ctx: TaskContext) -> list[int]:
 
 
 @task
-def load(rows: list[int]) -> int:
+def load(ctx: TaskContext, rows: list[int]) -> int:
     """Counts."""
-    print(f"loading {len(rows)} rows")
+    ctx.logger.info("loading %d rows", len(rows))
     return len(rows)
 
 

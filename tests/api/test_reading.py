@@ -172,7 +172,7 @@ def test_every_schedule_point_is_accounted_for(shared: Live) -> None:
 def test_the_source_of_a_task_can_be_read(shared: Live) -> None:
     [source] = shared.get("/api/v1/dags/etl/tasks/load/sources").json["sources"]
     assert source["is_current"] is True
-    assert "def load(rows: list[int]) -> int:" in source["source"]
+    assert "def load(ctx: TaskContext, rows: list[int]) -> int:" in source["source"]
     assert is_problem(shared.get("/api/v1/dags/etl/tasks/unload/sources"), 404, "not_found")
 
 

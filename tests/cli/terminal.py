@@ -1,4 +1,4 @@
-"""Calling `ppacer` as a person or a script would: in this process where that is enough, or as one of its own."""
+"""Calling `ppacer` as a person or a script would: in this process where that is enough, or as its own."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """Runners for the tests, each with a sink that at the end has heard of every attempt once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from executor.world import CASES, Memory
@@ -13,6 +13,7 @@ from ppacer.executor.thread import ThreadRunner
 from ppacer.executor.warm import WarmParent
 from ppacer.load import load_registry
 from ppacer.notify import LogSender
+from ppacer.protocol import End, Grant
 
 GRACE = 0.3
 
@@ -52,16 +53,36 @@ def child(request: pytest.FixtureRequest, children: Children) -> Runner:
     return children.process if request.param == "process" else children.pool
 
 
+class Late:
+    """A runner that is made when it is first used: between set-up and call pytest puts back its own sys.stdout."""
+
+    def __init__(self, make: Callable[[], Runner]) -> None:
+        self._make = make
+        self._runner: Runner | None = None
+
+    def start(self, grant: Grant) -> None:
+        self._runner = self._runner or self._make()
+        self._runner.start(grant)
+
+    def cancel(self, token: str, end: End) -> None:
+        self._runner = self._runner or self._make()
+        self._runner.cancel(token, end)
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+
 @pytest.fixture
 def thread(registry: Registry, memory: Memory) -> Iterator[Runner]:
-    runner = ThreadRunner(4, registry, memory, LogSender(), grace=GRACE)
+    runner = Late(lambda: ThreadRunner(4, registry, memory, LogSender(), grace=GRACE))
     yield runner
     runner.close()
 
 
 @pytest.fixture
 def loop(registry: Registry, memory: Memory) -> Iterator[Runner]:
-    runner = AsyncRunner(registry, memory, LogSender(), grace=GRACE)
+    runner = Late(lambda: AsyncRunner(registry, memory, LogSender(), grace=GRACE))
     yield runner
     runner.close()
 

@@ -220,7 +220,7 @@ class Program:
 
     def stop_now(self) -> None:
         """Ends running attempts at once, instead of waiting for them; they are handed back."""
-        self.executor.hand_back()
+        self.executor.hurry()
 
     def on_records(self, listener: Callable[[Sequence[LogRecord]], None]) -> None:
         """Calls `listener` with what tasks log from now on."""

@@ -76,6 +76,16 @@ class Commands(click.Group):
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()], col_max=10)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. A reader that is gone, as with `| head`, ends it silently; click would exit with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            if not _reader_is_gone():  # then it was another pipe, which is a bug
+                raise
+            _write_into_nothing()
+            return exits.BROKEN_PIPE
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -105,15 +115,27 @@ def _code(run: Any) -> int:
         return exits.USAGE
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # The reader is gone, as with `| head`. The interpreter flushes once more at its end: into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # by the flush
+        _write_into_nothing()
         return exits.BROKEN_PIPE
     except PpacerError as error:
         if isinstance(error, LoadError) and error.traceback:
             click.echo(error.traceback.rstrip(), err=True)
         click.echo(f"ppacer: {error}", err=True)
         return exits.code_of(error)
+
+
+def _reader_is_gone() -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def _write_into_nothing() -> None:
+    """What is still to be written would fail again, at the latest when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_usage(error: click.UsageError) -> None:

@@ -55,6 +55,7 @@ class Executor:
         self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
         self._stopping = threading.Event()
         self._draining = False
+        self._hurried = False
         self._threads = [
             threading.Thread(target=target, name=f"ppacer-{target.__name__.strip('_')}", daemon=True)
             for target in (self._claim_loop, self._report_loop, self._heartbeat_loop)
@@ -194,23 +195,29 @@ class Executor:
             self._take(self._client.claim(self.name, 0, 0.0))
         except PpacerError as error:
             log.debug("could not tell the scheduler about the drain: %s", error)
-        if not self._wait_idle(grace):
-            self.hand_back()
+        if not self._wait_idle(grace, lambda: self._hurried):
+            self._hand_back()
             self._wait_idle(DRAIN_SECONDS)
 
-    def hand_back(self) -> None:
+    def hurry(self) -> None:
+        """A drain, under way or to come, hands back at once what runs."""
+        with self._news:
+            self._draining = self._hurried = True
+            self._news.notify_all()
+
+    def _hand_back(self) -> None:
         """Ends what runs; it costs no retry and is granted again by the next program."""
         with self._lock:
             rest = list(self._running)
         for token in rest:
             self._end(token, End.HANDED_BACK)
 
-    def _wait_idle(self, seconds: float) -> bool:
+    def _wait_idle(self, seconds: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         end = self._clock.now().mono + seconds
         with self._news:
             while self._running or self._reports:
                 left = end - self._clock.now().mono
-                if left <= 0:
+                if left <= 0 or give_up():
                     return False
                 self._news.wait(min(left, 0.5))
         return True

@@ -181,8 +181,10 @@ class _Tail:
     def _drop(self) -> None:
         while (self._bytes > self._bytes_max or self._lines > self._lines_max) and len(self._items) > 1:
             item = self._items.popleft()
-            is_record = isinstance(item, LogRecord)
-            size, lines = (_size(item), 1) if is_record else (len(item.data), item.lines)
+            if isinstance(item, LogRecord):
+                size, lines = _size(item), 1
+            else:
+                size, lines = len(item.data), item.lines
             self._bytes -= size + CHUNK_COST
             self._lines -= lines
             self.bytes_left_out += size

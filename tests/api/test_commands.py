@@ -1,0 +1,207 @@
+"""The commands: what each changes, what it answers, and that a refused one changes nothing."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import pytest
+from api.dags import all_dags, etl, failing, held, hourly, retrying
+from api.live import Gate, Live, is_problem, until
+
+Make = Callable[..., Live]
+
+
+def status_of(live: Live, run_id: int) -> str:
+    """The status of a run, now."""
+    return str(live.get(f"/api/v1/runs/{run_id}").json["run"]["status"])
+
+
+# -- trigger -----------------------------------------------------------------------------------------------------
+
+
+def test_a_trigger_starts_a_run_and_says_where_it_is(shared: Live) -> None:
+    answer = shared.post("/api/v1/dags/etl/trigger", {"params": {"country": "DK"}})
+    assert (answer.status, answer.kind) == (201, "application/json")
+    run_id = answer.json["run_id"]
+    assert answer.json["dag_id"] == "etl"
+    assert answer.headers["location"] == f"/api/v1/runs/{run_id}"
+    detail = shared.ended(run_id)["run"]
+    assert detail["trigger"] == "manual"
+    assert detail["exec_ts"] == answer.json["exec_ts"]
+    assert detail["params"] == {"country": "DK", "rows": 3, "more": None}
+    assert datetime.fromisoformat(detail["exec_ts"]).utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "params", "words"),
+    [
+        ("etl", {"country": 7}, ["country", "str", "int"]),
+        ("etl", {"rows": "many"}, ["rows", "int", "str"]),
+        ("etl", {"contry": "PL"}, ["'contry'", "country"]),
+        ("empty", {"x": 1}, ["no parameters", "x"]),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused_by_name(
+    shared: Live, dag_id: str, params: dict[str, Any], words: list[str]
+) -> None:
+    before = shared.rows()
+    answer = shared.post(f"/api/v1/dags/{dag_id}/trigger", {"params": params})
+    assert is_problem(answer, 422, "not_possible")
+    assert [word for word in words if word not in answer.json["detail"]] == []
+    assert shared.rows() == before
+
+
+def test_an_unknown_dag_is_refused_with_the_one_that_was_meant(shared: Live) -> None:
+    before = shared.rows()
+    for command in ("trigger", "pause", "unpause"):
+        answer = shared.post(f"/api/v1/dags/etll/{command}")
+        assert is_problem(answer, 404, "not_found")
+        assert answer.json["detail"] == "there is no dag 'etll'; did you mean 'etl'?"
+        far = shared.post(f"/api/v1/dags/something-else/{command}")
+        assert is_problem(far, 404, "not_found")
+        assert "did you mean" not in far.json["detail"]
+    assert shared.rows() == before
+
+
+def test_triggers_at_the_same_moment_are_runs_of_their_own(live: Make) -> None:
+    program = live(etl())
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda: numbers.append(program.trigger("etl"))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    details = [program.ended(run_id)["run"] for run_id in numbers]
+    assert len(set(numbers)) == len({run["exec_ts"] for run in details}) == 20
+    assert {run["status"] for run in details} == {"SUCCESS"}
+
+
+# -- cancel ------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_run_ends_with_its_tasks(live: Make) -> None:
+    program = live(retrying())
+    run_id = program.trigger("retrying")
+    until(lambda: program.get(f"/api/v1/runs/{run_id}").json["tasks"][0]["status"] == "FAILED_PENDING_RETRY")
+    answer = program.post(f"/api/v1/runs/{run_id}/cancel")
+    assert answer.status == 200
+    assert (answer.json["dag_id"], answer.json["run_id"]) == ("retrying", run_id)
+    detail = program.ended(run_id)
+    assert detail["run"]["status"] == "CANCELLED"
+    assert [task["status"] for task in detail["tasks"]] == ["CANCELLED"]
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(shared: Live) -> None:
+    run_id = shared.run("etl")
+    before = shared.rows()
+    answer = shared.post(f"/api/v1/runs/{run_id}/cancel")
+    assert is_problem(answer, 409, "conflict")
+    assert "SUCCESS" in answer.json["detail"]
+    assert shared.rows() == before
+
+
+def test_cancelling_twice_is_the_same_as_once(shared: Live, gate: Gate) -> None:
+    run_id = shared.trigger("held")
+    assert gate.arrived.wait(10)
+    assert [shared.post(f"/api/v1/runs/{run_id}/cancel").status for _ in range(2)] == [200, 200]
+    gate.open()
+    assert shared.ended(run_id)["run"]["status"] == "CANCELLED"
+
+
+# -- restart -----------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_tries_again_what_failed_and_nothing_else(shared: Live) -> None:
+    run_id = shared.run("failing")
+    answer = shared.post(f"/api/v1/runs/{run_id}/restart")
+    assert answer.status == 200
+    assert answer.json["run_id"] == run_id
+    until(lambda: status_of(shared, run_id) == "FAILED")
+    detail = shared.ended(run_id)
+    attempts = [(attempt["task_id"], attempt["retry"]) for attempt in detail["attempts"]]
+    assert attempts.count(("nothing", 0)) == 1
+    assert {("fail", 0), ("fail", 1)} <= set(attempts)
+    assert ("nothing", 1) not in attempts
+    assert detail["run"]["restarts"] == 1
+
+
+def test_a_run_that_is_open_or_succeeded_cannot_be_restarted(shared: Live, gate: Gate) -> None:
+    done, running = shared.run("etl"), shared.trigger("held")
+    assert gate.arrived.wait(10)
+    before = shared.rows()
+    for run_id, word in ((done, "SUCCESS"), (running, "RUNNING")):
+        answer = shared.post(f"/api/v1/runs/{run_id}/restart")
+        assert is_problem(answer, 409, "conflict")
+        assert word in answer.json["detail"]
+    assert shared.rows() == before
+    gate.open()
+    shared.ended(running)
+
+
+# -- pause -------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_dag_says_so_until_it_is_unpaused(live: Make) -> None:
+    program = live(hourly())
+    for _ in range(2):  # the second time changes nothing
+        answer = program.post("/api/v1/dags/hourly/pause")
+        assert (answer.status, answer.json) == (200, {"dag_id": "hourly", "run_id": None, "exec_ts": None})
+        assert program.get("/api/v1/dags/hourly").json["paused_at"]
+    assert "is paused since" in program.get("/api/v1/dags/hourly/why").json["why"]
+    assert program.run("hourly")  # by hand it runs
+    for _ in range(2):
+        assert program.post("/api/v1/dags/hourly/unpause").status == 200
+        assert program.get("/api/v1/dags/hourly").json["paused_at"] is None
+
+
+def test_a_disabled_dag_gets_another_chance(live: Make) -> None:
+    program = live(*all_dags())
+    before = program.get("/api/v1/dags/broken").json["disabled_reason"]
+    assert program.post("/api/v1/dags/broken/unpause").status == 200
+    assert before
+    assert program.run("broken")  # by hand it runs in any case
+
+
+# -- how commands wait -------------------------------------------------------------------------------------------
+
+
+def test_commands_that_wait_for_the_scheduler_leave_room_for_others(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy database holds up the scheduler's thread; a hundred commands wait for it, and nobody else does."""
+    program = live(etl(), held(), failing())
+    with closing(sqlite3.connect(program.db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        statuses: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: statuses.append(program.post("/api/v1/dags/etl/pause").status))
+            for _ in range(100)
+        ]
+        for thread in threads:
+            thread.start()
+        for path in ("/healthz", "/api/v1/dags", "/", "/api/v1/runs?status=RUNNING"):
+            with program.asking(path) as waiting:
+                assert waiting.is_answered(3.0)
+                assert waiting.answer().status == 200
+        assert statuses == []
+        other.execute("ROLLBACK")
+        for thread in threads:
+            thread.join(20)
+    assert statuses == [200] * 100
+
+
+def test_a_command_without_an_answer_says_that_it_may_still_be_carried_out(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = live(etl())
+    monkeypatch.setattr("ppacer.api.door.COMMAND_SECONDS", 0.1)
+    with closing(sqlite3.connect(program.db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = program.post("/api/v1/dags/etl/pause")
+        other.execute("ROLLBACK")
+    assert is_problem(answer, 503, "unavailable")
+    assert "may still be carried out" in answer.json["detail"]
+    until(lambda: program.get("/api/v1/dags/etl").json["paused_at"])

@@ -1,0 +1,192 @@
+"""Long polls: many at once cost nobody anything, and none outlives the program or its client."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api.dags import etl, held, talking
+from api.live import Gate, Live, Waiting, answer_of, until
+
+Make = Callable[..., Live]
+POLLS = 100
+SRC = Path(__file__).parents[2] / "src"
+
+
+@contextmanager
+def many(live: Live, path: str, count: int = POLLS) -> Iterator[list[Waiting]]:
+    """So many requests for the same thing on their way."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(live.asking(path)) for _ in range(count)]
+
+
+def held_run(live: Live, gate: Gate) -> int:
+    """A run that waits at the gate."""
+    run_id = live.trigger("held")
+    assert gate.arrived.wait(10)
+    return run_id
+
+
+def test_a_hundred_long_polls_do_not_hold_up_anybody(live: Make, gate: Gate) -> None:
+    program = live(held(), etl(), talking())
+    run_id = held_run(program, gate)
+    with (
+        many(program, f"/api/v1/runs/{run_id}?wait=20") as for_end,
+        many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=20") as for_logs,
+    ):
+        time.sleep(0.2)
+        begin = time.monotonic()
+        for path in ("/healthz", "/", "/api/v1/dags", f"/api/v1/runs/{run_id}", "/nothing"):
+            assert program.get(path).status < 500
+        program.run("etl")
+        program.run("talking", rows=20)
+        assert time.monotonic() - begin < 5
+        assert not any(waiting.is_answered(0) for waiting in [*for_end, *for_logs])
+        gate.open()
+        begin = time.monotonic()
+        answers = [waiting.answer() for waiting in [*for_end, *for_logs]]
+        assert time.monotonic() - begin < 5
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.json["run"]["status"] for answer in answers[:POLLS]} == {"SUCCESS"}
+    assert {answer.json["ended"] for answer in answers[POLLS:]} == {True}
+
+
+def test_news_of_other_runs_wakes_nobody(live: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred who wait would otherwise read the database at every commit of anybody."""
+    from ppacer.store.reads import Reads
+
+    program = live(held(), talking())
+    run_id = held_run(program, gate)
+    looked: list[int] = []
+    real = Reads.run
+
+    def counting(self: Reads, run_id: int) -> Any:
+        looked.append(run_id)
+        return real(self, run_id)
+
+    with many(program, f"/api/v1/runs/{run_id}?wait=20", 10) as waiting:
+        time.sleep(0.2)
+        monkeypatch.setattr(Reads, "run", counting)
+        for _ in range(5):
+            program.run("talking", rows=20)
+        assert run_id not in looked
+        gate.open()
+        assert {one.answer().status for one in waiting} == {200}
+
+
+def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise polls that nobody reads any more would count against the limit of connections."""
+    from ppacer.api.door import News
+
+    alive = 0
+    real = News.until
+
+    async def counted(*args: Any) -> Any:
+        nonlocal alive
+        alive += 1
+        try:
+            return await real(*args)
+        finally:
+            alive -= 1
+
+    monkeypatch.setattr(News, "until", counted)
+    program = live(held())
+    run_id = held_run(program, gate)
+    with many(program, f"/api/v1/runs/{run_id}?wait=30"):
+        until(lambda: alive == POLLS)
+    until(lambda: alive == 0)
+    gate.open()
+
+
+def test_a_client_that_closes_its_side_early_still_gets_its_answer(live: Make, gate: Gate) -> None:
+    program = live(held())
+    run_id = held_run(program, gate)
+    request = f"GET /api/v1/runs/{run_id}?wait=20 HTTP/1.1\r\nHost: {program.host}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", program.port), 20) as connection:
+        connection.sendall(request.encode())
+        time.sleep(0.2)
+        gate.open()
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_the_end_of_the_program_answers_all_who_wait(tmp_path: Path, gate: Gate) -> None:
+    with Live(tmp_path, held()) as program, ExitStack() as stack:
+        run_id = held_run(program, gate)
+        polls = stack.enter_context(many(program, f"/api/v1/runs/{run_id}?wait=30"))
+        polls += stack.enter_context(many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=30"))
+        time.sleep(0.3)
+        stopping = threading.Thread(target=program.program.__exit__, args=(None, None, None))
+        begin = time.monotonic()
+        stopping.start()
+        answers = [answer_of(poll.connection.getresponse()) for poll in polls]
+        assert time.monotonic() - begin < 2
+        assert {answer.status for answer in answers} == {200}
+        assert {answer.headers.get("connection") for answer in answers} == {"close"}
+        gate.open()
+        stopping.join(10)
+
+
+PROGRAM = """
+import ppacer
+from ppacer import Dag, task
+
+@task(runner="thread")
+def hold(ctx):
+    import time
+    while not ctx.cancelled:
+        time.sleep(0.01)
+
+with Dag("held") as held:
+    hold()
+
+ppacer.serve(held, port=0, drain=0.2, grace=0.2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_program_with_open_long_polls_ends_soon_and_well(tmp_path: Path, number: int) -> None:
+    import json
+    import urllib.request
+
+    (tmp_path / "dags.py").write_text(PROGRAM)
+    environ = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "dags.py"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log) as process,
+    ):
+        try:
+            owner = tmp_path / "scheduler.db.lock"
+            until(lambda: owner.exists() and '"url"' in owner.read_text())
+            url = json.loads(owner.read_text())["url"]
+            post = urllib.request.Request(f"{url}/api/v1/dags/held/trigger", b"{}", method="POST")
+            with urllib.request.urlopen(post) as answer:
+                run_id = json.load(answer)["run_id"]
+            polls = []
+            for number_of_poll in range(50):
+                path = f"/api/v1/runs/{run_id}" + ("/logs" if number_of_poll % 2 else "")
+                host, port = url.removeprefix("http://").split(":")
+                polls.append(socket.create_connection((host, int(port)), 20))
+                polls[-1].sendall(f"GET {path}?wait=30 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            idle = socket.create_connection((host, int(port)), 20)
+            time.sleep(0.3)
+            begin = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(20) == 0
+            assert time.monotonic() - begin < 3
+            assert all(poll.recv(100).startswith(b"HTTP/1.1 200") for poll in polls)
+            for poll in [*polls, idle]:
+                poll.close()
+        finally:
+            process.kill()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said
+    assert "Cancel" not in said

@@ -1,0 +1,143 @@
+"""`ppacer run`: once, here and now."""
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.terminal import DAGS, PATIENCE, call, on_tty, plain, really, start
+from ppacer.cli import exits
+
+
+def steps(text: str) -> list[str]:
+    """The lines without their times and spans."""
+    return [re.sub(r"^[\d:]+Z ", "", re.sub(r" +\d+(\.\d+)? m?s", "", line)) for line in text.splitlines()]
+
+
+def test_a_run_shows_every_change_and_what_is_said(folder: Path) -> None:
+    ended = really("run", f"{DAGS}:good", "-p", "day=7", cwd=folder)
+    assert ended.code == 0
+    assert ended.err == ""
+    lines = steps(ended.out)
+    for line in (
+        "extract  ► RUNNING",
+        "extract | day 7, monday",
+        "extract | to stdout",
+        "extract | to stderr",
+        "extract  ✓ SUCCESS",
+        "flaky    ↻ RETRY; ValueError: not yet; again in",
+        "flaky   | ValueError: not yet",
+        "flaky    ► RUNNING  attempt 2",
+        "flaky    ✓ SUCCESS",
+    ):
+        assert line in lines, (line, lines)
+    assert lines[-1] == "✓ SUCCESS  good: 2 of 2 tasks succeeded, in"
+    assert list(folder.iterdir()) == []  # the database was temporary
+
+
+def test_a_failed_run_ends_with_the_text_of_its_errors(folder: Path) -> None:
+    ended = really("run", f"{DAGS}:failing", cwd=folder)
+    assert ended.code == exits.FAILED
+    _, _, end = ended.out.partition("\nbad failed (FAILED):\n")
+    assert end.startswith("  RuntimeError: cannot load 6\n")
+    assert f'File "{DAGS}", line' in end
+    assert "✗ FAILED  failing: 2 of 4 tasks succeeded" in end
+    assert "ppacer/executor" not in ended.out
+
+
+def test_a_result_that_is_too_large_is_a_failure_with_a_sentence(folder: Path) -> None:
+    ended = really("run", f"{DAGS}:too_big", cwd=folder)
+    assert ended.code == exits.FAILED
+    assert (
+        "  the result has 2,000,002 bytes and the limit is 1,048,576; write large data to a file" in ended.out
+    )
+    assert ended.err == ""
+
+
+def test_with_json_stdout_is_the_run_and_stderr_the_progress(folder: Path) -> None:
+    ended = really("run", f"{DAGS}:good", "--json", cwd=folder)
+    detail: Any = ended.json
+    assert detail["run"]["status"] == "SUCCESS"
+    assert [attempt["task_id"] for attempt in detail["attempts"]] == ["extract", "flaky", "flaky"]
+    assert "extract | to stdout" in ended.err
+
+
+def test_ctrl_c_cancels_the_run_and_its_tasks(folder: Path) -> None:
+    with start("run", f"{DAGS}:sleeper", cwd=folder) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert "good night" in lines[1]
+    assert process.returncode == exits.INTERRUPTED
+    assert "cancelling: running tasks are being stopped" in out
+    assert "⊘ CANCELLED  sleeper: 0 of 1 task succeeded" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (
+            [f"{DAGS}"],
+            f"{DAGS} has 6 dags (good, failing, sleeper, escaping, too_big, yearly); say which: {DAGS}:good",
+        ),
+        ([f"{DAGS}:good", "-p", "day=x"], "parameter 'day' does not fit"),
+        ([f"{DAGS}:good", "-p", "week=1"], "unknown parameter 'week'"),
+        ([f"{DAGS}:good", "--params", "1"], "--params is not a JSON object"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_runs_nothing(args: list[str], words: str) -> None:
+    ended = call("run", *args)
+    assert ended.code == exits.USAGE
+    assert words in ended.said
+    assert ended.out == ""
+
+
+def test_a_dag_without_tasks_has_run_at_once(folder: Path) -> None:
+    Path("empty.py").write_text("from ppacer import Dag\nwith Dag('empty') as empty:\n    pass\n")
+    ended = really("run", "empty.py", cwd=folder)
+    assert ended.code == 0
+    assert steps(ended.out) == ["✓ SUCCESS  empty: 0 of 0 tasks succeeded, in"]
+
+
+def test_on_a_terminal_a_board_is_drawn_and_wiped(folder: Path) -> None:
+    code, text = on_tty("run", f"{DAGS}:good", cwd=folder)
+    assert code == 0
+    assert "extract | to stdout" in plain(text)
+    assert re.search(r"► RUNNING {3}extract", plain(text))
+    assert "1 of 2 done" in text
+    assert plain(text).rstrip().splitlines()[-1].startswith("✓ SUCCESS  good: 2 of 2 tasks succeeded")
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
+
+
+def test_task_processes_are_forked_before_anything_heavy_is_imported(folder: Path) -> None:
+    Path("dags.py").write_text(
+        "import sys\nfrom ppacer import Dag, task\n\n@task\ndef loaded() -> list[str]:\n    return sorted(sys.modules)\n\n"
+        "with Dag('d') as d:\n    loaded()\n    loaded.with_options(id='again')() if 0 else None\n"
+    )
+    Path("show.py").write_text(
+        "from ppacer import Dag, task\nimport sys\n\n@task\ndef show() -> None:\n"
+        "    print('heavy', *[m for m in ('sqlalchemy', 'uvicorn', 'starlette', 'urllib3', 'rich') if m in sys.modules])\n\n"
+        "with Dag('d') as d:\n    show()\n"
+    )
+    ended = really("run", "show.py", cwd=folder)
+    assert "show | heavy" in steps(ended.out), ended.out
+
+
+def test_what_nobody_reads_does_not_end_the_run(folder: Path) -> None:
+    done = folder / "done"
+    Path("dags.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom ppacer import Dag, task\n\n@task\ndef talk() -> None:\n"
+        "    for n in range(50):\n        print('x' * 1000, flush=True)\n        time.sleep(0.01)\n"
+        f"    Path({str(done)!r}).touch()\n\nwith Dag('d') as d:\n    talk()\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        ended = really("run", "dags.py", cwd=folder, stdout=gone)
+    assert done.exists()
+    assert "Traceback" not in ended.err

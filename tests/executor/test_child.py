@@ -1,0 +1,303 @@
+"""What holds for every attempt in a child process, and mostly in a thread, too."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from executor.world import (
+    EXEC_TS,
+    FAILED,
+    SUCCESS,
+    TIMED_OUT,
+    Memory,
+    eventually,
+    grant,
+    is_running,
+    messages,
+)
+
+from ppacer.executor.children import ChildRunner
+from ppacer.executor.runner import Outcome, Runner
+from ppacer.protocol import End
+
+
+@pytest.mark.parametrize("value", [None, 0, "日本 😀 \x00 \u2028", {"ü": [1.5, None, {"a": []}]}, "x" * 1_000_000])
+def test_results_make_the_round_trip(runner: Runner, memory: Memory, value: object) -> None:
+    outcome, _ = memory.run(runner, "echo", value=value)
+    assert outcome.end is SUCCESS
+    assert (None if outcome.result is None else json.loads(outcome.result)) == value
+    if value is not None:
+        results = {"left": "41", "nothing": "1"}
+        assert memory.run(runner, "add", results=results)[0].result == "42"
+
+
+def test_the_context_is_the_same_everywhere(runner: Runner, memory: Memory) -> None:
+    started = memory.start(runner, grant("about", timeout=50, results={"nothing": '{"a": 1}'}, x=[1]))
+    result = json.loads(memory.end_of(started).result or "")
+    assert 0 < result.pop("remaining") <= 50
+    is_main = result.pop("thread")
+    assert is_main == isinstance(runner, ChildRunner)
+    assert result == {
+        "dag": "cases",
+        "exec_ts": EXEC_TS.isoformat().replace("+00:00", "Z"),
+        "run": 1,
+        "trigger": "manual",
+        "task": "about",
+        "retry": started.retry,
+        "token": started.token,
+        "params": {"x": [1]},
+        "cancelled": False,
+        "parent": {"a": 1},
+    }
+
+
+def test_large_parents_results_arrive(child: Runner, memory: Memory) -> None:
+    results = {f"p{n}": json.dumps("x" * 1_000_000) for n in range(5)}  # far more than a socket takes at once
+    results["nothing"] = "7"
+    assert json.loads(memory.run(child, "about", results=results)[0].result or "")["parent"] == 7
+
+
+def test_refusals_come_from_the_child(child: Runner, memory: Memory) -> None:
+    assert memory.run(child, "gone")[0].end is End.REFUSED
+
+
+def test_output_and_errors_are_in_the_log(runner: Runner, memory: Memory) -> None:
+    _, log = memory.run(runner, "shout", word="wörd")
+    assert messages(log, "stdout") == ["wörd 0", "wörd 1", "wörd 2"]
+    assert messages(log, "stderr") == ["problem 0", "problem 1", "problem 2"]
+    assert {r.level for r in log} == {"INFO", "WARNING"}
+    assert {(r.dag_id, r.exec_ts, r.task_id) for r in log} == {("cases", EXEC_TS, "shout")}
+    assert all(r.at.tzinfo is not None for r in log)
+
+
+def test_an_unfinished_line_is_in_the_log(runner: Runner, memory: Memory) -> None:
+    assert messages(memory.run(runner, "mutter")[1]) == ["begun", "no newline"]
+
+
+def test_records_of_logging_are_in_the_log(runner: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(runner, "speak")
+    assert outcome.end is SUCCESS
+    assert [r.level for r in log] == ["INFO", "WARNING", "INFO", "ERROR"]
+    assert log[0].message == "hello world"
+    assert log[0].attributes == {"rows": 3, "path": "/tmp/x", "zoë": ["ü", 1.5]}
+    assert log[1].message == "from a library"
+    assert "not a number" in log[2].message
+    assert log[3].message.startswith("caught\nTraceback")
+    assert log[3].message.endswith("LookupError: lost")
+
+
+def test_programs_and_c_code_are_in_the_log(child: Runner, memory: Memory) -> None:
+    _, log = memory.run(child, "subprocesses")
+    assert messages(log, "stdout") == ["from sh", "from a descriptor", "from C"]
+    assert messages(log, "stderr") == ["bad from sh"]
+
+
+def test_processes_that_a_task_forks_do_not_disturb(child: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(child, "forks_workers")
+    assert outcome == Outcome(SUCCESS, result="[0,1,4,9,16]", peak_memory=outcome.peak_memory)
+    assert sorted(messages(log, "stderr")) == [f"WARNING worker: square of {n}" for n in range(5)]
+    assert memory.run(child, "returns_twice")[0].result == '"parent"'
+    assert memory.run(child, "echo", value=1)[0].result == "1"
+
+
+def test_bytes_that_are_no_text_are_in_the_log(child: Runner, memory: Memory) -> None:
+    assert messages(memory.run(child, "bytes_out")[1]) == ["\ufffd\ufffd broken \ufffd", "\x00nul"]
+
+
+def test_coroutines_run_everywhere(runner: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(runner, "dreams")
+    assert (outcome.result, messages(log)) == ('"dreamt"', ["dreaming"])
+    assert str(memory.run(runner, "fails_async")[0].error).startswith("ValueError: async boom")
+
+
+def test_a_failure_is_in_the_log_and_in_the_outcome(runner: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(runner, "fails")
+    assert outcome.end is FAILED
+    assert str(outcome.error).startswith("ValueError: boom ü\n")
+    assert [(r.level, r.message) for r in log] == [("ERROR", outcome.error)]
+
+
+@pytest.mark.parametrize("kind", ["exit", "rude", "mute", "recursion", "group", "interrupt", "long"])
+def test_no_exception_is_too_strange(runner: Runner, memory: Memory, kind: str) -> None:
+    assert memory.run(runner, "fails_as", kind=kind)[0].end is FAILED
+
+
+@pytest.mark.parametrize(("task_id", "what"), [("large", "limit"), ("not_json", "JSON")])
+def test_results_that_cannot_be_passed_on(runner: Runner, memory: Memory, task_id: str, what: str) -> None:
+    outcome, _ = memory.run(runner, task_id, size=2_000_000, what="nan")
+    assert outcome.end is FAILED
+    assert what in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"how": "segfault"}, "was killed by SIGSEGV (segmentation fault)"),
+        ({"how": "abort"}, "was killed by SIGABRT (abort)"),
+        ({"how": "kill"}, "was killed by SIGKILL"),
+        ({"how": "exit", "code": 3}, "exited with code 3 without a result"),
+        ({"how": "exit", "code": 0}, "exited with code 0 without a result"),
+    ],
+)
+def test_a_death_is_told_in_words_and_harms_nobody(
+    child: Runner, memory: Memory, how: dict[str, object], words: str
+) -> None:
+    neighbour = memory.start(child, grant("sleeps", seconds=0.3))
+    memory.wait_for(neighbour, "sleeping")
+    outcome, log = memory.run(child, "dies", **how)
+    assert outcome.end is FAILED
+    assert f"the process of the task {words}" in str(outcome.error)
+    assert "peak memory" in str(outcome.error)
+    assert (outcome.peak_memory or 0) > 1_000_000
+    assert "last words" in messages(log, "stdout")
+    assert log[-1].message == outcome.error
+    if how["how"] == "segfault":
+        assert any("Segmentation fault" in m for m in messages(log, "stderr"))
+    assert memory.end_of(neighbour).result == '"woke up"'
+    assert memory.run(child, "echo", value=1)[0].result == "1"
+
+
+@pytest.mark.parametrize(("how", "words"), [("close", "without a result|descriptor"), ("garbage", "frame|sent")])
+def test_a_task_that_meddles_with_our_descriptors_only_harms_itself(
+    child: Runner, memory: Memory, how: str, words: str
+) -> None:
+    outcome, _ = memory.run(child, "dies", how=how)
+    assert outcome.end is FAILED
+    assert any(word in str(outcome.error) for word in words.split("|"))
+    assert memory.run(child, "echo", value=1)[0].result == "1"
+
+
+def test_a_stray_sigterm_is_a_failure(child: Runner, memory: Memory) -> None:
+    outcome, _ = memory.run(child, "dies", how="term")
+    assert outcome.end is FAILED
+    assert "ended by SIGTERM" in str(outcome.error)
+    assert memory.run(child, "echo", value=1)[0].result == "1"
+
+
+def test_memory_of_a_task_is_limited_by_what_it_sets(process: Runner, memory: Memory) -> None:
+    outcome, _ = memory.run(process, "hungry")
+    assert str(outcome.error).startswith("MemoryError")
+
+
+def test_ten_timeouts_at_once_are_exact_and_told(runner: Runner, memory: Memory) -> None:
+    count = 10 if isinstance(runner, ChildRunner) else 4  # slots
+    grants = [memory.start(runner, grant("cooperative", timeout=0.2)) for _ in range(count)]
+    for started in grants:
+        outcome = memory.end_of(started)
+        assert outcome.end is TIMED_OUT
+        assert str(outcome.error).splitlines()[0] == "timed out after 200ms"
+        assert memory.log_of(started)[-1].message == outcome.error
+        assert memory.log_of(started)[-1].level == "ERROR"
+
+
+def test_at_a_timeout_finally_blocks_run_and_the_place_is_told(child: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(child, "cleans_up", timeout=0.3)
+    assert outcome.end is TIMED_OUT
+    assert messages(log, "stdout") == ["sleeping", "cleaned up True"]
+    assert "in cleans_up" in str(outcome.error)
+
+
+def test_a_coroutine_is_ended_at_its_timeout(child: Runner, memory: Memory) -> None:
+    assert memory.run(child, "dreams", timeout=0.2, seconds=60)[0].end is TIMED_OUT
+
+
+def test_a_process_that_ignores_sigterm_is_killed_with_its_descendants(
+    child: Runner, memory: Memory, tmp_path: Path
+) -> None:
+    started = memory.start(child, grant("stubborn", timeout=1.0, folder=str(tmp_path)))
+    pids = [int(_text_of(tmp_path / name)) for name in ("task", "child", "grandchild")]
+    assert all(map(is_running, pids))
+    assert memory.end_of(started).end is TIMED_OUT
+    assert not any(map(is_running, pids))  # the attempt has ended when its group is gone
+
+
+def _text_of(path: Path) -> str:
+    eventually(path.exists, str(path))
+    return path.read_text()
+
+
+def test_what_left_the_group_of_a_crashed_task_is_killed(child: Runner, memory: Memory, tmp_path: Path) -> None:
+    outcome, _ = memory.run(child, "daemons", folder=str(tmp_path), then="die")
+    assert outcome.end is FAILED
+    assert not any(is_running(int(_text_of(tmp_path / f"daemon{n}"))) for n in range(3))
+
+
+def test_a_daemon_of_a_task_that_returned_lives_on(process: Runner, memory: Memory, tmp_path: Path) -> None:
+    outcome, _ = memory.run(process, "daemons", folder=str(tmp_path), then="return")
+    assert outcome.end is SUCCESS
+    pids = [int(_text_of(tmp_path / f"daemon{n}")) for n in range(3)]
+    assert all(map(is_running, pids))
+    process.close()  # but not longer than the program
+    assert not any(map(is_running, [*pids, int(_text_of(tmp_path / "forked"))]))
+
+
+@pytest.mark.parametrize("escapes", [True, False])
+def test_a_process_that_holds_the_pipe_delays_nothing(child: Runner, memory: Memory, escapes: bool) -> None:
+    outcome, _ = memory.run(child, "holds_pipe", escapes=escapes)
+    assert outcome.end is SUCCESS
+    assert memory.run(child, "echo", value=1)[0].result == "1"
+    if not escapes and child.__dict__["_reuse"] is False:
+        assert not is_running(int(outcome.result or 0))
+
+
+@pytest.mark.parametrize("end", [End.CANCELLED, End.HANDED_BACK])
+def test_a_running_task_is_ended_when_somebody_wants(child: Runner, memory: Memory, end: End) -> None:
+    started = memory.start(child, grant("cleans_up"))
+    memory.wait_for(started, "sleeping")
+    child.cancel(started.token, end)
+    child.cancel(started.token, End.CANCELLED)
+    outcome = memory.end_of(started)
+    assert outcome.end is end
+    assert "cleaned up True" in messages(memory.log_of(started))
+    assert memory.log_of(started)[-1].level == "WARNING"
+
+
+def test_success_after_being_told_to_end_does_not_count(child: Runner, memory: Memory) -> None:
+    started = memory.start(child, grant("cooperative"))
+    memory.wait_for(started, "working")
+    child.cancel(started.token, End.HANDED_BACK)
+    assert memory.end_of(started) == Outcome(
+        End.HANDED_BACK, memory.end_of(started).error, None, memory.end_of(started).peak_memory
+    )
+
+
+def test_cancelling_before_it_begins_or_after_it_ended(child: Runner, memory: Memory) -> None:
+    grants = [memory.start(child, grant("nothing")) for _ in range(20)]
+    for started in grants:
+        child.cancel(started.token, End.CANCELLED)
+    assert {memory.end_of(g).end for g in grants} <= {SUCCESS, End.CANCELLED}
+    for started in grants:
+        child.cancel(started.token, End.CANCELLED)
+    assert memory.run(child, "nothing")[0].end is SUCCESS
+
+
+def test_chance_differs_from_child_to_child(process: Runner, memory: Memory) -> None:
+    assert len({memory.run(process, "chance")[0].result for _ in range(4)}) == 4
+
+
+def test_a_thread_left_behind_does_not_keep_the_process(process: Runner, memory: Memory) -> None:
+    assert memory.run(process, "background")[0].end is SUCCESS
+
+
+def test_starting_and_cancelling_is_safe_from_many_threads(child: Runner, memory: Memory) -> None:
+    def work() -> None:
+        for number in range(25):
+            started = memory.start(child, grant("nothing"))
+            if number % 5 == 0:
+                child.cancel(started.token, End.CANCELLED)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(memory.started) == 100
+    assert {memory.end_of(g).end for g in memory.started} <= {SUCCESS, End.CANCELLED}
+
+
+def test_every_process_attempt_has_a_process(process: Runner, memory: Memory) -> None:
+    pids = [memory.run(process, "who")[0].result for _ in range(10)]
+    assert len(set(pids)) == 10
+    assert str(os.getpid()) not in pids

@@ -1,0 +1,114 @@
+"""The runner `thread`: cooperative, and never stuck itself."""
+
+import threading
+from pathlib import Path
+
+from executor.world import SUCCESS, TIMED_OUT, Memory, eventually, grant, messages, nothing_left_behind
+
+from ppacer.dag import Registry
+from ppacer.executor.runner import Outcome, Runner
+from ppacer.executor.thread import ThreadRunner
+from ppacer.notify import LogSender
+from ppacer.protocol import End
+
+
+def test_threads_are_started_when_needed_and_used_again(registry: Registry, memory: Memory) -> None:
+    with nothing_left_behind():
+        before = threading.active_count()
+        runner = ThreadRunner(8, registry, memory, LogSender())
+        assert threading.active_count() == before
+        for _ in range(20):
+            memory.run(runner, "nothing", timeout=None)
+            assert threading.active_count() == before + 1
+        runner.close()
+
+
+def test_no_more_attempts_than_slots_run_at_once(registry: Registry, memory: Memory) -> None:
+    runner = ThreadRunner(2, registry, memory, LogSender(), grace=30)
+    grants = [memory.start(runner, grant("cooperative")) for _ in range(4)]
+    for started in grants[:2]:
+        memory.wait_for(started, "working")
+    assert [memory.log_of(g) for g in grants[2:]] == [[], []]
+    for started in grants[:2]:
+        runner.cancel(started.token, End.CANCELLED)
+    for started in grants[2:]:
+        memory.wait_for(started, "working")
+        runner.cancel(started.token, End.CANCELLED)
+    assert {memory.end_of(g).end for g in grants} == {End.CANCELLED}
+    runner.close()
+
+
+def test_a_cooperative_task_times_out_when_it_returns(thread: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(thread, "cooperative", timeout=0.05)
+    assert outcome == Outcome(TIMED_OUT, "timed out after 50ms")
+    assert [(r.level, r.message) for r in log] == [("INFO", "working"), ("ERROR", "timed out after 50ms")]
+
+
+def test_a_stuck_thread_is_given_up_and_replaced(registry: Registry, memory: Memory, tmp_path: Path) -> None:
+    runner = ThreadRunner(1, registry, memory, LogSender(), grace=0.05)
+    with nothing_left_behind():
+        stuck = memory.start(runner, grant("deaf", timeout=0.05, folder=str(tmp_path)))
+        outcome = memory.end_of(stuck)
+        assert outcome.end is TIMED_OUT
+        assert "did not return within 50ms" in str(outcome.error)
+        assert memory.run(runner, "nothing")[0].end is SUCCESS  # its slot is free again
+        (tmp_path / "end").touch()
+        eventually(lambda: not any(t.name == "ppacer-task" for t in threading.enumerate()[:-1]) or True)
+        runner.close()
+    assert "too late" not in messages(memory.log_of(stuck))  # neither its output nor its result counts
+    assert memory.ends[stuck.token] == [outcome]
+
+
+def test_a_cancelled_task_ends_as_cancelled(thread: Runner, memory: Memory) -> None:
+    started = memory.start(thread, grant("cooperative"))
+    memory.wait_for(started, "working")
+    thread.cancel(started.token, End.CANCELLED)
+    thread.cancel(started.token, End.HANDED_BACK)  # too late to be something else
+    assert memory.end_of(started).end is End.CANCELLED
+
+
+def test_a_deaf_task_is_handed_back_after_the_grace_time(
+    thread: Runner, memory: Memory, tmp_path: Path
+) -> None:
+    started = memory.start(thread, grant("deaf", folder=str(tmp_path)))
+    memory.wait_for(started, "deaf")
+    thread.cancel(started.token, End.HANDED_BACK)
+    assert memory.end_of(started).end is End.HANDED_BACK
+    (tmp_path / "end").touch()
+
+
+def test_what_waits_can_be_cancelled(registry: Registry, memory: Memory) -> None:
+    runner = ThreadRunner(1, registry, memory, LogSender(), grace=30)
+    first = memory.start(runner, grant("cooperative"))
+    memory.wait_for(first, "working")
+    second = memory.start(runner, grant("nothing"))
+    runner.cancel(second.token, End.CANCELLED)
+    assert memory.end_of(second).end is End.CANCELLED
+    runner.cancel(first.token, End.CANCELLED)
+    memory.end_of(first)
+    assert memory.run(runner, "nothing")[0].end is SUCCESS
+    runner.close()
+
+
+def test_closing_hands_back_what_runs_and_what_waits(registry: Registry, memory: Memory) -> None:
+    runner = ThreadRunner(1, registry, memory, LogSender())
+    first = memory.start(runner, grant("cooperative"))
+    memory.wait_for(first, "working")
+    second = memory.start(runner, grant("nothing"))
+    runner.close()
+    runner.close()
+    third = memory.start(runner, grant("nothing"))
+    assert {memory.end_of(g).end for g in (first, second, third)} == {End.HANDED_BACK}
+
+
+def test_unknown_tokens_are_ignored(thread: Runner, memory: Memory) -> None:
+    thread.cancel("nobody", End.CANCELLED)
+    assert memory.run(thread, "nothing")[0].end is SUCCESS
+
+
+def test_a_thousand_attempts_leave_nothing_behind(registry: Registry, memory: Memory) -> None:
+    with nothing_left_behind():
+        runner = ThreadRunner(4, registry, memory, LogSender())
+        grants = [memory.start(runner, grant("nothing")) for _ in range(1000)]
+        assert {memory.end_of(g).end for g in grants} == {SUCCESS}
+        runner.close()
