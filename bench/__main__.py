@@ -1,4 +1,4 @@
-"""Prints one table: what was measured (medians of five), beside the budgets. `--quick` leaves out the slow rows."""
+"""Prints one table: medians of five beside the budgets; `--quick` leaves out the slow rows."""
 
 import json
 import os
@@ -20,10 +20,11 @@ def median(name: str, argument: str = "") -> float:
     """The median of a workload, run in an interpreter of its own."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     command = [sys.executable, "-m", "bench.workloads", name, argument]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    environ = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench: {name} {argument} failed\n{done.stderr}")
-    return statistics.median(json.loads(done.stdout.splitlines()[-1]))
+    return float(statistics.median(json.loads(done.stdout.splitlines()[-1])))
 
 
 def verdict(ok: bool) -> str:
@@ -72,7 +73,9 @@ def slow_rows() -> Iterator[Row]:
         yield at_most(f"idle, {dags} hourly dag(s): memory (PSS)", memory, budget, "MB")
     killed = [programs.kill_and_resume() for _ in range(3)]
     yield at_most("kill -9 in 1 → 1000 → 1: resumed after", statistics.median(s for s, _ in killed), 2.0, "s")
-    yield at_most("kill -9: tasks that ran twice (worst of 3)", float(max(n for _, n in killed)), 16.0, "tasks")
+    yield at_most(
+        "kill -9: tasks that ran twice (worst of 3)", float(max(n for _, n in killed)), 16.0, "tasks"
+    )
     count, size = programs.installed()
     yield at_most("installed packages", float(count), 24.0, "packages")
     yield at_most("installed size", size, 60.0, "MB")
@@ -80,7 +83,10 @@ def slow_rows() -> Iterator[Row]:
 
 def main() -> None:
     """Measures and prints."""
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}; medians of 5")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{platform.system()} {platform.machine()}; medians of 5"
+    )
     print(f"{'what':46} {'measured':>18} {'budget':>20}")
     missed = 0
     for what, value, budget, met in rows("--quick" in sys.argv):

@@ -24,7 +24,11 @@ def program(name: str, argument: str, folder: str) -> Iterator[subprocess.Popen[
     command = [sys.executable, "-m", "bench.workloads", name, argument]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield process
@@ -139,7 +143,17 @@ def installed() -> tuple[int, float]:
     """Packages of a plain install without tools (pip, setuptools), and their size in MB without bytecode."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "site")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", str(target), str(ROOT)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-compile",
+            "--target",
+            str(target),
+            str(ROOT),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         count = len(list(target.glob("*.dist-info")))
         size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())

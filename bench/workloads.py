@@ -1,4 +1,4 @@
-"""The workloads, each run in a fresh interpreter: `python -m bench.workloads NAME RUNNER` prints one JSON line.
+"""The workloads, each in a fresh interpreter: `python -m bench.workloads NAME RUNNER` prints one JSON line.
 
 A fresh interpreter, because the warm parent of the task processes is forked from a program without threads,
 and because what one workload leaves in memory must not help or hurt the next.
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def chain(length: int = CHAIN) -> Dag:
     """t0 → t1 → …"""
     with Dag("chain") as dag:
         nodes = [node(f"t{i}") for i in range(length)]
-        for before, after in zip(nodes, nodes[1:], strict=False):
+        for before, after in pairwise(nodes):
             before >> after
     return dag
 
@@ -102,7 +103,9 @@ def timed_runs(dag: Dag, runner: str, runs: int) -> list[float]:
 
 def _assert_all_succeeded(db: str) -> None:
     with sqlite3.connect(db) as connection:
-        bad = connection.execute("SELECT Status, COUNT(*) FROM dagruntasks WHERE Status <> 'SUCCESS' GROUP BY 1").fetchall()
+        bad = connection.execute(
+            "SELECT Status, COUNT(*) FROM dagruntasks WHERE Status <> 'SUCCESS' GROUP BY 1"
+        ).fetchall()
     assert not bad, bad
 
 
@@ -129,7 +132,10 @@ def raw_ceiling() -> list[float]:
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:
             connection = _raw(folder)
-            connection.execute("CREATE TABLE t (dag TEXT, ts TEXT, id TEXT, n INT, s TEXT, PRIMARY KEY (dag, ts, id, n)) WITHOUT ROWID")
+            connection.execute(
+                "CREATE TABLE t (dag TEXT, ts TEXT, id TEXT, n INT, s TEXT, PRIMARY KEY (dag, ts, id, n))"
+                " WITHOUT ROWID"
+            )
             began = time.perf_counter()
             for at in range(0, rows, 100):
                 keys = [("dag", "2024-03-11T12:00:00.000000Z", f"t{i}", 0) for i in range(at, at + 100)]
@@ -232,14 +238,20 @@ def fan_program() -> None:
         os.close(ledger)
 
     with Dag("fan") as dag:
-        mark.with_options(id="first")() >> [mark.with_options(id=f"t{i}")() for i in range(FAN)] >> mark.with_options(id="last")()
+        (
+            mark.with_options(id="first")()
+            >> [mark.with_options(id=f"t{i}")() for i in range(FAN)]
+            >> mark.with_options(id="last")()
+        )
     ppacer.serve(dag, port=0, slots=SLOTS, echo=False)
 
 
 WORKLOADS: dict[str, Callable[[str], list[float]]] = {
     "chain": lambda runner: [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), runner, 1)],
     "fan": lambda runner: [(FAN + 2) / seconds for seconds in timed_runs(fan(), runner, 1)],
-    "diamonds": lambda runner: [DIAMONDS * 4 / seconds for seconds in timed_runs(diamond(), runner, DIAMONDS)],
+    "diamonds": lambda runner: [
+        DIAMONDS * 4 / seconds for seconds in timed_runs(diamond(), runner, DIAMONDS)
+    ],
     "raw_commit": lambda _: raw_commit(),
     "raw_ceiling": lambda _: raw_ceiling(),
     "engine_chain": lambda _: engine_events(chain),

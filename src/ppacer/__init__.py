@@ -6,12 +6,14 @@ the parent of the task processes stays small.
 
 from typing import TYPE_CHECKING, Any
 
-from ppacer.version import VERSION as __version__
+from ppacer.version import VERSION
 
 if TYPE_CHECKING:
     from ppacer.app import run_once, serve
     from ppacer.dag import Dag, Node, Registry, RunInfo, Task, TaskConfig, TaskContext, task
     from ppacer.errors import PpacerError
+
+__version__ = VERSION
 
 _HOME = {
     "Dag": "ppacer.dag",

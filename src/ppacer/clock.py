@@ -49,7 +49,9 @@ def in_words(span: timedelta) -> str:
     micros = round(abs(span) / timedelta(microseconds=1))
     sign = "-" if span < ZERO else ""
     if 0 < micros < 1_000_000:
-        return sign + (f"{micros // 1000}ms" if micros % 1000 == 0 else f"{micros / 1000:.3f}".rstrip("0") + "ms")
+        return sign + (
+            f"{micros // 1000}ms" if micros % 1000 == 0 else f"{micros / 1000:.3f}".rstrip("0") + "ms"
+        )
     parts, rest = [], micros
     for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
         count, rest = divmod(rest, size)

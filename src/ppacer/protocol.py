@@ -68,7 +68,7 @@ class Client(Protocol):
     """The scheduler as an executor sees it. Every call may raise SchedulerUnavailable."""
 
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
-        """Waits up to `wait` seconds for work; `slots` is the executor's whole capacity, 0 while it drains."""
+        """Waits up to `wait` seconds for work; `slots`: the executor's whole capacity, 0 while it drains."""
 
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts; returns after they are committed."""

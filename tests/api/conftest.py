@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from api.dags import GATE, all_dags
 from api.live import Live
-
 from ppacer import Dag
 
 

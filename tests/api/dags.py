@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from api.live import Gate
-
 from ppacer import Dag, TaskContext, task
 from ppacer.errors import DagError
 from ppacer.schedule import Cron, Fixed

@@ -152,7 +152,9 @@ class Live:
 
     def post(self, path: str, body: Any = None, **headers: str) -> Answer:
         """POST, as `get`."""
-        return self.ask("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return self.ask(
+            "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def raw(self, data: bytes, until: Callable[[bytes], bool] | None = None) -> bytes:
         """What comes back for these bytes until the server closes, or `until` is satisfied."""
@@ -196,7 +198,15 @@ class Live:
     def rows(self) -> dict[str, list[Any]]:
         """All that a command could change, to see that a refused one has changed nothing."""
         with closing(sqlite3.connect(self.db)) as connection:
-            tables = ("dags", "dagruns", "dagruntasks", "schedules", "dagrunrestarts", "dagrunresults", "outbox")
+            tables = (
+                "dags",
+                "dagruns",
+                "dagruntasks",
+                "schedules",
+                "dagrunrestarts",
+                "dagrunresults",
+                "outbox",
+            )
             return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from api.dags import all_dags, etl, failing, held, hourly, retrying
 from api.live import Gate, Live, is_problem, until
 

@@ -1,6 +1,7 @@
 """Who may ask, and who may change anything: known hosts, and no page of another site."""
 
 import pytest
+
 from api.live import Answer, Live, is_problem, parsed
 
 CSP = {"default-src 'none'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"}
@@ -94,14 +95,26 @@ def test_the_refusal_of_a_host_says_what_to_do(shared: Live) -> None:
 
 
 def test_a_foreign_host_gets_nothing_from_any_path_by_any_method(shared: Live) -> None:
-    for method, path in (("GET", "/"), ("GET", "/static/app.css"), ("GET", "/api/v1/dags"), ("HEAD", "/healthz")):
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/static/app.css"),
+        ("GET", "/api/v1/dags"),
+        ("HEAD", "/healthz"),
+    ):
         assert shared.ask(method, path, headers={"Host": "evil.example"}).status == 421
     assert shared.post("/api/v1/dags/etl/trigger", Host="evil.example").status == 421
 
 
 def test_allowed_hosts_are_answered_too(live: type[Live]) -> None:
     program = live(allowed_hosts=("Ppacer.Example", "10.0.0.7:80", "[fe80::7]", "fe80::8"))
-    for host in ("ppacer.example:9321", "PPACER.EXAMPLE", "10.0.0.7", "[fe80::7]:9321", "[fe80::8]", "localhost"):
+    for host in (
+        "ppacer.example:9321",
+        "PPACER.EXAMPLE",
+        "10.0.0.7",
+        "[fe80::7]:9321",
+        "[fe80::8]",
+        "localhost",
+    ):
         assert status_for(program, host) == 200, host
     assert status_for(program, "example") == 421
 
@@ -155,7 +168,9 @@ def test_one_wrong_header_among_right_ones_is_enough_to_refuse(shared: Live) -> 
     own = f"http://{shared.host}"
     for pair in ((own, "http://evil.example"), ("http://evil.example", own), (own, "null")):
         lines = "".join(f"Origin: {origin}\r\n" for origin in pair)
-        request = f"POST /api/v1/dags/etl/pause HTTP/1.1\r\nHost: {shared.host}\r\n{lines}Content-Length: 0\r\n\r\n"
+        request = (
+            f"POST /api/v1/dags/etl/pause HTTP/1.1\r\nHost: {shared.host}\r\n{lines}Content-Length: 0\r\n\r\n"
+        )
         assert shared.raw(request.encode(), until=lambda data: b"}" in data).startswith(b"HTTP/1.1 403")
 
 

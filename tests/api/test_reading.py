@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from api.dags import NASTY, Order, all_dags, etl, held, talking
 from api.live import Gate, Live, is_problem, until
-
 from ppacer import Dag, task
 from ppacer.errors import StoreUnavailable
 from ppacer.scheduler import State
@@ -85,7 +85,11 @@ def test_a_scheduler_that_stops_takes_no_commands_and_says_so(live: Make) -> Non
     assert (health.status, health.json["detail"]) == (503, "the scheduler has stopped")
     assert is_problem(program.post("/api/v1/dags/etl/trigger"), 503, "unavailable")
     assert program.get(f"/api/v1/runs/{run_id}").status == 200
-    assert program.get("/api/v1/dags/etl/why").json["why"].endswith("But no scheduler is running; start it with `ppacer serve`.")
+    assert (
+        program.get("/api/v1/dags/etl/why")
+        .json["why"]
+        .endswith("But no scheduler is running; start it with `ppacer serve`.")
+    )
 
 
 # -- dags --------------------------------------------------------------------------------------------------------
@@ -101,7 +105,9 @@ def test_pages_of_dags_follow_each_other_without_gap_or_double(live: Make) -> No
     assert seen == [f"d{number:03}" for number in range(25)]
 
 
-@pytest.mark.parametrize(("limit", "count"), [("0", 1), ("1", 1), ("5", 5), ("1000", 5), ("1001", 5), ("9" * 18, 5)])
+@pytest.mark.parametrize(
+    ("limit", "count"), [("0", 1), ("1", 1), ("5", 5), ("1000", 5), ("1001", 5), ("9" * 18, 5)]
+)
 def test_a_limit_is_bounded(live: Make, limit: str, count: int) -> None:
     assert len(live(*many(5)).get(f"/api/v1/dags?limit={limit}").json["dags"]) == count
 
@@ -149,7 +155,10 @@ def test_a_dag_tells_everything_about_itself(shared: Live) -> None:
     assert "15 3 * * *" in dag["schedule"]
     assert dag["tags"] == ["nightly", "sales"]
     assert datetime.fromisoformat(dag["next_at"]).utcoffset() is not None
-    assert dag["params_schema"]["$defs"]["Order"]["properties"]["country"] == {"type": "string", "default": "PL"}
+    assert dag["params_schema"]["$defs"]["Order"]["properties"]["country"] == {
+        "type": "string",
+        "default": "PL",
+    }
     assert (dag["paused_at"], dag["disabled_reason"], dag["removed_at"]) == (None, None, None)
 
 
@@ -203,7 +212,10 @@ def test_a_run_tells_its_tasks_and_attempts(shared: Live) -> None:
     detail = shared.ended(shared.trigger("etl", country="DK", rows=2))
     assert detail["run"]["status"] == "SUCCESS"
     assert detail["run"]["params"] == {"country": "DK", "rows": 2, "more": None}
-    assert [(task["task_id"], task["parents"]) for task in detail["tasks"]] == [("extract", []), ("load", ["extract"])]
+    assert [(task["task_id"], task["parents"]) for task in detail["tasks"]] == [
+        ("extract", []),
+        ("load", ["extract"]),
+    ]
     assert [(attempt["task_id"], attempt["retry"], attempt["status"]) for attempt in detail["attempts"]] == [
         ("extract", 0, "SUCCESS"),
         ("load", 0, "SUCCESS"),
@@ -246,14 +258,18 @@ def test_dags_runs_and_tasks_explain_themselves(shared: Live, gate: Gate) -> Non
 
     run_id = shared.trigger("held")
     assert gate.arrived.wait(10)
-    assert why(f"runs/{run_id}") == f"run {run_id} of held is running: 0 of 2 tasks succeeded; hold is running."
+    assert (
+        why(f"runs/{run_id}") == f"run {run_id} of held is running: 0 of 2 tasks succeeded; hold is running."
+    )
     assert why(f"runs/{run_id}/tasks/hold").startswith(f"hold in run {run_id} of held is running since ")
     assert why(f"runs/{run_id}/tasks/after") == f"after in run {run_id} of held waits for hold (running)."
     gate.open()
     shared.ended(run_id)
     assert why(f"runs/{run_id}").startswith(f"run {run_id} of held succeeded: all 2 tasks did, in ")
     failed = shared.run("failing")
-    assert why(f"runs/{failed}").startswith(f"run {failed} of failing failed: fail failed at its first attempt: ")
+    assert why(f"runs/{failed}").startswith(
+        f"run {failed} of failing failed: fail failed at its first attempt: "
+    )
     assert f"DagError: it failed: {NASTY}. Once" in why(f"runs/{failed}")
     assert "was not started, because fail failed." in why(f"runs/{failed}/tasks/after_failure")
     assert why("dags/etl").startswith("etl runs next at ")
@@ -320,8 +336,11 @@ def test_a_bug_is_answered_without_its_inside_and_written_to_the_log(
     assert shared.get("/api/v1/runs").status == 200
 
 
-def test_a_database_that_refuses_is_a_503_with_its_reason(live: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_refuses_is_a_503_with_its_reason(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = live(etl(), held(), talking())
+
     def refuses(*args: Any, **options: Any) -> None:
         raise StoreUnavailable("scheduler.db is locked by another program")
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from api.live import Live, is_problem, parsed
 
 TRIGGER = "/api/v1/dags/etl/trigger"
@@ -81,7 +82,8 @@ def test_a_body_that_does_not_fit_is_refused(shared: Live, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/dags/etl/pause", "/api/v1/runs/1/cancel", "/api/v1/runs/1/restart", "/api/v1/dags/etl/unpause"]
+    "path",
+    ["/api/v1/dags/etl/pause", "/api/v1/runs/1/cancel", "/api/v1/runs/1/restart", "/api/v1/dags/etl/unpause"],
 )
 def test_a_command_without_parameters_takes_none(shared: Live, path: str) -> None:
     before = shared.rows()
@@ -111,7 +113,11 @@ def test_unusual_values_come_back_as_they_were(shared: Live) -> None:
     country = 'zażółć \U0001f600 \x00 \u2028 </script> " \\ ' + "x" * 100_000
     run_id = shared.trigger("etl", country=country, more={"big": 10**40, "small": -1e-300, "": [None, {}]})
     params = shared.ended(run_id)["run"]["params"]
-    assert params == {"country": country, "rows": 3, "more": {"big": 10**40, "small": -1e-300, "": [None, {}]}}
+    assert params == {
+        "country": country,
+        "rows": 3,
+        "more": {"big": 10**40, "small": -1e-300, "": [None, {}]},
+    }
     assert shared.get("/api/v1/runs").status == 200
     assert shared.get("/").status == 200
 
@@ -212,7 +218,22 @@ def test_an_unknown_id_is_not_found_wherever_it_stands(shared: Live, id: str) ->
 
 
 @pytest.mark.parametrize(
-    "id", ["0", "999999", "-1", "1.0", "1e3", "+1", "9" * 18, "9" * 19, "9" * 40, "9" * 5000, "%C2%B2", "%D9%A1", "0x1"]
+    "id",
+    [
+        "0",
+        "999999",
+        "-1",
+        "1.0",
+        "1e3",
+        "+1",
+        "9" * 18,
+        "9" * 19,
+        "9" * 40,
+        "9" * 5000,
+        "%C2%B2",
+        "%D9%A1",
+        "0x1",
+    ],
 )
 def test_a_run_that_is_not_there_is_not_found(shared: Live, id: str) -> None:
     """Also one whose number no database can hold: it must not reach the scheduler's thread."""
@@ -288,7 +309,14 @@ def test_a_strange_first_line_does_not_break_the_server(shared: Live, line: byte
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "POST", "PROPFIND"])
 def test_a_method_that_a_path_does_not_have_is_named_with_those_it_has(shared: Live, method: str) -> None:
-    for path in ("/", "/healthz", "/api/v1/dags", "/api/v1/dags/etl", "/api/v1/runs/1/logs", "/static/app.css"):
+    for path in (
+        "/",
+        "/healthz",
+        "/api/v1/dags",
+        "/api/v1/dags/etl",
+        "/api/v1/runs/1/logs",
+        "/static/app.css",
+    ):
         answer = shared.ask(method, path)
         assert is_problem(answer, 405, "method_not_allowed"), path
         assert {word.strip() for word in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
@@ -306,7 +334,13 @@ def test_nothing_is_changed_by_reading(shared: Live) -> None:
 
 def test_head_is_get_without_its_body(shared: Live) -> None:
     run_id = shared.run("etl")
-    for path in ("/healthz", "/api/v1/dags/etl", f"/api/v1/runs/{run_id}/logs", "/static/app.css", "/nothing"):
+    for path in (
+        "/healthz",
+        "/api/v1/dags/etl",
+        f"/api/v1/runs/{run_id}/logs",
+        "/static/app.css",
+        "/nothing",
+    ):
         head, get = shared.ask("HEAD", path), shared.get(path)
         assert (head.status, head.body) == (get.status, b"")
         assert head.headers["content-type"] == get.headers["content-type"]
@@ -369,7 +403,9 @@ def test_hostile_filters_find_nothing(shared: Live) -> None:
 
 def test_many_requests_may_follow_each_other_on_one_connection(shared: Live) -> None:
     """Errors included: a refused request does not leave its body behind as the next one."""
-    with_body = f"POST {TRIGGER} HTTP/1.1\r\nHost: {shared.host}\r\nOrigin: null\r\nContent-Length: 4\r\n\r\nGET "
+    with_body = (
+        f"POST {TRIGGER} HTTP/1.1\r\nHost: {shared.host}\r\nOrigin: null\r\nContent-Length: 4\r\n\r\nGET "
+    )
     plain = f"GET /healthz HTTP/1.1\r\nHost: {shared.host}\r\n\r\n"
     last = f"GET /healthz HTTP/1.1\r\nHost: {shared.host}\r\nConnection: close\r\n\r\n"
     received = shared.raw((with_body + plain + plain + last).encode())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from api.dags import etl, held, talking
 from api.live import Gate, Live, Waiting, answer_of, until
 
@@ -109,7 +110,9 @@ def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, monkeypatch: py
 def test_a_client_that_closes_its_side_early_still_gets_its_answer(live: Make, gate: Gate) -> None:
     program = live(held())
     run_id = held_run(program, gate)
-    request = f"GET /api/v1/runs/{run_id}?wait=20 HTTP/1.1\r\nHost: {program.host}\r\nConnection: close\r\n\r\n"
+    request = (
+        f"GET /api/v1/runs/{run_id}?wait=20 HTTP/1.1\r\nHost: {program.host}\r\nConnection: close\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", program.port), 20) as connection:
         connection.sendall(request.encode())
         time.sleep(0.2)

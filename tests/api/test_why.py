@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from ppacer.api.why import about, why_dag, why_run, why_task
 from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.views import DagView, RunDetail, RunView, TaskView

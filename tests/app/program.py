@@ -43,7 +43,9 @@ class Program:
         environ = {**os.environ, "PYTHONPATH": str(SRC), "PPACER_PORT": "0", "PYTHONUNBUFFERED": "1"}
         log = (self.folder / "log.txt").open("a")
         command = [sys.executable, str(self.file)]
-        self.process = subprocess.Popen(command, cwd=self.folder, env=environ, stdout=log, stderr=log, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=environ, stdout=log, stderr=log, text=True
+        )
         log.close()
         until(lambda: self.url or self.process.poll() is not None, "the program serves")  # type: ignore[union-attr]  # just made
         return self
@@ -86,7 +88,7 @@ class Program:
             detail = self.get(f"/api/v1/runs/{run_id}?wait=10")
             return detail if detail["run"]["ended_at"] else None
 
-        return until(ended, f"run {run_id} ends", 60.0)  # type: ignore[no-any-return]  # JSON
+        return until(ended, f"run {run_id} ends", 60.0)
 
     def signal(self, number: int) -> None:
         """Sends a signal to the program alone."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -52,7 +53,9 @@ def test_a_failed_run_is_returned_with_every_attempt() -> None:
     detail = ppacer.run_once(dag)
     assert detail.run.status == "FAILED"
     assert statuses(detail) == {"fail": "FAILED", "after": "UPSTREAM_FAILED"}
-    assert [a.status for a in detail.attempts if a.task_id == "fail"] == ["FAILED_PENDING_RETRY"] * 2 + ["FAILED"]
+    assert [a.status for a in detail.attempts if a.task_id == "fail"] == ["FAILED_PENDING_RETRY"] * 2 + [
+        "FAILED"
+    ]
     assert "RuntimeError: on purpose" in (detail.tasks[0].error or "")
 
 
@@ -95,18 +98,20 @@ def test_parameters_are_validated_and_typed() -> None:
         ppacer.run_once(dag, params={"days": "three"})
 
 
-@pytest.mark.parametrize("runner", ["thread", "async"])
-def test_async_tasks_run(runner: str) -> None:
+@pytest.mark.parametrize("runner", ["thread", "async", "process", "pool"])
+def test_async_tasks_run_and_pass_data_with_every_runner(runner: str) -> None:
     @task
     async def answer() -> int:
         return 42
 
+    @task
+    async def check(numbers: list[int]) -> None:
+        assert numbers == [42, 42]
+
     with Dag("d") as dag:
-        total([answer()])  # type: ignore[list-item]  # a node stands for its result
-        answer.with_options(id="other")()
-    detail = ppacer.run_once(dag)
-    assert detail.run.status == "SUCCESS"
-    assert runner
+        check([answer(), answer.with_options(id="other")()])
+    detail = ppacer.run_once(dag, runner=runner)
+    assert statuses(detail) == {"answer": "SUCCESS", "other": "SUCCESS", "check": "SUCCESS"}
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -129,7 +134,11 @@ def test_a_failure_at_the_first_middle_or_last_task_fails_the_run(at: int, error
 def test_fan_out_and_merge(width: int) -> None:
     with Dag("d") as dag:
         first = numbers()
-        first >> [total.with_options(id=f"t{n}")(first) for n in range(width)] >> total.with_options(id="last")([1])
+        (
+            first
+            >> [total.with_options(id=f"t{n}")(first) for n in range(width)]
+            >> total.with_options(id="last")([1])
+        )
     detail = ppacer.run_once(dag)
     assert detail.run.status == "SUCCESS"
     assert len(detail.attempts) == width + 2
@@ -139,9 +148,10 @@ def test_fan_out_and_merge(width: int) -> None:
 def test_chains(length: int) -> None:
     with Dag("d") as dag:
         nodes = [total.with_options(id=f"t{n}")([n]) for n in range(length)]
-        for before, after in zip(nodes, nodes[1:], strict=False):
+        for before, after in pairwise(nodes):
             before >> after
     detail = ppacer.run_once(dag)
     assert detail.run.status == "SUCCESS"
-    ends = [attempt.ended_at for attempt in detail.attempts]
+    ends = [attempt.ended_at for attempt in detail.attempts if attempt.ended_at is not None]
+    assert len(ends) == length
     assert ends == sorted(ends)

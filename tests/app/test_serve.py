@@ -4,8 +4,10 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
+
 from app.program import Program, until
 
 Make = Callable[[str], Program]
@@ -23,7 +25,9 @@ def mark(text):
     os.close(file)
 """
 
-SLOW = HEAD + """
+SLOW = (
+    HEAD
+    + """
 @task
 def quick(ctx: TaskContext) -> int:
     mark(f"{ctx.task_id} {ctx.retry} {os.getpid()}")
@@ -45,6 +49,7 @@ with Dag("slow") as dag:
 
 ppacer.serve(dag, runner=%r, drain=%r, grace=0.5)
 """
+)
 
 
 def counts(program: Program) -> Counter[str]:
@@ -94,7 +99,9 @@ def test_sigterm_lets_running_tasks_finish_and_ends_with_0(program: Make) -> Non
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(program: Make, signals: int) -> None:
+def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(
+    program: Make, signals: int
+) -> None:
     p = program(SLOW % ("process", 0.3 if signals == 1 else 60.0)).start()
     run_id = p.trigger("slow")
     until(lambda: counts(p)["slow"] == 1, "slow runs")
@@ -110,7 +117,9 @@ def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(pro
     assert p.wait(run_id)["run"]["status"] == "SUCCESS"
 
 
-RETRIES = HEAD + """
+RETRIES = (
+    HEAD
+    + """
 @task(retries=2, retry_delay=timedelta(seconds=2))
 def flaky(ctx: TaskContext) -> None:
     mark(f"{ctx.task_id} {ctx.retry} {time.time()}")
@@ -121,19 +130,23 @@ with Dag("flaky") as dag:
 
 ppacer.serve(dag)
 """
+)
 
 
 def test_retries_and_their_delays_are_remembered_over_kill_9(program: Make) -> None:
     p = program(RETRIES).start()
     run_id = p.trigger("flaky")
-    until(lambda: p.rows("SELECT 1 FROM dagruntasks WHERE Status = 'FAILED_PENDING_RETRY'"), "it has failed once")
+    until(
+        lambda: p.rows("SELECT 1 FROM dagruntasks WHERE Status = 'FAILED_PENDING_RETRY'"),
+        "it has failed once",
+    )
     p.kill()
     p.start()
     detail = p.wait(run_id)
     assert detail["run"]["status"] == "FAILED"
     times = [float(line.split()[2]) for line in p.lines("ledger")]
     assert len(times) == 3
-    assert all(later - earlier >= 2.0 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 2.0 for earlier, later in pairwise(times))
     assert len(p.rows("SELECT 1 FROM outbox WHERE Kind = 'FAILURE'")) == 1
 
 
@@ -149,7 +162,9 @@ def test_a_second_scheduler_on_the_file_is_refused_in_one_sentence(program: Make
     assert p.get("/healthz")["state"] == "RUNNING"
 
 
-SCHEDULED = HEAD + """
+SCHEDULED = (
+    HEAD
+    + """
 @task
 def tick(ctx: TaskContext) -> None:
     mark(ctx.run.exec_ts.isoformat())
@@ -159,6 +174,7 @@ with Dag("ticks", schedule=Fixed(datetime(2024, 3, 11, tzinfo=timezone.utc), tim
 
 ppacer.serve(dag, runner="pool")
 """
+)
 
 
 def test_every_point_over_a_kill_is_a_run_or_a_recorded_skip(program: Make) -> None:
@@ -170,7 +186,7 @@ def test_every_point_over_a_kill_is_a_run_or_a_recorded_skip(program: Make) -> N
     until(lambda: len(p.lines("ledger")) >= begun + 2, "two ticks more")
     assert p.stop() == 0
     points = p.rows("SELECT ScheduleTs, NextScheduleTs FROM schedules ORDER BY ScheduleTs")
-    assert all(before[1] == after[0] for before, after in zip(points, points[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(points))
     runs = p.rows("SELECT ExecTs FROM dagruns ORDER BY ExecTs")
     assert runs == [(ts,) for ts, _ in p.rows(
         "SELECT ScheduleTs, 0 FROM schedules WHERE Event <> 'SKIPPED' ORDER BY ScheduleTs"
@@ -178,7 +194,9 @@ def test_every_point_over_a_kill_is_a_run_or_a_recorded_skip(program: Make) -> N
     assert len(set(p.lines("ledger"))) == len(runs)
 
 
-EDITED = HEAD + """
+EDITED = (
+    HEAD
+    + """
 @task
 def work() -> str:
     raise ValueError("a typo")
@@ -188,6 +206,7 @@ with Dag("edited") as dag:
 
 ppacer.serve(dag)
 """
+)
 
 
 def test_a_restart_of_a_failed_run_uses_the_mended_code(program: Make) -> None:

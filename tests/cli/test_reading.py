@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from ppacer.cli import exits
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a scheduler that has run three runs and ended: good, failing, and one that was cancelled."""
+def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a scheduler that has ended: run 1 was good, 2 failed, 3 was cancelled."""
     folder = tmp_path_factory.mktemp("past")
     with serving(folder) as server:
         server.ended(server.trigger("good", "-p", "day=7"))
@@ -25,7 +24,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / "answers.json").write_text(
             json.dumps({args: server.call(*args.split()).out for args in SAME})
         )
-    yield folder
+    return folder
 
 
 SAME = [

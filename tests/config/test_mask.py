@@ -5,7 +5,9 @@ import pytest
 from ppacer.config import make_mask
 
 
-@pytest.mark.parametrize("name", ["DB_PASSWORD", "API_KEY", "apikey", "GITHUB_TOKEN", "CLIENT_SECRET", "DATABASE_URL"])
+@pytest.mark.parametrize(
+    "name", ["DB_PASSWORD", "API_KEY", "apikey", "GITHUB_TOKEN", "CLIENT_SECRET", "DATABASE_URL"]
+)
 def test_what_looks_secret_is_hidden(name: str) -> None:
     mask = make_mask({name: "hunter2!"})
     assert mask("login with hunter2! now") == "login with *** now"

@@ -102,7 +102,9 @@ TWICE: list[tuple[Callable[[], World], Event]] = [
 ]
 
 
-@pytest.mark.parametrize(("world", "event"), TWICE, ids=lambda one: getattr(one, "__name__", type(one).__name__))
+@pytest.mark.parametrize(
+    ("world", "event"), TWICE, ids=lambda one: getattr(one, "__name__", type(one).__name__)
+)
 def test_an_event_that_comes_twice_counts_once(world: Callable[[], World], event: Event) -> None:
     here = world()
     assert here.handle(event) != []

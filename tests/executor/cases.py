@@ -207,7 +207,9 @@ def dies(ctx: TaskContext) -> None:
             for fd in range(3, 50):
                 try:
                     os.fstat(fd)
-                    if os.path.exists(f"/proc/self/fd/{fd}") and "socket" in os.readlink(f"/proc/self/fd/{fd}"):
+                    if os.path.exists(f"/proc/self/fd/{fd}") and "socket" in os.readlink(
+                        f"/proc/self/fd/{fd}"
+                    ):
                         os.write(fd, b"\xff" * 100)
                 except OSError:
                     pass
@@ -235,7 +237,9 @@ def stubborn(ctx: TaskContext) -> None:
     """Ignores SIGTERM, with a child and a grandchild that do so, too."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _write_pid(ctx, "task")
-    script = "trap '' TERM; echo $$ > grandchild.new; mv grandchild.new grandchild; while :; do sleep 0.05; done"
+    script = (
+        "trap '' TERM; echo $$ > grandchild.new; mv grandchild.new grandchild; while :; do sleep 0.05; done"
+    )
     child = f"trap '' TERM; echo $$ > child.new; mv child.new child; (sh -c \"{script}\") ; sleep 60"
     subprocess.Popen(["sh", "-c", child], cwd=ctx.run.params["folder"])
     _endless()
@@ -312,10 +316,10 @@ def not_json(ctx: TaskContext) -> Any:
 
 @task
 def hungry() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (2 * 1024**3, 2 * 1024**3))
+    resource.setrlimit(resource.RLIMIT_AS, (1024**3, 1024**3))
     kept = []
     while True:
-        kept.append(bytearray(256 * 1024**2))
+        kept.append(bytearray(16 * 1024**2))
 
 
 @task

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from executor.world import CASES, Memory
 
+from executor.world import CASES, Memory, fork
 from ppacer.dag import Registry
 from ppacer.executor.children import Children
 from ppacer.executor.loop import AsyncRunner
 from ppacer.executor.runner import Runner
 from ppacer.executor.thread import ThreadRunner
-from ppacer.executor.warm import WarmParent
 from ppacer.load import load_registry
 from ppacer.notify import LogSender
 from ppacer.protocol import End, Grant
@@ -32,7 +31,7 @@ def memory() -> Iterator[Memory]:
 
 @pytest.fixture
 def children(registry: Registry, memory: Memory) -> Iterator[Children]:
-    children = Children(WarmParent.fork(registry, file=CASES), memory, grace=GRACE)
+    children = Children(fork(registry), memory, grace=GRACE)
     yield children
     children.close()
 
@@ -92,5 +91,3 @@ def runner(request: pytest.FixtureRequest) -> Runner:
     """Each runner that takes every kind of task."""
     found: Runner = request.getfixturevalue(request.param)
     return found
-
-

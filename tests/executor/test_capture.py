@@ -3,11 +3,12 @@
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from executor.world import Memory, grant, messages
 
+from executor.world import Memory, grant, messages
 from ppacer.dag import Registry
 from ppacer.executor.capture import Capture
 from ppacer.executor.runner import Runner
@@ -15,9 +16,9 @@ from ppacer.executor.thread import ThreadRunner
 from ppacer.notify import LogSender
 
 
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger without pytest's handlers."""
+@contextmanager
+def bare_root() -> Iterator[logging.Logger]:
+    """The root logger without pytest's handlers, which come anew between set-up and call."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     root.handlers[:] = []
@@ -87,11 +88,9 @@ def test_a_stream_put_on_top_of_ours_stays(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "still works\n"
 
 
-def test_records_outside_of_attempts_go_where_they_went(
-    root: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_outside_of_attempts_go_where_they_went(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("outside")
-    with pytest.MonkeyPatch.context() as patch:
+    with bare_root(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging, "lastResort", logging.StreamHandler(sys.stderr))
         assert logging.lastResort is not None
         logging.lastResort.setLevel(logging.WARNING)
@@ -103,18 +102,20 @@ def test_records_outside_of_attempts_go_where_they_went(
     assert capsys.readouterr().err == "loud\n"
 
 
-def test_handlers_of_the_program_see_what_they_saw(root: logging.Logger, tmp_path: Path) -> None:
+def test_handlers_of_the_program_see_what_they_saw(tmp_path: Path) -> None:
     handler = logging.FileHandler(tmp_path / "log")
-    root.addHandler(handler)
     chatty = logging.getLogger("chatty")
     chatty.setLevel(logging.DEBUG)
-    capture = Capture()
-    capture.install()
-    for logger in (logging.getLogger("other"), chatty):
-        logger.debug("%s debug", logger.name)
-        logger.info("%s info", logger.name)
-        logger.warning("%s warning", logger.name)
-    capture.remove()
+    with bare_root() as root:
+        root.addHandler(handler)
+        capture = Capture()
+        capture.install()
+        for logger in (logging.getLogger("other"), chatty):
+            logger.debug("%s debug", logger.name)
+            logger.info("%s info", logger.name)
+            logger.warning("%s warning", logger.name)
+        capture.remove()
+        assert root.level == logging.WARNING
     chatty.setLevel(logging.NOTSET)
     handler.close()
     assert (tmp_path / "log").read_text().splitlines() == [
@@ -123,7 +124,6 @@ def test_handlers_of_the_program_see_what_they_saw(root: logging.Logger, tmp_pat
         "chatty info",
         "chatty warning",
     ]
-    assert root.level == logging.WARNING
 
 
 def test_a_sink_that_prints_is_not_captured_itself(

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from executor.world import (
     EXEC_TS,
     FAILED,
@@ -17,13 +18,14 @@ from executor.world import (
     is_running,
     messages,
 )
-
 from ppacer.executor.children import ChildRunner
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.protocol import End
 
 
-@pytest.mark.parametrize("value", [None, 0, "日本 😀 \x00 \u2028", {"ü": [1.5, None, {"a": []}]}, "x" * 1_000_000])
+@pytest.mark.parametrize(
+    "value", [None, 0, "日本 😀 \x00 \u2028", {"ü": [1.5, None, {"a": []}]}, "x" * 1_000_000]
+)
 def test_results_make_the_round_trip(runner: Runner, memory: Memory, value: object) -> None:
     outcome, _ = memory.run(runner, "echo", value=value)
     assert outcome.end is SUCCESS
@@ -159,7 +161,9 @@ def test_a_death_is_told_in_words_and_harms_nobody(
     assert memory.run(child, "echo", value=1)[0].result == "1"
 
 
-@pytest.mark.parametrize(("how", "words"), [("close", "without a result|descriptor"), ("garbage", "frame|sent")])
+@pytest.mark.parametrize(
+    ("how", "words"), [("close", "without a result|descriptor"), ("garbage", "frame|sent")]
+)
 def test_a_task_that_meddles_with_our_descriptors_only_harms_itself(
     child: Runner, memory: Memory, how: str, words: str
 ) -> None:
@@ -218,7 +222,9 @@ def _text_of(path: Path) -> str:
     return path.read_text()
 
 
-def test_what_left_the_group_of_a_crashed_task_is_killed(child: Runner, memory: Memory, tmp_path: Path) -> None:
+def test_what_left_the_group_of_a_crashed_task_is_killed(
+    child: Runner, memory: Memory, tmp_path: Path
+) -> None:
     outcome, _ = memory.run(child, "daemons", folder=str(tmp_path), then="die")
     assert outcome.end is FAILED
     assert not any(is_running(int(_text_of(tmp_path / f"daemon{n}"))) for n in range(3))

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from executor.world import FAILED, SUCCESS, TIMED_OUT, grant
 
+from executor.world import FAILED, SUCCESS, TIMED_OUT, grant
 from ppacer.clock import SystemClock
 from ppacer.dag import BoundTask, Dag, Node, Registry, TaskContext, task
 from ppacer.executor.execute import conclude, execute
@@ -82,8 +82,8 @@ def test_parameters_are_loaded_or_refused() -> None:
     with Dag("d", params=Params) as dag:
         rows()
     assert run(Registry([dag]), "rows", dag_id="d").result == "3"
-    assert run(Registry([dag]), "rows", dag_id="d", **{"rows": 4}).result == "4"
-    outcome = run(Registry([dag]), "rows", dag_id="d", **{"rows": "many"})
+    assert run(Registry([dag]), "rows", dag_id="d", rows=4).result == "4"
+    outcome = run(Registry([dag]), "rows", dag_id="d", rows="many")
     assert outcome.end is End.REFUSED
     assert "rows" in str(outcome.error)
 
@@ -108,7 +108,13 @@ def test_an_object_with_execute_is_a_task(registry: Registry) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, None), ({"ü": [1, 2.5, None]}, '{"ü":[1,2.5,null]}'), ("日本", '"日本"'), (False, "false"), (0, "0")],
+    [
+        (None, None),
+        ({"ü": [1, 2.5, None]}, '{"ü":[1,2.5,null]}'),
+        ("日本", '"日本"'),
+        (False, "false"),
+        (0, "0"),
+    ],
 )
 def test_results_are_json(registry: Registry, value: Any, text: str | None) -> None:
     assert run(registry, "echo", value=value) == Outcome(SUCCESS, result=text)
@@ -209,7 +215,13 @@ def test_success_after_the_deadline_is_a_timeout(registry: Registry) -> None:
 
 def test_the_context_knows_everything(registry: Registry) -> None:
     outcome = run(registry, "about", soon(100), results={"nothing": "[1]"}, x=1)
-    for part in ('"dag":"cases"', '"exec_ts":"2024-03-11T12:00:00Z"', '"run":1', '"params":{"x":1}', '"parent":[1]'):
+    for part in (
+        '"dag":"cases"',
+        '"exec_ts":"2024-03-11T12:00:00Z"',
+        '"run":1',
+        '"params":{"x":1}',
+        '"parent":[1]',
+    ):
         assert part in str(outcome.result)
     assert '"cancelled":false' in str(outcome.result)
 

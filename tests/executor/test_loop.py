@@ -4,8 +4,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from executor.world import FAILED, SUCCESS, TIMED_OUT, Memory, grant, messages, nothing_left_behind
 
+from executor.world import FAILED, SUCCESS, TIMED_OUT, Memory, grant, messages, nothing_left_behind
 from ppacer.dag import Registry
 from ppacer.executor.loop import AsyncRunner
 from ppacer.executor.runner import Outcome, Runner
@@ -79,7 +79,7 @@ def test_failures_are_told(loop: Runner, memory: Memory) -> None:
 def test_no_task_ends_the_loop(loop: Runner, memory: Memory) -> None:
     bystander = memory.start(loop, grant("dreams", seconds=0.2))
     assert memory.run(loop, "fails_async", exit=True)[0].end is FAILED
-    assert memory.run(loop, "stops_loop")[0] == Outcome(SUCCESS, result='"survived true"')
+    assert memory.run(loop, "stops_loop")[0] == Outcome(SUCCESS, result='"survived True"')
     assert memory.end_of(bystander).end is SUCCESS
 
 

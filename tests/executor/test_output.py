@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from executor.world import EXEC_TS, grant, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.world import EXEC_TS, grant, messages
 from ppacer.executor.output import LINE_BYTES, Output
 from ppacer.tasklog import LogRecord
 

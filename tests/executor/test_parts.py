@@ -6,10 +6,10 @@ import signal
 from typing import Any
 
 import pytest
-from executor.world import EXEC_TS, grant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.world import EXEC_TS, grant
 from ppacer.executor.frames import FRAME_MAX, FROM_CHILD, JOBS, Ended, Frames, Job, Said, frame
 from ppacer.executor.logs import level_from_env, spoken
 from ppacer.executor.memory import in_use, oom_kills, peak
@@ -137,7 +137,14 @@ class Hostile:
 
 @pytest.mark.parametrize(
     "extra",
-    [{"x": Hostile()}, {"x": 10**40}, {"x": "\udc80"}, {"x": float("nan")}, {"x": {1: {2: 3}}}, {"x": b"\xff"}],
+    [
+        {"x": Hostile()},
+        {"x": 10**40},
+        {"x": "\udc80"},
+        {"x": float("nan")},
+        {"x": {1: {2: 3}}},
+        {"x": b"\xff"},
+    ],
 )
 def test_no_attribute_breaks_a_record(extra: dict[str, Any]) -> None:
     said = Said(*spoken(record("m", extra=extra)))

@@ -1,12 +1,11 @@
 """What holds for the runner `pool`: children that take one job after the other."""
 
 import pytest
-from executor.world import CASES, FAILED, SUCCESS, Memory, eventually, grant, is_running, messages
 
+from executor.world import FAILED, SUCCESS, Memory, eventually, fork, grant, is_running, messages
 from ppacer.dag import Registry
 from ppacer.executor.children import Children
 from ppacer.executor.runner import Runner
-from ppacer.executor.warm import WarmParent
 
 
 def test_a_child_is_used_again(pool: Runner, memory: Memory) -> None:
@@ -79,7 +78,7 @@ def test_a_process_attempt_never_gets_a_used_child(children: Children, memory: M
 
 
 def test_idle_children_leave(registry: Registry, memory: Memory) -> None:
-    children = Children(WarmParent.fork(registry, file=CASES), memory, idle_seconds=0.1)
+    children = Children(fork(registry), memory, idle_seconds=0.1)
     pids = [
         int(memory.end_of(g).result or 0)
         for g in [memory.start(children.pool, grant("who")) for _ in range(8)]

@@ -4,7 +4,6 @@ import threading
 from pathlib import Path
 
 from executor.world import SUCCESS, TIMED_OUT, Memory, eventually, grant, messages, nothing_left_behind
-
 from ppacer.dag import Registry
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.executor.thread import ThreadRunner

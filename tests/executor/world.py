@@ -1,6 +1,7 @@
 """What the tests of the runners share: grants, a sink that remembers, and waiting for facts."""
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -10,7 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ppacer.dag import Registry
 from ppacer.executor.runner import Outcome, Runner
+from ppacer.executor.warm import WarmParent
 from ppacer.protocol import End, Grant
 from ppacer.tasklog import LogRecord
 
@@ -77,7 +80,9 @@ class Memory:
 
     def end_of(self, grant: Grant) -> Outcome:
         with self.news:
-            assert self.news.wait_for(lambda: grant.token in self.ends, PATIENCE), f"{grant.task_id} does not end"
+            assert self.news.wait_for(lambda: grant.token in self.ends, PATIENCE), (
+                f"{grant.task_id} does not end"
+            )
             return self.ends[grant.token][0]
 
     def log_of(self, grant: Grant) -> list[LogRecord]:
@@ -103,6 +108,17 @@ class Memory:
             twice = [token for token, ends in self.ends.items() if len(ends) != 1]
         assert not missing
         assert not twice
+
+
+def fork(registry: Registry, file: Path | None = CASES) -> WarmParent:
+    """A warm parent forked from the tests, without pytest's handlers of logging."""
+    eventually(lambda: threading.active_count() == 1, "the end of all threads")
+    root = logging.getLogger()
+    handlers, root.handlers[:] = list(root.handlers), []
+    try:
+        return WarmParent.fork(registry, file=file)
+    finally:
+        root.handlers[:] = handlers
 
 
 def eventually(fact: Callable[[], Any], what: str = "it", seconds: float = PATIENCE) -> Any:

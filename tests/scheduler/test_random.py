@@ -246,7 +246,9 @@ class Chaos:
             for ex in w.executors.values():
                 asks += list(ex.life())
                 if ex.held:
-                    ends = [(grant, self.sent.setdefault(grant.token, End.SUCCESS)) for grant in ex.held.values()]
+                    ends = [
+                        (grant, self.sent.setdefault(grant.token, End.SUCCESS)) for grant in ex.held.values()
+                    ]
                     ex.held.clear()
                     asks.append(ex.ask(ex.reports(*ends)))
             self._deliver(asks)

@@ -52,7 +52,9 @@ class Guard:
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:
-            return problem(400, "bad_host", "a request names its host once, in the header Host: name or name:port")
+            return problem(
+                400, "bad_host", "a request names its host once, in the header Host: name or name:port"
+            )
         if name not in self.hosts:
             detail = f"this server does not answer to the host name {name[:100]!r}; allowed_hosts can add it"
             return problem(421, "unknown_host", detail)
@@ -76,7 +78,9 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
     """Programs send neither header; a browser sends both, and no page can make it lie."""
     own = {f"http://{host}".lower(), f"https://{host}".lower()}  # https: behind a proxy that ends TLS
     sites = set(headers.getlist("sec-fetch-site"))
-    return sites <= {"same-origin", "none"} and {origin.lower() for origin in headers.getlist("origin")} <= own
+    return (
+        sites <= {"same-origin", "none"} and {origin.lower() for origin in headers.getlist("origin")} <= own
+    )
 
 
 def _limited(receive: Receive) -> Receive:

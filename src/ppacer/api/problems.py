@@ -36,7 +36,13 @@ class RequestError(Exception):
 
 
 _TITLES = {400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 409: "Conflict"}
-_TITLES |= {413: "Too large", 421: "Misdirected request", 422: "Not possible", 500: "Error", 503: "Unavailable"}
+_TITLES |= {
+    413: "Too large",
+    421: "Misdirected request",
+    422: "Not possible",
+    500: "Error",
+    503: "Unavailable",
+}
 
 _CODES: list[tuple[type[PpacerError], int, str]] = [
     (NotFoundError, 404, "not_found"),
@@ -66,4 +72,6 @@ def of_error(request: Request, error: Exception) -> Response:
     for kind, status, code in _CODES:
         if isinstance(error, kind):
             return problem(status, code, str(error))
-    return problem(500, "error", str(error) if isinstance(error, PpacerError) else "an unexpected error; see the log")
+    return problem(
+        500, "error", str(error) if isinstance(error, PpacerError) else "an unexpected error; see the log"
+    )

@@ -176,7 +176,9 @@ class Routes:
         q = request.query_params
         status = [_status(word) for word in q.getlist("status")]
         before = _integer(q, "before")
-        runs = self.door.reads.runs(dag_id=_text(q, "dag_id"), status=status, before=before, limit=_limit(q, 20))
+        runs = self.door.reads.runs(
+            dag_id=_text(q, "dag_id"), status=status, before=before, limit=_limit(q, 20)
+        )
         return answer(Runs(runs))
 
     async def run(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Wiring: `serve` and `run_once`. Imports little, because task processes are forked from what is loaded here."""
+"""Wiring: `serve` and `run_once`. Imports little: task processes are forked from what is loaded here."""
 
 import logging
 import os
@@ -93,7 +93,7 @@ def _main_file() -> Path | None:
 
 
 class StopSignals:
-    """SIGINT or SIGTERM sets `asked`; the second one calls `at_once`. A context manager, for the main thread."""
+    """SIGINT or SIGTERM sets `asked`; a second one calls `at_once`. To be entered by the main thread."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -101,7 +101,9 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +125,9 @@ def configure_logging(level: str) -> None:
     if not logging.getLogger().handlers and not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-        handler.addFilter(lambda record: not record.name.startswith("ppacer.task"))  # those go to the task log
+        handler.addFilter(
+            lambda record: not record.name.startswith("ppacer.task")
+        )  # those go to the task log
         logger.addHandler(handler)
 
 

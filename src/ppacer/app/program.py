@@ -113,7 +113,7 @@ class Program:
         self.executor.drain(self.settings.drain)
 
     def _lock(self) -> FileLock | None:
-        """Makes sure that this is the only scheduler on the file, and that no task of an earlier one lives on."""
+        """Makes sure that this is the only scheduler on the file, and that no earlier one's tasks live on."""
         if "://" in self.settings.db:
             return None
         path = Path(self.settings.db).absolute()
@@ -121,7 +121,9 @@ class Program:
         self._stack.callback(lock.release)
         children = path.with_name(path.name + ".children.lock")
         if self._warm is not None and not self._warm.hold(children, CHILDREN_WAIT):
-            raise StoreLockedError(f"tasks of a scheduler that was killed still run on {path}; end them, then try again")
+            raise StoreLockedError(
+                f"tasks of a scheduler that was killed still run on {path}; end them, then try again"
+            )
         return lock
 
     def _bind(self) -> Any:
@@ -155,7 +157,10 @@ class Program:
 
     def _runners(self) -> dict[str, Callable[[Executor], Runner]]:
         """How to make each runner, on first use."""
-        runners: dict[str, Callable[[Executor], Runner]] = {"thread": self._thread_runner, "async": self._async_runner}
+        runners: dict[str, Callable[[Executor], Runner]] = {
+            "thread": self._thread_runner,
+            "async": self._async_runner,
+        }
         if self._warm is not None:
             runners["process"] = lambda executor: self._all_children(executor).process
             runners["pool"] = lambda executor: self._all_children(executor).pool
@@ -194,7 +199,9 @@ class Program:
 
         def log_records(records: Sequence[LogRecord]) -> None:
             if mask is not str:
-                records = [msgspec.structs.replace(record, message=mask(record.message)) for record in records]
+                records = [
+                    msgspec.structs.replace(record, message=mask(record.message)) for record in records
+                ]
             for listener in self._record_listeners:
                 listener(records)
             self.logs.put(records)

@@ -18,7 +18,8 @@ def make_mask(environ: Mapping[str, str], names: Iterable[str] = ()) -> Mask:
     values = {
         value
         for name, value in environ.items()
-        if len(value) >= CHARS_MIN and (name in named or (LOOKS_SECRET.search(name) and not _is_harmless(value)))
+        if len(value) >= CHARS_MIN
+        and (name in named or (LOOKS_SECRET.search(name) and not _is_harmless(value)))
     }
     if not values:
         return str
@@ -28,4 +29,6 @@ def make_mask(environ: Mapping[str, str], names: Iterable[str] = ()) -> Mask:
 
 def _is_harmless(value: str) -> bool:
     """Paths to key files and switches are no secrets themselves."""
-    return value.lower() in ("enabled", "disabled", "required") or (value.startswith("/") and ":" not in value)
+    return value.lower() in ("enabled", "disabled", "required") or (
+        value.startswith("/") and ":" not in value
+    )

@@ -41,7 +41,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.slots or 2 * (os.cpu_count() or 1)
 
 
-def load(given: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> Settings:
+def load(
+    given: Mapping[str, Any], flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path
+) -> Settings:
     """Settings from all four places; a later one wins. Raises ConfigError naming the place and the option."""
     merged: dict[str, Any] = {}
     for where, values in (
@@ -70,7 +72,9 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         text = environ.get(f"PPACER_{field.name.upper()}")
         if text is not None:
             is_list = field.name in ("allowed_hosts", "secrets")
-            values[field.name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+            values[field.name] = (
+                [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+            )
     return values
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, cast
 
 from ppacer.clock import SystemClock
@@ -38,9 +39,10 @@ _handler = _Handler()
 
 def prepare(registry: Registry, notifier: Sender) -> Child:
     """The child that every fork becomes. To be called again when modules have been imported since."""
+    terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     _open_streams()
     faulthandler.enable(2)  # a segmentation fault leaves the Python traceback in the log of the task
-    _route_logging()
+    _route_logging(terminal)
     _rehearse()
     child = _handler.child = Child(registry, notifier)
     gc.collect()
@@ -59,11 +61,13 @@ def _open_streams() -> None:
     streams.stderr = streams.__stderr__ = open_stream(2)
 
 
-def _route_logging() -> None:
+def _route_logging(terminal: Sequence[object]) -> None:
     """Everything to the main program; handlers for the terminal would say it once more, as output."""
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:
+        if isinstance(handler, logging.StreamHandler) and any(
+            handler.stream is stream for stream in terminal
+        ):
             root.removeHandler(handler)
     _handler.setLevel(level_from_env())
     root.addHandler(_handler)

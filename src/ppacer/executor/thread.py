@@ -21,6 +21,8 @@ from ppacer.executor.words import end_text, timeout_text
 from ppacer.notify import Sender
 from ppacer.protocol import End, Grant
 
+JOIN_SECONDS = 0.2  # for free threads at the end; one that is not free then is not waited for
+
 log = logging.getLogger("ppacer.executor")
 _now = SystemClock().now
 
@@ -57,6 +59,7 @@ class ThreadRunner:
         self._waiting: dict[str, _Attempt] = {}  # whoever takes an attempt out begins it, or lets it be
         self._live: dict[str, _Attempt] = {}  # whoever takes an attempt out reports it
         self._workers = 0
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._watch = _Watch(self)
         self._is_closed = False
@@ -95,6 +98,9 @@ class ThreadRunner:
             self._report(attempt, Outcome(attempt.end, end_text(attempt.end)))
         for _ in range(self._workers):
             self._queue.put(None)
+        until = _now().mono + JOIN_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - _now().mono))
         self._watch.close()
         self._capture.remove()
 
@@ -117,6 +123,7 @@ class ThreadRunner:
             log.warning("a thread is stuck", extra={"task_id": attempt.grant.task_id})
             with self._lock:
                 self._workers -= 1
+                self._threads = [thread for thread in self._threads if thread.is_alive()]
             if len(self._live) > self._workers:
                 self._add_worker()
 
@@ -125,7 +132,9 @@ class ThreadRunner:
             if self._workers >= self._slots or self._is_closed:
                 return
             self._workers += 1
-        threading.Thread(target=self._work, name="ppacer-task", daemon=True).start()
+        thread = threading.Thread(target=self._work, name="ppacer-task", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _work(self) -> None:
         while (attempt := self._queue.get()) is not None:

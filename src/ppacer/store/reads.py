@@ -26,7 +26,9 @@ class Reads:
         self.url = database.make_url(db)
         path = database.sqlite_path(self.url)
         if path is not None and not path.exists():
-            raise StoreError(f"there is no database {path}; start a scheduler with `ppacer serve`, or name it with --db")
+            raise StoreError(
+                f"there is no database {path}; start a scheduler with `ppacer serve`, or name it with --db"
+            )
         self._engine = database.reader_engine(self.url)
 
     def close(self) -> None:
@@ -40,7 +42,9 @@ class Reads:
 
     # -- dags ------------------------------------------------------------------------------------------------
 
-    def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None, removed: bool = False) -> list[DagView]:
+    def dags(
+        self, *, after: str = "", limit: int = 100, tag: str | None = None, removed: bool = False
+    ) -> list[DagView]:
         """Dags in order of their ids, from the first one behind `after`."""
         d = dags.c
         query = sa.select(dags).where(d.DagId > after).order_by(d.DagId)
@@ -68,7 +72,9 @@ class Reads:
     def points(self, dag_id: str, *, limit: int = 20) -> list[PointView]:
         """What became of the latest schedule points of a dag, newest first."""
         s = schedules.c
-        query = sa.select(schedules).where(s.DagId == dag_id).order_by(s.ScheduleTs.desc()).limit(_page(limit))
+        query = (
+            sa.select(schedules).where(s.DagId == dag_id).order_by(s.ScheduleTs.desc()).limit(_page(limit))
+        )
         with self._connect() as connection:
             rows = connection.execute(query)
             return [PointView(row.Event, row.ScheduleTs, row.NextScheduleTs, row.InsertTs) for row in rows]
@@ -80,7 +86,12 @@ class Reads:
         with self._connect() as connection:
             return [
                 SourceView(
-                    row.TaskId, row.Revision, bool(row.IsCurrent), row.InsertTs, row.TaskTypeName, row.TaskBodySource
+                    row.TaskId,
+                    row.Revision,
+                    bool(row.IsCurrent),
+                    row.InsertTs,
+                    row.TaskTypeName,
+                    row.TaskBodySource,
                 )
                 for row in connection.execute(query.limit(PAGE_MAX))
             ]
@@ -88,7 +99,12 @@ class Reads:
     # -- runs ------------------------------------------------------------------------------------------------
 
     def runs(
-        self, *, dag_id: str | None = None, status: Sequence[str] = (), before: int | None = None, limit: int = 20
+        self,
+        *,
+        dag_id: str | None = None,
+        status: Sequence[str] = (),
+        before: int | None = None,
+        limit: int = 20,
     ) -> list[RunView]:
         """Runs, newest first, from the first one with a number below `before`."""
         r = dagruns.c
@@ -126,7 +142,9 @@ class Reads:
         r = dagrunresults.c
         with self._connect() as connection:
             row = _find_run(connection, run_id)
-            query = sa.select(r.Result).where(r.DagId == row.DagId, r.ExecTs == row.ExecTs, r.TaskId == task_id)
+            query = sa.select(r.Result).where(
+                r.DagId == row.DagId, r.ExecTs == row.ExecTs, r.TaskId == task_id
+            )
             text: str | None = connection.execute(query.order_by(r.Retry.desc()).limit(1)).scalar()
             return text
 
@@ -178,19 +196,23 @@ def _attempt(row: Any) -> AttemptView:
 
 
 def _tasks(graph: Graph, attempts: Sequence[Any], restarts: int) -> list[TaskView]:
-    """Each task with its latest attempt; after a restart, attempts of before count only when they succeeded."""
+    """Each task with its latest attempt; of those before a restart only the successful ones count."""
     latest: dict[str, Any] = {}
     for row in attempts:
         if row.TaskId not in latest or row.Retry > latest[row.TaskId].Retry:
             latest[row.TaskId] = row
-    return [_task(graph, position, latest.get(spec.id), restarts) for position, spec in enumerate(graph.tasks)]
+    return [
+        _task(graph, position, latest.get(spec.id), restarts) for position, spec in enumerate(graph.tasks)
+    ]
 
 
 def _task(graph: Graph, position: int, row: Any, restarts: int) -> TaskView:
     spec = graph.tasks[position]
     parents = [graph.tasks[parent].id for parent in spec.parents]
     if row is None or (row.Restart < restarts and row.Status != TaskStatus.SUCCESS):
-        return TaskView(spec.id, parents, TaskStatus.NO_STATUS, -1 if row is None else row.Retry, spec.retries)
+        return TaskView(
+            spec.id, parents, TaskStatus.NO_STATUS, -1 if row is None else row.Retry, spec.retries
+        )
     return TaskView(
         task_id=spec.id,
         parents=parents,

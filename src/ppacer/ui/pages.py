@@ -1,41 +1,56 @@
 """One plain page: the dags and the latest runs. Server-rendered, autoescaped, no script."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ppacer.api.door import Door
-from ppacer.clock import in_words
-from ppacer.store.views import RunView
+from ppacer.api.why import about
+from ppacer.errors import StoreError
+from ppacer.store.views import DagView, RunView
 from ppacer.version import VERSION
 
 DAGS_MAX = 200
 RUNS_MAX = 50
+REFRESH_SECONDS = 5
+PARAMS_CHARS_MAX = 80
 
 
 def pages(door: Door) -> list[BaseRoute]:
     """The routes of all pages and of their style sheet."""
 
     def overview(request: Request) -> Response:
-        dags, runs = door.reads.dags(limit=DAGS_MAX), door.reads.runs(limit=RUNS_MAX)
-        return HTMLResponse(
-            _environment()
-            .get_template("overview.html")
-            .render(
-                dags=dags,
-                runs=runs,
-                state=door.scheduler.state,
-                trouble=door.scheduler.trouble,
-                now=door.clock.now().utc,  # after the reads: nothing has begun later than now
-                version=VERSION,
-            )
+        """GET /. Where the database cannot be read, the page says so, and is tried again by itself."""
+        dags: list[DagView] = []
+        runs: list[RunView] = []
+        trouble, status = door.trouble, 200
+        try:
+            dags, runs = door.reads.dags(limit=DAGS_MAX + 1), door.reads.runs(limit=RUNS_MAX)
+        except StoreError as error:
+            trouble, status = str(error), 503
+        page = _environment().get_template("overview.html")
+        html = page.render(
+            dags=dags[:DAGS_MAX],
+            has_more=len(dags) > DAGS_MAX,
+            runs=runs,
+            facts=_facts(dags[:DAGS_MAX]),
+            failed=_failed(dags),
+            is_readable=status == 200,
+            state_of_scheduler=door.scheduler.state,
+            trouble=trouble,
+            now=door.clock.now().utc,
+            version=VERSION,
+            refresh=REFRESH_SECONDS,
         )
+        return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
     return [
         Route("/", overview, methods=["GET"]),
@@ -55,35 +70,76 @@ def _css() -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("ppacer.ui"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("ppacer.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"when": _when, "relative": _relative, "duration": _duration}
+    environment.filters |= {
+        "when": _when,
+        "relative": _relative,
+        "took": _took,
+        "next": _next,
+        "json": _json,
+    }
     return environment
 
 
-def _when(at: datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+def _failed(dags: Sequence[DagView]) -> int:
+    """How many dags need a look: their latest run failed, or their schedule did."""
+    return sum(dag.disabled_reason is not None or _state(dag) == "FAILED" for dag in dags)
 
 
-def _relative(at: datetime | None, now: datetime) -> str:
+def _state(dag: DagView) -> str | None:
+    return None if dag.latest is None else dag.latest.status
+
+
+def _facts(dags: Sequence[DagView]) -> list[str]:
+    """What stands in one line above everything: `9 dags`, `2 runs running` …; what is zero is left out."""
+    counts = [
+        (len(dags), "dag"),
+        (sum(dag.running for dag in dags), "running"),
+        (sum(dag.waiting for dag in dags), "waiting for room"),
+        (sum(_state(dag) == "FAILED" for dag in dags), "failed last"),
+        (sum(dag.disabled_reason is not None for dag in dags), "disabled"),
+        (sum(dag.paused_at is not None for dag in dags), "paused"),
+    ]
+    return [f"{count} {word}{'s' if word == 'dag' and count > 1 else ''}" for count, word in counts if count]
+
+
+def _next(dag: DagView, now: datetime) -> tuple[str, str]:
+    """The state of a dag's schedule, and when it runs next, in words; one of them may be empty."""
+    if dag.disabled_reason is not None:
+        return "disabled", ""
+    if dag.paused_at is not None:
+        return "paused", ""
+    if dag.next_at is None:
+        return "", "no more points" if dag.schedule else ""
+    if dag.next_at > now:
+        return "", _relative(dag.next_at, now)
+    return ("waits for room", "") if dag.running >= dag.max_active_runs else ("", "now")
+
+
+def _when(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _relative(at: datetime, now: datetime) -> str:
     """`in 3h`, `5s ago`: one unit is enough to see, the title has the rest."""
-    if at is None:
-        return ""
-    words = in_words(_coarse(abs(at - now)))
-    return f"in {words}" if at > now else f"{words} ago"
+    distance = abs(at - now)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count = distance // timedelta(seconds=size)
+        if count:
+            return f"in {count}{unit}" if at > now else f"{count}{unit} ago"
+    return "now"
 
 
-def _coarse(span: timedelta) -> timedelta:
-    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
-        if span >= unit:
-            return span // unit * unit
-    return timedelta(seconds=span // timedelta(seconds=1))
+def _took(run: RunView, now: datetime) -> str:
+    return "" if run.started_at is None else about((run.ended_at or now) - run.started_at)
 
 
-def _duration(run: RunView, now: datetime) -> str:
-    if run.started_at is None:
-        return ""
-    span: Any = (run.ended_at or now) - run.started_at
-    return in_words(timedelta(milliseconds=round(span / timedelta(milliseconds=1)))) if span < timedelta(
-        seconds=1
-    ) else in_words(timedelta(seconds=round(span.total_seconds())))
+def _json(params: dict[str, Any]) -> str:
+    """The parameters of a run, as far as they fit a table."""
+    text = msgspec.json.encode(params).decode()
+    return text if len(text) <= PARAMS_CHARS_MAX else f"{text[:PARAMS_CHARS_MAX]}…"

@@ -1,0 +1,176 @@
+"""`ppacer serve` as a process: its options, its end, and what it refuses."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from cli.terminal import DAGS, PATIENCE, call, really, serving
+from ppacer.cli import exits
+from ppacer.store import FileLock
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_when_asked(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path) as server:
+        server.ended(server.trigger("good"))
+        assert server.stop(number) == 0
+    assert "Traceback" not in server.log.read_text()
+    assert (tmp_path / "scheduler.db.lock").read_bytes() == b""
+
+
+def test_it_echoes_what_tasks_say_unless_told_not_to(tmp_path: Path) -> None:
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "quiet").mkdir()
+    with serving(tmp_path / "loud") as server:
+        server.ended(server.trigger("good"))
+    assert "good/extract | to stdout" in server.log.read_text()
+    with serving(tmp_path / "quiet", "--no-echo") as server:
+        server.ended(server.trigger("good"))
+    assert "to stdout" not in server.log.read_text()
+
+
+def test_only_the_named_dag_is_served(tmp_path: Path) -> None:
+    shutil.copy(DAGS, tmp_path / "my.py")
+    with serving(tmp_path, file=Path("my.py:sleeper")) as server:
+        assert [dag["dag_id"] for dag in server.call("dags", "--json").json["dags"]] == ["sleeper"]
+
+
+def test_the_runner_and_the_slots_can_be_chosen(tmp_path: Path) -> None:
+    with serving(tmp_path, "--runner", "thread", "--slots", "1") as server:
+        first, second = server.trigger("good"), server.trigger("good")
+        server.ended(first)
+        assert server.ended(second)["run"]["status"] == "SUCCESS"
+
+
+def test_a_second_scheduler_on_the_same_file_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        ended = really("serve", DAGS, "--port", "0", cwd=tmp_path)
+        assert ended.code == exits.CONFLICT
+        assert ended.said.startswith(f"another scheduler (process {server.process.pid}, {server.url}) has ")
+        assert call("dags", "--url", server.url).code == 0
+        assert call("db", "upgrade", "--db", server.db).code == exits.CONFLICT
+
+
+def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = really("serve", DAGS, "--port", port, cwd=tmp_path)
+    assert ended.code == exits.USAGE
+    assert ended.said.startswith(f"cannot listen on 127.0.0.1:{port}: ")
+    assert not (tmp_path / "scheduler.db").exists()
+    with serving(tmp_path):  # and the file is free again
+        pass
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--db", "absent/x.db"], "absent does not exist"),
+        (["--port", "65536"], "Invalid value for '--port'"),
+        (["--slots", "-1"], "Invalid value for '--slots'"),
+        (["--runner", "magic"], "Invalid value for '--runner'"),
+        (["--drain", "forever"], "Invalid value for '--drain'"),
+        (["--host", "no-such-host.invalid", "--port", "0"], "cannot listen on no-such-host.invalid"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_a_sentence(tmp_path: Path, args: list[str], words: str) -> None:
+    ended = really("serve", DAGS, *args, cwd=tmp_path)
+    assert ended.code == exits.USAGE
+    assert ended.err.startswith("ppacer: ")
+    assert words in ended.err.splitlines()[0]
+    assert not (tmp_path / "scheduler.db").exists()
+
+
+def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
+    ended = really("serve", DAGS, cwd=tmp_path, env={"PPACER_SLOTS": "many"})
+    assert ended.code == exits.USAGE
+    assert "an option in the environment is not possible" in ended.said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions there")
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    if nobody and not _may_run(65534, tmp_path):
+        pytest.skip("another user cannot run this Python here")
+    ended = really("serve", DAGS, "--port", "0", cwd=folder, **nobody)
+    assert ended.code == exits.USAGE, ended
+    assert ended.said.endswith("is the folder writable?")
+    assert list(folder.iterdir()) == []
+
+
+def _may_run(user: int, folder: Path) -> bool:
+    """Opens the temporary folders for the user, and says whether he can start this Python at all."""
+    for parent in (folder, *folder.parents):
+        if parent == Path("/"):
+            break
+        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
+    try:
+        ended = really("--version", cwd=folder, user=user, group=user, extra_groups=[])
+    except OSError:
+        return False
+    return ended.code == 0
+
+
+def test_a_killed_scheduler_leaves_no_lock_behind(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.trigger("sleeper")
+        server.running(1)
+        server.stop(signal.SIGKILL)
+    assert call("runs", "--db", server.db, "--json").json["runs"][0]["status"] == "RUNNING"
+    assert "no scheduler is running" in call("why", "1", "--db", server.db).out
+    with serving(tmp_path) as again:
+        again.running(1)
+        again.ok("cancel", 1)
+        assert again.ended(1)["run"]["status"] == "CANCELLED"
+
+
+def test_while_it_starts_commands_say_so(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.stop()
+    lock = FileLock(server.db).acquire()
+    try:
+        ended = call("trigger", "good", "--db", server.db)
+        assert ended.code == exits.UNAVAILABLE
+        assert ended.said.endswith(f"(process {os.getpid()}) does not answer yet; try again")
+        assert call("runs", "--db", server.db).code == 0
+    finally:
+        lock.release()
+
+
+def test_commands_that_look_never_keep_a_scheduler_from_starting(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom ppacer.store import owner_of\nprint('looking', flush=True)\n"
+        f"while True: owner_of(pathlib.Path({str(tmp_path / 'scheduler.db')!r}))\n"
+    )
+    lock = FileLock(tmp_path / "scheduler.db")
+    lock.acquire().release()
+    with subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        try:
+            for _ in range(300):
+                lock.acquire().release()
+        finally:
+            looker.kill()
+
+
+def test_the_page_and_the_health_are_served(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with urlopen(f"{server.url}/healthz", timeout=PATIENCE) as answer:
+            assert answer.status == 200
+        with urlopen(server.url, timeout=PATIENCE) as answer:
+            assert b"good" in answer.read()
