@@ -111,7 +111,7 @@ def _pss(pid: int) -> int:
 
 
 def kill_and_resume() -> tuple[float, int]:
-    """kill -9 in the middle of 1 → 1000 → 1: seconds until the new program's first task, and tasks run twice."""
+    """kill -9 in the middle of 1 → 1000 → 1: seconds until the next task, and tasks run twice."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Path(folder, "ledger")
 

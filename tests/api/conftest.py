@@ -1,40 +1,5 @@
-"""One program for all tests that leave no traces, and programs of their own for the others."""
+"""The fixtures of these tests stand in `fixtures`, because those of the pages use them too."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from api.fixtures import gate, live, shared
 
-import pytest
-
-from api.dags import GATE, all_dags
-from api.live import Live
-from ppacer import Dag
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A program that nobody changes but by runs of his own."""
-    with Live(tmp_path_factory.mktemp("shared"), *all_dags()) as live:
-        yield live
-
-
-@pytest.fixture
-def gate() -> Iterator[Any]:
-    """The gate at which the dag `held` waits; open again after the test."""
-    GATE.shut()
-    yield GATE
-    GATE.open()
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Callable[..., Live]]:
-    """Starts programs with the given dags, and stops them after the test."""
-    with ExitStack() as stack:
-
-        def make(*dags: Dag, **settings: Any) -> Live:
-            folder = tmp_path / str(len(list(tmp_path.iterdir())))
-            folder.mkdir()
-            return stack.enter_context(Live(folder, *dags, **settings))
-
-        yield make
+__all__ = ["gate", "live", "shared"]

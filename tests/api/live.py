@@ -1,7 +1,7 @@
-"""A whole program in this process, and a client that speaks to it over loopback, as exactly as a test needs.
+"""A whole program in this process, and a client that speaks to it over loopback, as exactly as needed.
 
-`Live.ask` sends one request on a connection of its own, with no header that the test did not ask for but Host;
-`Live.raw` sends bytes. Tasks can be held at a `Gate` until the test lets them go.
+`Live.ask` sends one request on a connection of its own, with Host and no other header that the test did not
+ask for; `Live.raw` sends bytes. Tasks can be held at a `Gate` until the test lets them go.
 """
 
 import http.client

@@ -20,7 +20,7 @@ def status_of(live: Live, run_id: int) -> str:
     return str(live.get(f"/api/v1/runs/{run_id}").json["run"]["status"])
 
 
-# -- trigger -----------------------------------------------------------------------------------------------------
+# -- trigger ------------------------------------------------------
 
 
 def test_a_trigger_starts_a_run_and_says_where_it_is(shared: Live) -> None:
@@ -80,7 +80,7 @@ def test_triggers_at_the_same_moment_are_runs_of_their_own(live: Make) -> None:
     assert {run["status"] for run in details} == {"SUCCESS"}
 
 
-# -- cancel ------------------------------------------------------------------------------------------------------
+# -- cancel ------------------------------------------------------
 
 
 def test_a_cancelled_run_ends_with_its_tasks(live: Make) -> None:
@@ -112,7 +112,7 @@ def test_cancelling_twice_is_the_same_as_once(shared: Live, gate: Gate) -> None:
     assert shared.ended(run_id)["run"]["status"] == "CANCELLED"
 
 
-# -- restart -----------------------------------------------------------------------------------------------------
+# -- restart ------------------------------------------------------
 
 
 def test_a_restart_tries_again_what_failed_and_nothing_else(shared: Live) -> None:
@@ -142,7 +142,7 @@ def test_a_run_that_is_open_or_succeeded_cannot_be_restarted(shared: Live, gate:
     shared.ended(running)
 
 
-# -- pause -------------------------------------------------------------------------------------------------------
+# -- pause ------------------------------------------------------
 
 
 def test_a_paused_dag_says_so_until_it_is_unpaused(live: Make) -> None:
@@ -166,13 +166,13 @@ def test_a_disabled_dag_gets_another_chance(live: Make) -> None:
     assert program.run("broken")  # by hand it runs in any case
 
 
-# -- how commands wait -------------------------------------------------------------------------------------------
+# -- how commands wait ------------------------------------------------------
 
 
 def test_commands_that_wait_for_the_scheduler_leave_room_for_others(
     live: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A busy database holds up the scheduler's thread; a hundred commands wait for it, and nobody else does."""
+    """A locked database holds up the scheduler's thread; a hundred commands wait for it, nobody else does."""
     program = live(etl(), held(), failing())
     with closing(sqlite3.connect(program.db, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

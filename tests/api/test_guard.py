@@ -119,7 +119,7 @@ def test_allowed_hosts_are_answered_too(live: type[Live]) -> None:
     assert status_for(program, "example") == 421
 
 
-# -- changes -----------------------------------------------------------------------------------------------------
+# -- changes ------------------------------------------------------
 
 COMMANDS = [
     "/api/v1/dags/etl/trigger",
@@ -219,7 +219,7 @@ def test_no_preflight_is_answered(shared: Live) -> None:
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 
-# -- headers -----------------------------------------------------------------------------------------------------
+# -- headers ------------------------------------------------------
 
 
 def is_hardened(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""The logs of a run over HTTP: filters, pages, tails, and following them without losing or repeating a record."""
+"""The logs of a run over HTTP: filters, pages, tails, and followers that lose and repeat nothing."""
 
 import sqlite3
 import threading

@@ -32,7 +32,7 @@ def many(count: int) -> list[Dag]:
     return dags
 
 
-# -- /healthz ----------------------------------------------------------------------------------------------------
+# -- /healthz ------------------------------------------------------
 
 
 def test_a_scheduler_that_works_is_healthy(shared: Live) -> None:
@@ -92,7 +92,7 @@ def test_a_scheduler_that_stops_takes_no_commands_and_says_so(live: Make) -> Non
     )
 
 
-# -- dags --------------------------------------------------------------------------------------------------------
+# -- dags ------------------------------------------------------
 
 
 def test_pages_of_dags_follow_each_other_without_gap_or_double(live: Make) -> None:
@@ -185,7 +185,7 @@ def test_the_source_of_a_task_can_be_read(shared: Live) -> None:
     assert is_problem(shared.get("/api/v1/dags/etl/tasks/unload/sources"), 404, "not_found")
 
 
-# -- runs --------------------------------------------------------------------------------------------------------
+# -- runs ------------------------------------------------------
 
 
 def test_runs_come_newest_first_in_pages_and_by_dag_and_status(live: Make) -> None:
@@ -245,7 +245,7 @@ def test_a_task_that_returned_nothing_has_the_result_null(shared: Live) -> None:
     assert is_problem(shared.get(f"/api/v1/runs/{run_id}/tasks/unknown/result"), 404, "not_found")
 
 
-# -- why ---------------------------------------------------------------------------------------------------------
+# -- why ------------------------------------------------------
 
 
 def test_dags_runs_and_tasks_explain_themselves(shared: Live, gate: Gate) -> None:
@@ -279,7 +279,7 @@ def test_dags_runs_and_tasks_explain_themselves(shared: Live, gate: Gate) -> Non
     assert is_problem(shared.get("/api/v1/dags/unknown/why"), 404, "not_found")
 
 
-# -- waiting for the end of a run --------------------------------------------------------------------------------
+# -- waiting for the end of a run ------------------------------------------------------
 
 
 def test_a_run_is_answered_as_soon_as_it_ends(shared: Live, gate: Gate) -> None:

@@ -9,6 +9,7 @@ import pytest
 from api.live import Live, answer_of
 
 COUNT = 60
+TRIGGER = b"POST /api/v1/dags/etl/trigger HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
 @contextmanager
@@ -30,8 +31,8 @@ def clients(live: Live, data: bytes) -> Iterator[list[socket.socket]]:
         b"G",
         b"GET /healthz HTTP/1.1\r\nHost: 127",
         b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n",
-        b"POST /api/v1/dags/etl/trigger HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{",
-        b"POST /api/v1/dags/etl/trigger HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        TRIGGER + b"Content-Length: 10\r\n\r\n{",
+        TRIGGER + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
     ],
     ids=repr,
 )

@@ -83,9 +83,11 @@ DAGS = [
     ),
     (
         dag(running=2),
-        "etl runs next at 2026-03-02 13:00:00 UTC (in 1h), by Cron: 0 13 * * * (UTC). Until then one of its runs "
-        "must end: 2 runs of it are running, and max_active_runs is 2; see "
-        "`ppacer runs --dag etl --status RUNNING`.",
+        (
+            "etl runs next at 2026-03-02 13:00:00 UTC (in 1h), by Cron: 0 13 * * * (UTC). Until then "
+            "one of its runs must end: 2 runs of it are running, and max_active_runs is 2; see `ppacer "
+            "runs --dag etl --status RUNNING`."
+        ),
     ),
     (
         dag(next_at=at(-5)),
@@ -93,8 +95,10 @@ DAGS = [
     ),
     (
         dag(next_at=at(-5), running=1, max_active_runs=1),
-        "etl was due at 2026-03-02 11:59:55 UTC and waits until one of its runs ends: 1 run of it is running, and "
-        "max_active_runs is 1; see `ppacer runs --dag etl --status RUNNING`.",
+        (
+            "etl was due at 2026-03-02 11:59:55 UTC and waits until one of its runs ends: 1 run of it "
+            "is running, and max_active_runs is 1; see `ppacer runs --dag etl --status RUNNING`."
+        ),
     ),
     (
         dag(schedule=None, next_at=None),
@@ -106,24 +110,32 @@ DAGS = [
     ),
     (
         dag(paused_at=at(-60)),
-        "etl is paused since 2026-03-02 11:59:00 UTC, and the points of its schedule are skipped. It goes on with "
-        "`ppacer unpause etl`, and runs by hand even now: `ppacer trigger etl`.",
+        (
+            "etl is paused since 2026-03-02 11:59:00 UTC, and the points of its schedule are skipped. "
+            "It goes on with `ppacer unpause etl`, and runs by hand even now: `ppacer trigger etl`."
+        ),
     ),
     (
         dag(paused_at=at(-60), schedule=None, next_at=None),
-        "etl is paused since 2026-03-02 11:59:00 UTC. It goes on with `ppacer unpause etl`, and runs by hand even "
-        "now: `ppacer trigger etl`.",
+        (
+            "etl is paused since 2026-03-02 11:59:00 UTC. It goes on with `ppacer unpause etl`, and "
+            "runs by hand even now: `ppacer trigger etl`."
+        ),
     ),
     (
         dag(disabled_reason="schedule 'tides' raised KeyError: 'moon'", next_at=None),
-        "etl is disabled, because its schedule failed: schedule 'tides' raised KeyError: 'moon'. Mend it and "
-        "restart the scheduler, or try again with `ppacer unpause etl`. Meanwhile it runs only by hand: "
-        "`ppacer trigger etl`.",
+        (
+            "etl is disabled, because its schedule failed: schedule 'tides' raised KeyError: 'moon'. "
+            "Mend it and restart the scheduler, or try again with `ppacer unpause etl`. Meanwhile it "
+            "runs only by hand: `ppacer trigger etl`."
+        ),
     ),
     (
         dag(removed_at=at(-86400), disabled_reason="old", paused_at=at(-99999)),
-        "etl gets no runs: since 2026-03-01 12:00:00 UTC it is not among the dags that are served. To bring it "
-        "back, put it into the file again and restart the scheduler.",
+        (
+            "etl gets no runs: since 2026-03-01 12:00:00 UTC it is not among the dags that are served. "
+            "To bring it back, put it into the file again and restart the scheduler."
+        ),
     ),
 ]
 
@@ -142,8 +154,10 @@ RUNS = [
     ),
     (
         run("FAILED", task("a"), FAILED),
-        "run 7 of etl failed: load failed at retry 2: ValueError: no such table. Once the cause is mended, "
-        "`ppacer restart 7` tries again what failed and what comes after it.",
+        (
+            "run 7 of etl failed: load failed at retry 2: ValueError: no such table. Once the cause is "
+            "mended, `ppacer restart 7` tries again what failed and what comes after it."
+        ),
     ),
     (
         run(
@@ -153,9 +167,11 @@ RUNS = [
             task("c", TaskStatus.FAILED, reason="LOST", error="lost"),
             restarts=1,
         ),
-        "run 7 of etl failed after 1 restart: a failed at its first attempt: timed out after 10m. load and c "
-        "failed too. Once the cause is mended, `ppacer restart 7` tries again what failed and what comes after "
-        "it.",
+        (
+            "run 7 of etl failed after 1 restart: a failed at its first attempt: timed out after 10m. "
+            "load and c failed too. Once the cause is mended, `ppacer restart 7` tries again what "
+            "failed and what comes after it."
+        ),
     ),
     (
         run("CANCELLED", task("a", TaskStatus.CANCELLED), cancel_requested_at=at(-30)),
@@ -178,8 +194,11 @@ RUNS = [
             task("h", TaskStatus.UPSTREAM_FAILED),
             task("i", TaskStatus.NO_STATUS),
         ),
-        "run 7 of etl is running: 1 of 9 tasks succeeded; b and c are running; f is lost and starts anew; d waits "
-        "for a free slot; e failed and is tried again at 2026-03-02 12:01:30 UTC (in 1m30s); g failed.",
+        (
+            "run 7 of etl is running: 1 of 9 tasks succeeded; b and c are running; f is lost and "
+            "starts anew; d waits for a free slot; e failed and is tried again at 2026-03-02 12:01:30 "
+            "UTC (in 1m30s); g failed."
+        ),
     ),
     (
         run("RUNNING", *(task(f"t{n}", TaskStatus.RUNNING) for n in range(8))),
@@ -192,8 +211,10 @@ RUNS = [
             task("b", TaskStatus.CANCELLED),
             cancel_requested_at=at(-3),
         ),
-        "run 7 of etl is being cancelled since 2026-03-02 11:59:57 UTC; it ends when its running tasks have: 0 of "
-        "2 tasks succeeded; a is running.",
+        (
+            "run 7 of etl is being cancelled since 2026-03-02 11:59:57 UTC; it ends when its running "
+            "tasks have: 0 of 2 tasks succeeded; a is running."
+        ),
     ),
 ]
 
@@ -211,22 +232,31 @@ TASKS = [
     ),
     (
         run("RUNNING", task(status=TaskStatus.RUNNING)),
-        "load in run 7 of etl is running since 2026-03-02 11:59:50 UTC (for 10s) at its first attempt, on executor "
-        "local.",
+        (
+            "load in run 7 of etl is running since 2026-03-02 11:59:50 UTC (for 10s) at its first "
+            "attempt, on executor local."
+        ),
     ),
     (
         run("RUNNING", task(status=TaskStatus.RUNNING, retry=1), cancel_requested_at=at(-1)),
-        "load in run 7 of etl is running since 2026-03-02 11:59:50 UTC (for 10s) at retry 1, on executor local. It "
-        "was told to end.",
+        (
+            "load in run 7 of etl is running since 2026-03-02 11:59:50 UTC (for 10s) at retry 1, on "
+            "executor local. It was told to end."
+        ),
     ),
     (
         run("RUNNING", task(status=TaskStatus.RUNNING, lost_at=at(-1))),
-        "load in run 7 of etl is lost since 2026-03-02 11:59:59 UTC: its executor local was not heard of any more. "
-        "It starts anew in the next free slot, which costs no retry.",
+        (
+            "load in run 7 of etl is lost since 2026-03-02 11:59:59 UTC: its executor local was not "
+            "heard of any more. It starts anew in the next free slot, which costs no retry."
+        ),
     ),
     (
         run("RUNNING", task(status=TaskStatus.SCHEDULED)),
-        "load in run 7 of etl is ready since 2026-03-02 11:59:50 UTC and waits for a free slot of an executor.",
+        (
+            "load in run 7 of etl is ready since 2026-03-02 11:59:50 UTC and waits for a free slot of "
+            "an executor."
+        ),
     ),
     (
         run(
@@ -238,8 +268,10 @@ TASKS = [
                 retry_at=at(5400),
             ),
         ),
-        "load in run 7 of etl failed at its first attempt: ValueError: no such table. It is tried again at "
-        "2026-03-02 13:30:00 UTC (in 1h30m).",
+        (
+            "load in run 7 of etl failed at its first attempt: ValueError: no such table. It is tried "
+            "again at 2026-03-02 13:30:00 UTC (in 1h30m)."
+        ),
     ),
     (
         run(
@@ -252,22 +284,31 @@ TASKS = [
                 retry_at=at(-1),
             ),
         ),
-        "load in run 7 of etl was interrupted at retry 1: handed back unfinished: the "
-        "executor is stopping. It is tried again now.",
+        (
+            "load in run 7 of etl was interrupted at retry 1: handed back unfinished: the executor is "
+            "stopping. It is tried again now."
+        ),
     ),
     (
         run("FAILED", FAILED),
-        "load in run 7 of etl failed at retry 2 and is not tried again: ValueError: no such table. To try again: "
-        "`ppacer restart 7`.",
+        (
+            "load in run 7 of etl failed at retry 2 and is not tried again: ValueError: no such table. "
+            "To try again: `ppacer restart 7`."
+        ),
     ),
     (
         run("RUNNING", FAILED),
-        "load in run 7 of etl failed at retry 2 and is not tried again: ValueError: no such table. When the run has "
-        "ended: `ppacer restart 7`.",
+        (
+            "load in run 7 of etl failed at retry 2 and is not tried again: ValueError: no such table. "
+            "When the run has ended: `ppacer restart 7`."
+        ),
     ),
     (
         run("FAILED", task(status=TaskStatus.FAILED, reason="REFUSED", error=None)),
-        "load in run 7 of etl was refused at its first attempt and is not tried again: it left no text. To try again: `ppacer restart 7`.",
+        (
+            "load in run 7 of etl was refused at its first attempt and is not tried again: it left no "
+            "text. To try again: `ppacer restart 7`."
+        ),
     ),
     (
         run(
@@ -281,7 +322,10 @@ TASKS = [
     ),
     (
         run("CANCELLED", task(status=TaskStatus.CANCELLED, started_at=None)),
-        "load in run 7 of etl was cancelled with its run before it began. To try again: `ppacer restart 7`.",
+        (
+            "load in run 7 of etl was cancelled with its run before it began. To try again: `ppacer "
+            "restart 7`."
+        ),
     ),
     (
         run("CANCELLED", task(status=TaskStatus.CANCELLED, retry=1)),
@@ -302,8 +346,10 @@ TASKS = [
             task("done"),
             *(task(f"p{n}", status) for n, status in enumerate(ABOVE)),
         ),
-        "z in run 7 of etl waits for p0 (running), p1 (waits for a free slot), p2 (failed, to be tried again) and "
-        "p3 (not started).",
+        (
+            "z in run 7 of etl waits for p0 (running), p1 (waits for a free slot), p2 (failed, to be "
+            "tried again) and p3 (not started)."
+        ),
     ),
     (
         run("RUNNING", SECOND, task("a")),

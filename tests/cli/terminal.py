@@ -187,7 +187,9 @@ def _url(folder: Path, process: "subprocess.Popen[str]") -> str | None:
         owner = json.loads((folder / "scheduler.db.lock").read_text())
     except (OSError, ValueError):
         return None
-    url = owner.get("url")
+    url = (
+        owner.get("url") if owner.get("pid") == process.pid else None
+    )  # another one that was killed may be there
     return None if url is None else str(url)
 
 

@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 from ppacer.dag import Dag, Node, TaskContext, task
 
 log = logging.getLogger("some.library")
-seen: list[str] = []  # what a child of the pool remembers
+seen: list[Any] = []  # what a child of the pool remembers
 
 
 class Rude(BaseException):
     """Not an Exception."""
 
 
-class Mute(Exception):
+class MuteError(Exception):
     """Cannot be shown."""
 
     def __str__(self) -> str:
@@ -162,7 +162,7 @@ def fails_as(ctx: TaskContext) -> None:
         case "rude":
             raise Rude("very")
         case "mute":
-            raise Mute("hidden")
+            raise MuteError("hidden")
         case "recursion":
             _deep()
         case "memory":
@@ -277,12 +277,12 @@ def holds_pipe(ctx: TaskContext) -> int:
 
 @task
 def floods(ctx: TaskContext) -> None:
-    """Prints many megabytes, each line with its number."""
-    number = 0
+    """Prints many megabytes between two lines."""
+    print("first")
+    block = ("x" * 99 + "\n") * 10_000
     for _ in range(ctx.run.params["megabytes"]):
-        block = "".join(f"{n:019d}\n" for n in range(number, number + 50_000))
-        number += 50_000
         sys.stdout.write(block)
+    print("last")
 
 
 @task
@@ -316,7 +316,8 @@ def not_json(ctx: TaskContext) -> Any:
 
 @task
 def hungry() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (1024**3, 1024**3))
+    limit = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + 100 * 1024**2
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     kept = []
     while True:
         kept.append(bytearray(16 * 1024**2))
@@ -327,7 +328,7 @@ def takes(ctx: TaskContext) -> int:
     """Uses memory for a moment, or for ever."""
     data = b"x" * (ctx.run.params["megabytes"] * 1024**2)
     if ctx.run.params.get("keeps"):
-        seen.append(data)  # type: ignore[arg-type]  # it is only about its size
+        seen.append(data)
     return os.getpid()
 
 
@@ -431,10 +432,10 @@ class Plain:
 with Dag("cases") as cases:
     root = nothing()
     for body in (
-        echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails, fails_as,
-        dies, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large,
-        not_json, hungry, takes, remembers, replaces_stdout, background, cooperative, deaf, dreams, sleepless,
-        fails_async, stops_loop, same_thread,
+        echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
+        fails_as, dies, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much, long_line,
+        bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background, cooperative, deaf,
+        dreams, sleepless, fails_async, stops_loop, same_thread,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

@@ -53,7 +53,7 @@ def child(request: pytest.FixtureRequest, children: Children) -> Runner:
 
 
 class Late:
-    """A runner that is made when it is first used: between set-up and call pytest puts back its own sys.stdout."""
+    """A runner made when first used: between set-up and call pytest puts back its own sys.stdout."""
 
     def __init__(self, make: Callable[[], Runner]) -> None:
         self._make = make

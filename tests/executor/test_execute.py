@@ -143,7 +143,7 @@ def test_a_result_at_the_limit_passes_and_one_byte_more_fails(registry: Registry
         ("interrupt", "KeyboardInterrupt"),
         ("generator", "GeneratorExit"),
         ("rude", "Rude: very"),
-        ("mute", "Mute: <exception str() failed>"),
+        ("mute", "MuteError: <exception str() failed>"),
         ("recursion", "RecursionError: maximum recursion depth exceeded"),
         ("memory", "MemoryError"),
         ("group", "ExceptionGroup: several (2 sub-exceptions)"),

@@ -10,11 +10,10 @@ from ppacer.dag import Registry
 from ppacer.executor.children import Children
 from ppacer.executor.output import HEAD_BYTES
 from ppacer.executor.runner import Runner
-from ppacer.tasklog import LogRecord
 
 
 class Counter(Memory):
-    """Counts records, and keeps only the first and last of each batch and what we say ourselves."""
+    """Counts records, and keeps only the first and last of each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +24,7 @@ class Counter(Memory):
         self.bytes += sum(len(r.message) + 1 for r in records)
         self.lines += len(records)
         self.rss = max(self.rss, rss())
-        super().log([r for r in records if "left out" in r.message] + [records[0], records[-1]])
+        super().log([records[0], records[-1]] if len(records) > 1 else records)
 
 
 def rss() -> int:
@@ -42,30 +41,29 @@ def test_two_hundred_megabytes_are_cut_in_bounded_memory(registry: Registry, cou
     counter.run(children.process, "nothing")
     before = rss()
     flood = counter.start(children.process, grant("floods", megabytes=200))
-    counter.wait_for(flood, "0000000000")
-    while flood.token not in counter.ends:  # others are served meanwhile
+    counter.wait_for(flood, "first")
+    for _ in range(20):  # others are served meanwhile
         assert counter.run(children.pool, "nothing")[0].end is SUCCESS
+    assert counter.end_of(flood).end is SUCCESS
     children.close()
     counter.check()
-    assert counter.end_of(flood).end is SUCCESS
     log = counter.log_of(flood)
-    assert log[0].message == f"{0:019d}"
-    assert log[-1].message == f"{200 * 50_000 - 1:019d}"
+    assert (log[0].message, log[-1].message) == ("first", "last")
     gap = [r for r in log if "left out" in r.message]
     assert [r.level for r in gap] == ["WARNING"]
-    assert counter.lines < 1_100_000
+    assert 2 * HEAD_BYTES * 0.98 < counter.bytes < 2 * HEAD_BYTES * 1.02
     assert counter.rss - before < 5 * HEAD_BYTES
     left_out = (gap[0].attributes or {})["left_out"]
-    assert 0 <= 200 * 1_000_000 - left_out - counter.bytes + len(gap[0].message) + 1 < 1000
+    assert abs(200 * 1_000_000 - left_out - counter.bytes) < 1000
 
 
 def test_many_records_are_cut_too(registry: Registry, counter: Counter) -> None:
     children = Children(fork(registry), counter)
-    outcome, log = counter.run(children.pool, "logs_much", count=60_000)
+    outcome, log = counter.run(children.pool, "logs_much", count=20_000)
     children.close()
     assert outcome.end is SUCCESS
-    assert log[-1].message == "record 59999"
-    assert counter.lines == 60_000
+    assert log[-1].message == "record 19999"
+    assert counter.lines == 20_000
 
 
 def test_a_line_of_a_megabyte_comes_in_pieces(child: Runner, memory: Memory) -> None:
@@ -75,7 +73,3 @@ def test_a_line_of_a_megabyte_comes_in_pieces(child: Runner, memory: Memory) -> 
     assert texts[-1] == "after"
     assert "".join(texts[:-1]) == "ä" * 500_000
     assert 16 <= len(texts) <= 20
-
-
-def _text(records: list[LogRecord]) -> str:
-    return "\n".join(r.message for r in records)

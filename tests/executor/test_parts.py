@@ -73,7 +73,13 @@ def test_cancelled_timers_take_no_memory() -> None:
 def test_a_timer_may_cancel_another_and_add_one() -> None:
     timers, done = Timers(), list[int]()
     second = timers.add(2.0, lambda: done.append(2))
-    timers.add(1.0, lambda: (second.cancel(), timers.add(1.5, lambda: done.append(3)), done.append(1)))  # type: ignore[func-returns-value]  # for its effects
+
+    def first() -> None:
+        second.cancel()
+        timers.add(1.5, lambda: done.append(3))
+        done.append(1)
+
+    timers.add(1.0, first)
     timers.run(2.0)
     assert done == [1, 3]
     assert timers.wait(2.0) is None

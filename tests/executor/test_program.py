@@ -56,10 +56,10 @@ PROGRAM = textwrap.dedent(
 
 
 @contextmanager
-def program(folder: Path, lock: Path, *tasks: str) -> Iterator["subprocess.Popen[str]"]:
+def program(folder: Path, lock: Path, *tasks: str, code: str = PROGRAM) -> Iterator["subprocess.Popen[str]"]:
     """A program with running tasks; killed in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder), str(lock), *tasks],
+        [sys.executable, "-c", code, str(folder), str(lock), *tasks],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -172,10 +172,7 @@ def test_the_warm_parent_goes_even_if_its_socket_is_held_open(tmp_path: Path, lo
         'print("started", flush=True)',
         'import os\nif os.fork() == 0:\n    import time\n    time.sleep(600)\nprint("started", flush=True)',
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), str(lock), "daemons"], stdout=subprocess.PIPE, text=True
-    )
-    with process:
+    with program(tmp_path, lock, "daemons", code=code) as process:
         assert (line(process), line(process)) == ("holds", "started")
         daemon = pid_in(tmp_path / "daemon0")
         copy, warm = sorted(children_of(process.pid), key=lambda pid: os.getsid(pid) == pid)
@@ -236,7 +233,7 @@ def test_the_environment_of_tasks_is_that_of_the_program(
     file = tmp_path / "dags.py"
     file.write_text(
         "import os, sys\nfrom ppacer.dag import Dag, task\n"
-        "@task\ndef env(): return [os.environ.get('PYTHONPATH'), os.environ['MINE'], sys.argv, sys.path[1:]]\n"
+        "@task\ndef env(): return [os.environ.get('PYTHONPATH'), os.environ['MINE'], sys.argv]\n"
         "with Dag('cases') as d: env()\n"
     )
     monkeypatch.setenv("MINE", "ü")

@@ -112,7 +112,7 @@ def _check_caps(rows: Rows, dags: Mapping[str, Dag]) -> None:
 
 
 def _check_points(rows: Rows, dags: Mapping[str, Dag], breaks: int) -> None:
-    """The rows of `schedules` tile the time from the first point to the cursor, and each means a run or none."""
+    """The rows of `schedules` tile the time from the first point to the cursor; each means a run, or none."""
     scheduled = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "schedule"}
     manual = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "manual"}
     written: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -193,7 +193,9 @@ def check_memory(scheduler: Scheduler, store: Store) -> None:
     fresh = Engine()
     for row, graph, attempts in store.open_runs():
         fresh.restore(row, graph, attempts)
-    assert _picture(scheduler.memory.engine) == _picture(fresh)
+    mine, truth = _picture(scheduler.memory.engine), _picture(fresh)
+    for key in truth:
+        assert mine[key] == truth[key], (key, _difference(mine[key], truth[key]))
     _check_held(scheduler)
     dags = store.dag_rows()
     for dag_id, cursor in scheduler.memory.watcher.cursors.items():
@@ -248,6 +250,13 @@ def _picture(engine: Engine) -> dict[str, Any]:
         "waiting": {dag_id: sorted(queue) for dag_id, queue in engine.waiting.items() if queue},
         "ready": ready,
     }
+
+
+def _difference(mine: Any, truth: Any) -> Any:
+    if not isinstance(truth, dict):
+        return mine, truth
+    keys = sorted(key for key in {*mine, *truth} if mine.get(key) != truth.get(key))
+    return [(mine.get(key), truth.get(key)) for key in keys]
 
 
 def _run_picture(run: Any) -> tuple[Any, ...]:

@@ -406,3 +406,38 @@ def test_commands_are_refused_while_stopping(world: Make) -> None:
     w.scheduler.stop()
     for command in (TriggerRun("d"), CancelRun(run), RestartRun(run), PauseDag("d"), UnpauseDag("d")):
         assert isinstance(unchanged(w, command), CommandError)
+
+
+# -- several things in one step ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [End.SUCCESS, End.FAILED])
+def test_a_command_about_a_run_that_ends_in_the_same_step_finds_it_ended(world: Make, end: End) -> None:
+    """The rows do not say so yet, and memory does not have it any more."""
+    w = world(dag("d", "a"))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    report, restart, cancel = w.send(ex.reports((ex.holding("a"), end)), RestartRun(run), CancelRun(run))
+    assert report.future.result(0).accepted == [True]
+    if end is End.FAILED:
+        assert restart.future.result(0).run_id == run
+        assert cancel.future.result(0).run_id == run
+        assert w.status(run) == "CANCELLED"
+    else:
+        assert "run 1 is SUCCESS" in str(restart.future.exception(0))
+        assert "has ended with SUCCESS" in str(cancel.future.exception(0))
+
+
+def test_a_run_triggered_and_cancelled_in_one_step_is_cancelled(world: Make) -> None:
+    w = world(dag("d", "a"))
+    trigger, cancel = w.send(TriggerRun("d"), CancelRun(1))
+    assert trigger.future.result(0).run_id == cancel.future.result(0).run_id == 1
+    assert w.status(1) == "CANCELLED"
+
+
+def test_an_empty_run_triggered_and_restarted_in_one_step_has_ended_well(world: Make) -> None:
+    w = world(dag("d"))
+    trigger, restart = w.send(TriggerRun("d"), RestartRun(1))
+    assert trigger.future.result(0).run_id == 1
+    assert isinstance(restart.future.exception(0), ConflictError)

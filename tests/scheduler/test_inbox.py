@@ -11,7 +11,7 @@ from ppacer.protocol import Answer, End, Report
 from ppacer.schedule import Fixed
 from ppacer.scheduler import LocalClient, State, TriggerRun
 from ppacer.scheduler.requests import Claim, Reports, Request
-from ppacer.scheduler.scheduler import BATCH_MAX
+from ppacer.scheduler.inbox import BATCH_MAX
 from scheduler.harness import T0, World, at, dag, seconds
 
 Make = Callable[..., World]
@@ -21,7 +21,7 @@ def test_what_is_submitted_is_answered_after_the_next_step(world: Make) -> None:
     w = world(dag("d", "a"))
     request = w.scheduler.submit(TriggerRun("d"))
     assert not request.future.done()
-    w.send(*w.scheduler._take(0.0))
+    w.send(*w.scheduler.inbox.take(0.0))
     assert request.future.result(0).run_id == 1
 
 
@@ -29,9 +29,9 @@ def test_a_batch_has_a_limit_and_the_rest_comes_next(world: Make) -> None:
     w = world(dag("d", "a"))
     for _ in range(BATCH_MAX + 3):
         w.scheduler.submit(TriggerRun("nobody"))
-    assert len(w.scheduler._take(0.0)) == BATCH_MAX
-    assert len(w.scheduler._take(0.0)) == 3
-    assert w.scheduler._take(0.0) == []
+    assert len(w.scheduler.inbox.take(0.0)) == BATCH_MAX
+    assert len(w.scheduler.inbox.take(0.0)) == 3
+    assert w.scheduler.inbox.take(0.0) == []
 
 
 def test_everything_in_the_inbox_is_refused_at_the_end(world: Make) -> None:
@@ -58,17 +58,17 @@ def test_a_request_that_comes_during_the_end_is_not_forgotten(
 ) -> None:
     """Its thread saw a running scheduler, and the inbox was emptied before it could put anything in."""
     w = world(dag("d", "a"))
-    inbox = w.scheduler._inbox
+    waiting = w.scheduler.inbox._queue
 
     class Slow:
         def put(self, request: Any) -> None:
             w.scheduler.close()
-            inbox.put(request)
+            waiting.put(request)
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(inbox, name)
+            return getattr(waiting, name)
 
-    monkeypatch.setattr(w.scheduler, "_inbox", Slow())
+    monkeypatch.setattr(w.scheduler.inbox, "_queue", Slow())
     request = w.scheduler.submit(TriggerRun("d"))
     assert isinstance(request.future.exception(0), SchedulerUnavailable)
 
@@ -114,7 +114,7 @@ def test_the_loop_steps_with_the_time_after_its_sleep(world: Make, monkeypatch: 
         if len(steps) == 2:
             w.scheduler.stop()
 
-    monkeypatch.setattr(w.scheduler, "_take", lambda wait: take(wait) if wait else [])
+    monkeypatch.setattr(w.scheduler.inbox, "take", lambda wait: take(wait) if wait else [])
     monkeypatch.setattr(w.scheduler, "step", step)
     w.scheduler.run()
     assert steps[0] == 15
@@ -162,7 +162,7 @@ def test_the_local_client_is_answered_like_any_other(world: Make) -> None:
     client = LocalClient(w.scheduler, lambda records: None)
     thread = threading.Thread(target=lambda: answers.append(client.claim("local", 3, 0.0)))
     thread.start()
-    w.send(*w.scheduler._take(10.0))
+    w.send(*w.scheduler.inbox.take(10.0))
     thread.join(10)
     assert [grant.task_id for grant in answers[0].grants] == ["a"]
 
@@ -176,7 +176,7 @@ def test_a_client_that_gives_up_takes_its_request_back(world: Make, monkeypatch:
     client = LocalClient(w.scheduler, lambda records: None)
     with pytest.raises(SchedulerUnavailable):
         client.claim("local", 3, 0.0)
-    [request] = w.scheduler._take(0.0)
+    [request] = w.scheduler.inbox.take(0.0)
     w.send(request)
     assert w.do(Claim("local", 3, 0.0)).grants[0].task_id == "a"
 

@@ -365,7 +365,7 @@ def test_a_sender_that_hangs_delays_no_alert_of_another_sender(world: Make) -> N
     outbox.start()
     try:
         assert hanging.entered.wait(10)
-        w.send(*w.scheduler._take(10.0))  # the record of the other one
+        w.send(*w.scheduler.inbox.take(10.0))  # the record of the other one
         assert len(sound.sent) == 1
         assert [row["SentAt"] is not None for row in outbox_rows(w)] == [False, True]
     finally:
@@ -383,7 +383,7 @@ def test_the_outbox_delivers_when_it_is_woken_and_stops_when_told(world: Make) -
     outbox.start()
     try:
         fail(w)
-        w.send(*w.scheduler._take(10.0))
+        w.send(*w.scheduler.inbox.take(10.0))
         assert len(sender.sent) == 1
         assert outbox_rows(w)[0]["SentAt"] is not None
     finally:

@@ -72,7 +72,7 @@ class Chaos:
     # -- what happens ----------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        rng, w = self.rng, self.w
+        rng = self.rng
         self.reborn = False
         self._time()
         if rng.random() < 0.04:

@@ -1,4 +1,4 @@
-"""What stands behind the routes: readers, the scheduler's inbox, and news from other threads to the event loop."""
+"""What stands behind the routes: readers, the scheduler's inbox, news from other threads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class News:
-    """Lets coroutines wait for what happens in other threads to their subjects. Nobody polls, no thread waits.
+    """Lets coroutines wait for what other threads do to their subjects. Nobody polls, no thread waits.
 
     A subject is any hashable value. Telling news that nobody waits for costs a look into a dict.
     """

@@ -19,6 +19,11 @@ BODY_BYTES_MAX = 2 * 1024 * 1024
 TOO_LARGE = f"a request body has at most {BODY_BYTES_MAX:,} bytes"
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
+CONTENT = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+
 # On every answer, those to requests that cannot be parsed included.
 HEADERS = (
     ("x-content-type-options", "nosniff"),
@@ -26,11 +31,7 @@ HEADERS = (
     ("referrer-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
-    (
-        "content-security-policy",
-        "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
-        "form-action 'self'",
-    ),
+    ("content-security-policy", CONTENT),
 )
 
 

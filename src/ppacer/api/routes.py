@@ -138,7 +138,7 @@ def routes(door: Door) -> list[Route]:
 
 
 class Routes:
-    """The endpoints. Those that only read run in worker threads; those that may wait hold no thread meanwhile."""
+    """The endpoints. Those that only read run in worker threads; those that may wait hold no thread."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
@@ -323,7 +323,7 @@ def _done(value: Any) -> Done:
 
 
 def _dag_id(request: Request) -> str:
-    """The dag of the path. What is no id at all is not looked up: no database and no hint has to cope with it."""
+    """The dag of the path. What is no id is not looked up: neither database nor hint has to cope with it."""
     dag_id: str = request.path_params["dag_id"]
     if not ID_GRAMMAR.fullmatch(dag_id):
         raise NotFoundError(f"there is no dag {shown(dag_id)}")

@@ -67,7 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server:
-    """Serves the application in a thread of its own until `close`. `end_waits` makes long polls answer at once."""
+    """Serves the application in a thread of its own until `close`; `end_waits` answers all long polls."""
 
     def __init__(self, app: Guard, listener: socket.socket, end_waits: Callable[[], None]) -> None:
         self._listener = listener

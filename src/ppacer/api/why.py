@@ -123,8 +123,8 @@ def _open_task(name: str, detail: RunDetail, task: TaskView, now: datetime) -> s
             return f"{name} is ready{since} and waits for a free slot of an executor."
         case TaskStatus.RUNNING if task.lost_at is not None:
             return (
-                f"{name} is lost since {_when(task.lost_at)}: its executor {task.executor} was not heard of any "
-                "more. It starts anew in the next free slot, which costs no retry."
+                f"{name} is lost since {_when(task.lost_at)}: its executor {task.executor} was not heard of "
+                "any more. It starts anew in the next free slot, which costs no retry."
             )
         case TaskStatus.RUNNING:
             since = ""

@@ -78,9 +78,8 @@ class Engine:
         self.active: Counter[str] = Counter()  # RUNNING runs of a dag
         self.room: dict[str, int] = {}  # max_active_runs of a dag
         self.waiting: dict[str, deque[int]] = {}  # runs that wait for room
-        self.ready: deque[tuple[int, int, int]] = (
-            deque()
-        )  # (run, position, retry); stale ones are passed over
+        # (run, position, retry), oldest first; entries that are out of date are passed over
+        self.ready: deque[tuple[int, int, int]] = deque()
         self.ready_count = 0
         self.retries: list[tuple[datetime, int, int, int]] = []  # heap of (due, run, position, retry)
 

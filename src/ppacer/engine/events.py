@@ -37,7 +37,7 @@ class Triggered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """An executor takes as many ready tasks as there are tokens."""
+    """An executor takes as many ready tasks as there are tokens, which nobody has used before."""
 
     executor: str
     tokens: list[str]

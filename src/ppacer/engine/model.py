@@ -106,17 +106,8 @@ class TaskState:
     """One task of an open run. `retry` is the number of the latest attempt, -1 before the first."""
 
     __slots__ = (
-        "executor",
-        "has_result",
-        "is_lost",
-        "lost",
-        "refused",
-        "retry",
-        "retry_at",
-        "spent",
-        "status",
-        "token",
-        "unmet",
+        *("executor", "has_result", "is_lost", "lost", "refused"),
+        *("retry", "retry_at", "spent", "status", "token", "unmet"),
     )
 
     def __init__(self, unmet: int) -> None:
@@ -137,17 +128,8 @@ class RunState:
     """An open run: its pinned graph and the state of every task, by position in the graph."""
 
     __slots__ = (
-        "cancelling",
-        "failed",
-        "graph",
-        "is_cancelled",
-        "open",
-        "params",
-        "ref",
-        "restart",
-        "status",
-        "tasks",
-        "trigger",
+        *("cancelling", "failed", "graph", "is_cancelled", "open", "params"),
+        *("ref", "restart", "status", "tasks", "trigger"),
     )
 
     def __init__(

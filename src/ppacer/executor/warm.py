@@ -5,6 +5,7 @@ and the warm parent inherits the dags. `spawn`: a fresh interpreter imports the 
 in which threads already run, and in place of a warm parent that died.
 """
 
+import contextlib
 import logging
 import os
 import selectors
@@ -140,6 +141,8 @@ class WarmParent:
 
     def close(self) -> None:
         """Ends all children and the warm parent, and returns when none of them is left."""
+        with contextlib.suppress(OSError):  # not only close: a stray fork of this program may hold a copy
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self.close_ends()
         until = mono() + END_SECONDS

@@ -95,6 +95,11 @@ class Request:
         """False when whoever asked has given up."""
         return not self.future.cancelled()
 
+    @property
+    def is_answered(self) -> bool:
+        """True when the answer is out: nothing may be decided any more."""
+        return self.future.done() and self.is_awaited
+
     def take(self) -> bool:
         """Whether an answer will be heard. After True nobody can give up any more: `answer` must follow."""
         if self._taken is None:

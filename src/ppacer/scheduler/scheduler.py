@@ -6,11 +6,10 @@ again one by one, so that one bad request fails alone.
 """
 
 import logging
-import queue
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -18,14 +17,26 @@ import msgspec
 
 from ppacer.clock import Clock, Now
 from ppacer.dag import Dag
-from ppacer.engine import RUN_FINAL
+from ppacer.engine import RUN_FINAL, RunRef
 from ppacer.engine.changes import AlertQueued, AlertTried, Change, RunChanged
 from ppacer.errors import CommandError, PpacerError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import LEASE_SECONDS, Answer, End, Grant, Report
 from ppacer.scheduler.commands import Commands
+from ppacer.scheduler.inbox import BATCH_MAX, Inbox
 from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.reports import event_of, make_grant, unwritable, was_taken
-from ppacer.scheduler.requests import Ask, Claim, Command, FromExecutor, Heartbeat, Reports, Request, Unclear
+from ppacer.scheduler.requests import (
+    Ask,
+    CancelRun,
+    Claim,
+    Command,
+    FromExecutor,
+    Heartbeat,
+    Reports,
+    Request,
+    RestartRun,
+    Unclear,
+)
 from ppacer.scheduler.task_scheduler import Session
 from ppacer.scheduler.watcher import DAWN, GAP
 from ppacer.store import Store
@@ -33,7 +44,6 @@ from ppacer.store.sync import sync
 
 log = logging.getLogger("ppacer.scheduler")
 
-BATCH_MAX = 1_000  # requests decided in one transaction
 IDLE_SECONDS = 20.0  # at least one step in this time, so that a longer silence means a stopped program
 RETRY_SECONDS = 1.0  # between attempts to reach a database that refuses
 
@@ -54,13 +64,22 @@ class State(StrEnum):
 class Work:
     """What one round has decided and not yet committed."""
 
-    __slots__ = ("changes", "reachable", "replies", "taken")
+    __slots__ = ("changes", "later", "reachable", "replies", "taken")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.later: list[Request] = []  # what can only be decided when this is committed
         self.replies: list[tuple[Request, Any]] = []
         self.reachable: set[str] = set()  # executors that this round answers anyway
         self.taken: dict[str, End] = {}  # the ends that this round has accepted, by token
+
+    def ended(self) -> Iterator[RunRef]:
+        """The runs that end in this round, in the order of their ends."""
+        return (c.ref for c in self.changes if isinstance(c, RunChanged) and c.status in RUN_FINAL)
+
+    def has_ended(self, run_id: int) -> bool:
+        """Whether this run is one of them."""
+        return any(ref.run_id == run_id for ref in self.ended())
 
 
 class Scheduler:
@@ -86,35 +105,24 @@ class Scheduler:
         self.memory.watcher.is_watching = scheduled
         self._commands = Commands(self.memory)
         self._mask = mask
-        self._inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self.inbox = Inbox()
         self._kept: list[Request] = []  # what waits for the database to come back
         self._retry_at = 0.0  # monotonic
         self._last: Now | None = None
         self._phase = State.STARTED
         self._stopping = threading.Event()
-        self._closed = False
 
     @property
     def state(self) -> State:
         """What it is doing now; `trouble` says why it is DEGRADED."""
-        if self._closed:
-            return State.STOPPED
         is_degraded = self._phase is State.RUNNING and self.trouble is not None
         return State.DEGRADED if is_degraded else self._phase
 
     # -- the outside -----------------------------------------------------------------------------------------
 
     def submit(self, ask: Ask) -> Request:
-        """Puts a request into the inbox, from any thread; its future is answered after the commit."""
-        request = Request(ask)
-        self._inbox.put(request)
-        if self._closed:  # looked at afterwards: `close` may have emptied the inbox just before
-            request.answer(SchedulerUnavailable("the scheduler has stopped"))
-        return request
-
-    def wake(self) -> None:
-        """Makes `run` take a step at once."""
-        self._inbox.put(None)
+        """Asks for something, from any thread; its future is answered after the commit."""
+        return self.inbox.submit(ask)
 
     def start(self, now: Now) -> None:
         """Brings the tables in line with the registry and loads what is open: start is recovery."""
@@ -129,7 +137,7 @@ class Scheduler:
         """Steps until `stop`; sleeps until the next timer or request. Stops loudly when it meets a bug."""
         try:
             while not self._stopping.is_set():
-                requests = self._take(self._pause(self.clock.now()))
+                requests = self.inbox.take(self._pause(self.clock.now()))
                 self.step(self.clock.now(), requests)
         except Exception:
             log.critical("the scheduler has failed and stops", exc_info=True)
@@ -138,38 +146,22 @@ class Scheduler:
 
     def refuse_commands(self) -> None:
         """The program is ending: executors may still report, but nothing new is begun."""
-        self._phase = State.STOPPING
+        if not self.inbox.is_closed:
+            self._phase = State.STOPPING
 
     def stop(self) -> None:
         """Makes `run` return soon; requests that come later are refused."""
         self.refuse_commands()
         self._stopping.set()
-        self.wake()
+        self.inbox.wake()
 
     def close(self) -> None:
-        """Refuses what is still in the inbox."""
-        self._closed = True
+        """Refuses what is still to be decided."""
+        self.inbox.close()
+        self._phase = State.STOPPED
         self.memory.tasks.close()
-        left, self._kept = [*self._kept, *self._take(0.0)], []
-        while left:
-            for request in left:
-                request.answer(SchedulerUnavailable("the scheduler has stopped"))
-            left = self._take(0.0)
-
-    def _take(self, wait: float) -> list[Request]:
-        """Everything in the inbox, at most BATCH_MAX; waits up to `wait` seconds for the first."""
-        requests: list[Request] = []
-        try:
-            first = self._inbox.get(wait > 0, wait if wait > 0 else None)
-            while True:
-                if first is not None:
-                    requests.append(first)
-                if len(requests) >= BATCH_MAX:
-                    break
-                first = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
-        return requests
+        for request in self._kept:
+            request.answer(SchedulerUnavailable("the scheduler has stopped"))
 
     def _pause(self, now: Now) -> float:
         """How long nothing is due, in seconds."""
@@ -229,6 +221,8 @@ class Scheduler:
         for request in requests:
             self._decide(request, now, work)
         self._commit(work, now)
+        if work.later:
+            self._round(now, work.later)
 
     def _commit(self, work: Work, now: Now) -> None:
         work.changes += self.memory.tasks.grant(work.reachable, now)
@@ -247,8 +241,7 @@ class Scheduler:
             if poll is not None:
                 poll.answer(Answer(self._grants(session, now), session.take_cancels()))
         tasks.expire_polls(now)
-        ended = {c.ref.dag_id for c in work.changes if isinstance(c, RunChanged) and c.status in RUN_FINAL}
-        self.memory.watcher.unblock(ended)
+        self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})
         self._tell(work.changes)
 
     def _reply(self, request: Request, reply: Any, now: Now) -> None:
@@ -306,6 +299,8 @@ class Scheduler:
             case AlertTried() as tried:
                 work.changes.append(tried)
                 work.replies.append((request, None))
+            case CancelRun(run_id) | RestartRun(run_id) if work.has_ended(run_id):
+                work.later.append(request)  # memory has forgotten the run, and the rows do not know it yet
             case command:
                 work.replies.append((request, self._command(request, command, now, work)))
 
@@ -344,7 +339,7 @@ class Scheduler:
 
     def _one_by_one(self, now: Now, requests: Sequence[Request]) -> None:
         """Reads memory back and replays what the failed batch held, so that one bad piece fails alone."""
-        left = deque(requests)
+        left = deque(request for request in requests if not request.is_answered)
         try:
             self._recover(now)
             self._round(now, timers=True)

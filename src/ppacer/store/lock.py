@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from ppacer.errors import StoreError, StoreLockedError
 
-READS_MAX = 5  # a read may meet a write halfway
+READS_MAX = 5
 LOOKS_MAX = 100
-LOOK_SECONDS = 0.01  # a look lasts microseconds, but who looks may lose the processor in the middle of it
+PAUSE_SECONDS = 0.01  # a look or a write lasts microseconds, but may lose the processor in the middle
 
 
 class FileLock:
@@ -68,7 +68,7 @@ def _lock(file: int) -> bool:
         except OSError:
             return False
         fcntl.flock(file, fcntl.LOCK_UN)
-        threading.Event().wait(LOOK_SECONDS)
+        threading.Event().wait(PAUSE_SECONDS)
     return False
 
 
@@ -90,7 +90,8 @@ def _read(path: Path) -> dict[str, Any]:
     for _ in range(READS_MAX):
         try:
             owner = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # perhaps it is just being written
+            threading.Event().wait(PAUSE_SECONDS)
             continue
         return owner if isinstance(owner, dict) else {}
     return {}

@@ -1,5 +1,6 @@
 """One plain page: the dags and the latest runs. Server-rendered, autoescaped, no script."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -8,6 +9,7 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,7 +23,8 @@ from ppacer.version import VERSION
 DAGS_MAX = 200
 RUNS_MAX = 50
 REFRESH_SECONDS = 5
-PARAMS_CHARS_MAX = 80
+PARAMS_CHARS_MAX = 500
+SEPARATOR = re.compile(r"(?<=[._])")
 
 
 def pages(door: Door) -> list[BaseRoute]:
@@ -44,7 +47,7 @@ def pages(door: Door) -> list[BaseRoute]:
             facts=_facts(dags[:DAGS_MAX]),
             failed=_failed(dags),
             is_readable=status == 200,
-            state_of_scheduler=door.scheduler.state,
+            scheduler=door.scheduler.state,
             trouble=trouble,
             now=door.clock.now().utc,
             version=VERSION,
@@ -76,13 +79,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "when": _when,
-        "relative": _relative,
-        "took": _took,
-        "next": _next,
-        "json": _json,
-    }
+    filters = (_breakable, _exactly, _moment, _next, _params, _relative, _took)
+    environment.filters |= {function.__name__.lstrip("_"): function for function in filters}
     return environment
 
 
@@ -97,15 +95,16 @@ def _state(dag: DagView) -> str | None:
 
 def _facts(dags: Sequence[DagView]) -> list[str]:
     """What stands in one line above everything: `9 dags`, `2 runs running` …; what is zero is left out."""
+    running, waiting = sum(dag.running for dag in dags), sum(dag.waiting for dag in dags)
     counts = [
-        (len(dags), "dag"),
-        (sum(dag.running for dag in dags), "running"),
-        (sum(dag.waiting for dag in dags), "waiting for room"),
+        (len(dags), "dag" if len(dags) == 1 else "dags"),
+        (running, "run running" if running == 1 else "runs running"),
+        (waiting, "waiting for room"),
         (sum(_state(dag) == "FAILED" for dag in dags), "failed last"),
         (sum(dag.disabled_reason is not None for dag in dags), "disabled"),
         (sum(dag.paused_at is not None for dag in dags), "paused"),
     ]
-    return [f"{count} {word}{'s' if word == 'dag' and count > 1 else ''}" for count, word in counts if count]
+    return [f"{count} {words}" for count, words in counts if count]
 
 
 def _next(dag: DagView, now: datetime) -> tuple[str, str]:
@@ -121,15 +120,25 @@ def _next(dag: DagView, now: datetime) -> tuple[str, str]:
     return ("waits for room", "") if dag.running >= dag.max_active_runs else ("", "now")
 
 
-def _when(at: datetime) -> str:
+def _breakable(id: str) -> Markup:
+    """An id that may be broken behind its separators, rather than anywhere."""
+    return Markup("<wbr>").join(SEPARATOR.split(id))
+
+
+def _exactly(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _moment(at: datetime, now: datetime) -> str:
+    """The time of an instant of today, else its day too."""
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
 
 
 def _relative(at: datetime, now: datetime) -> str:
     """`in 3h`, `5s ago`: one unit is enough to see, the title has the rest."""
     distance = abs(at - now)
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count = distance // timedelta(seconds=size)
+    for unit, seconds in (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count = distance // timedelta(seconds=seconds)
         if count:
             return f"in {count}{unit}" if at > now else f"{count}{unit} ago"
     return "now"
@@ -139,7 +148,12 @@ def _took(run: RunView, now: datetime) -> str:
     return "" if run.started_at is None else about((run.ended_at or now) - run.started_at)
 
 
-def _json(params: dict[str, Any]) -> str:
-    """The parameters of a run, as far as they fit a table."""
-    text = msgspec.json.encode(params).decode()
+def _params(params: dict[str, Any]) -> str:
+    """The parameters of a run on one line: `country=PL, rows=3`."""
+    words = (f"{name}={value if isinstance(value, str) else _json(value)}" for name, value in params.items())
+    text = ", ".join(words)
     return text if len(text) <= PARAMS_CHARS_MAX else f"{text[:PARAMS_CHARS_MAX]}…"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,116 @@
+"""The HTTP client against answers that no scheduler gives."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+
+from ppacer import errors
+from ppacer.api import client, problems, routes
+from ppacer.api.client import HttpClient, checked_url
+from ppacer.cli.backend import reachable
+from ppacer.errors import PpacerError
+
+
+@contextmanager
+def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Iterator[HttpClient]:
+    """A client of a server that always answers the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            self.send_response(status)
+            for name, value in {"content-length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with closing(HttpClient(f"http://127.0.0.1:{server.server_port}")) as asking:
+                yield asking
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>hello</html>"),
+        (200, b""),
+        (200, b'{"runs": 1}'),
+        (200, b'{"dags": []}'),
+        (200, b"\xff\xfe"),
+        (404, b"<html>not found</html>"),
+        (500, b""),
+        (302, b""),
+        (404, b'{"detail": 7}'),
+    ],
+)
+def test_what_does_not_answer_as_ppacer_is_one_of_our_errors(status: int, body: bytes) -> None:
+    with (
+        answering(status, body, {"location": "http://127.0.0.1:1/"}) as asking,
+        pytest.raises(PpacerError) as error,
+    ):
+        asking.runs()
+    assert asking.url in str(error.value)
+
+
+def test_an_answer_of_the_next_version_is_read_as_far_as_it_is_known() -> None:
+    with answering(200, b'{"dag_id": "a", "run_id": 3, "exec_ts": null, "more": [1]}') as asking:
+        assert asking.cancel(3) == client.Done("a", 3)
+
+
+@pytest.mark.parametrize(("kind", "status", "code"), problems._CODES)
+def test_errors_arrive_as_what_they_were(kind: type[PpacerError], status: int, code: str) -> None:
+    body = msgspec.json.encode(problems.Problem("Title", status, "the sentence", code))
+    with answering(status, body) as asking, pytest.raises(PpacerError, match=r"^the sentence$") as error:
+        asking.pause("a")
+    assert type(error.value) is (errors.CommandError if code == "bad_request" else kind)
+
+
+def test_a_server_that_hangs_up_is_unavailable() -> None:
+    with answering(200, b"", {"content-length": "100"}) as asking, pytest.raises(errors.SchedulerUnavailable):
+        asking._pool.timeout = 1
+        asking.dags()
+
+
+def test_an_error_without_a_known_code_is_still_a_sentence() -> None:
+    with answering(418, b'{"detail": "I am a teapot", "code": "teapot"}') as asking:
+        with pytest.raises(errors.CommandError, match="I am a teapot"):
+            asking.dags()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(client.LogPage, routes.Logs), (client.Done, routes.Done)])
+def test_the_client_reads_what_the_routes_write(ours: type, theirs: type) -> None:
+    assert ours.__struct_fields__ == theirs.__struct_fields__  # type: ignore[attr-defined]  # both are structs
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("localhost:9321", "http://localhost:9321"),
+        (" https://host/ppacer/ ", "https://host/ppacer"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_addresses_as_people_type_them(text: str, url: str) -> None:
+    assert checked_url(text) == url
+
+
+def test_a_scheduler_on_all_addresses_is_reached_on_this_machine() -> None:
+    assert reachable("http://0.0.0.0:80") == "http://127.0.0.1:80"
+    assert reachable("http://[::]:80") == "http://[::1]:80"
+    assert reachable("http://10.0.0.1:80") == "http://10.0.0.1:80"

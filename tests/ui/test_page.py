@@ -1,0 +1,238 @@
+"""The page: what it says, to whom it can be read, and that no value of a user can do anything on it."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from api.dags import LONG_AGO, NASTY, all_dags, etl, held, hold, nothing
+from api.live import Gate, Live, until
+from ppacer import Dag
+from ppacer.errors import StoreUnavailable
+from ppacer.schedule import Fixed
+from ppacer.ui.pages import _environment
+from ui.markup import Element, parse
+
+Make = Callable[..., Live]
+
+
+def page(live: Live) -> Element:
+    """The page as it is now."""
+    answer = live.get("/")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return parse(answer.text)
+
+
+def row(tree: Element, table: str, id: str) -> Element:
+    """The first row of a table that is about this dag."""
+    rows = tree.one("table", class_=table).one("tbody").all("tr")
+    return next(row for row in rows if row.all("th") and row.one("th").text.split()[0] == id)
+
+
+def states(element: Element) -> list[str]:
+    """The states that an element shows, by their words."""
+    return [state.text for state in element.all("span", class_="state")]
+
+
+@pytest.fixture(scope="module")
+def full(shared: Live) -> Element:
+    """A page with a bit of everything."""
+    for dag_id in ("etl", "failing", "talking"):
+        shared.run(dag_id)
+    shared.run("hostile", country=NASTY)
+    restarted = shared.run("failing")
+    shared.post(f"/api/v1/runs/{restarted}/restart")
+    until(lambda: shared.ended(restarted)["run"]["restarts"] == 1)
+    return page(shared)
+
+
+# -- for whom it can be read ------------------------------------------------------
+
+
+def test_the_page_has_landmarks_and_headings(full: Element) -> None:
+    assert full.one("html")["lang"] == "en"
+    assert full.one("title").text.startswith("ppacer")
+    for landmark in ("header", "main", "footer", "h1"):
+        full.one(landmark)
+    assert full.one("h1").text == "ppacer"
+    assert [heading.text for heading in full.all("h2")] == ["Dags", "Latest runs"]
+    assert full.one("meta", name="viewport")["content"] == "width=device-width, initial-scale=1"
+
+
+def test_every_label_leads_to_an_element(full: Element) -> None:
+    heads = full.one("table", class_="dags").one("tbody").all("th")
+    assert [head.text.split()[0] for head in heads] == sorted(dag.id for dag in all_dags())
+    first = row(full, "dags", "etl")
+    assert first.one("th").text == "etl nightly sales"
+    assert [tag.text for tag in first.all("span", class_="tag")] == ["nightly", "sales"]
+    assert "15 3 * * *" in first.one("td", class_="schedule").text
+    assert re.fullmatch(r"in \d+[hms]", first.one("td", class_="next").text)
+    assert re.fullmatch(r"SUCCESS (\d+[sm] ago|now)", first.one("td", class_="last").text)
+    by_hand = row(full, "dags", "empty")
+    assert [cell.text for cell in by_hand.all("td")] == ["by hand", "–", "never"]
+
+
+def test_runs_are_listed_newest_first(shared: Live, full: Element) -> None:
+    lines = full.one("table", class_="runs").one("tbody").all("tr")
+    numbers = [int(line.one("td", class_="number").text) for line in lines]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) <= 50
+    talked = row(full, "runs", "talking")
+    assert talked.one("span", class_="params").text == "country=PL, rows=3, more=null"
+    assert states(talked) == ["SUCCESS"]
+    assert re.fullmatch(r"[\d.]+m?s", talked.one("td", class_="took").text)
+    assert talked.one("td", class_="by").text == "manual"
+    assert row(full, "runs", "failing").one("td", class_="by").text == "manual, restarted"
+
+
+def test_a_run_that_did_not_succeed_can_be_asked_why(shared: Live, full: Element) -> None:
+    for line in full.one("table", class_="runs").one("tbody").all("tr"):
+        links = [link for link in line.all("a") if link.text == "why"]
+        assert bool(links) is (states(line) != ["SUCCESS"])
+    [why] = [link for link in row(full, "runs", "failing").all("a") if link.text == "why"]
+    assert "failed" in shared.get(why["href"]).json["why"]
+
+
+def test_a_disabled_dag_says_why_in_words(full: Element) -> None:
+    disabled = row(full, "dags", "broken")
+    assert states(disabled)[0] == "disabled"
+    [reason] = full.all("tr", class_="reason")
+    assert reason.text.startswith("schedule 'broken ")
+    assert NASTY in reason.text
+
+
+def test_the_first_line_counts_what_matters(full: Element) -> None:
+    words = full.one("header").text
+    assert "RUNNING 9 dags" in words
+    assert "2 failed last" in words
+    assert "1 disabled" in words
+    assert full.one("title").text == "ppacer · 3 to look at"
+
+
+def test_no_dags_and_no_runs_are_told_with_what_to_do(live: Make) -> None:
+    tree = page(live())
+    assert tree.all("table") == []
+    assert "No dags yet." in tree.text
+    assert "ppacer serve" in tree.text
+    assert "No runs yet." in tree.text
+    assert tree.one("title").text == "ppacer"
+    assert tree.all("span", class_="fact") == []
+
+
+def test_paused_waiting_and_cancelled_things_are_named(live: Make, gate: Gate) -> None:
+    with Dag("often", schedule=Fixed(LONG_AGO, timedelta(seconds=1)), max_active_runs=1) as often:
+        hold()
+    program = live(etl(), held(), often)
+    program.post("/api/v1/dags/etl/pause")
+    run_id = program.trigger("held")
+    assert gate.arrived.wait(10)
+    program.post(f"/api/v1/runs/{run_id}/cancel")
+    tree = page(program)
+    assert states(row(tree, "dags", "etl"))[0] == "paused"
+    assert states(row(tree, "runs", "held")) == ["CANCELLING"]
+    assert "1 paused" in tree.one("header").text
+    until(lambda: states(row(page(program), "dags", "often")) == ["waits for room", "RUNNING"])
+    gate.open()
+    program.ended(run_id)
+    assert states(row(page(program), "runs", "held")) == ["CANCELLED"]
+
+
+def test_of_many_dags_and_runs_the_first_are_shown_and_the_rest_is_not_hidden(live: Make) -> None:
+    dags = []
+    for number in range(201):
+        with Dag(f"d{number:03}") as dag:
+            nothing()
+        dags.append(dag)
+    program = live(*dags)
+    for dag in dags[:51]:
+        program.trigger(dag.id)
+    until(lambda: not program.get("/api/v1/runs?status=RUNNING&status=SCHEDULED").json["runs"])
+    tree = page(program)
+    assert len(tree.one("table", class_="dags").one("tbody").all("tr")) == 200
+    assert len(tree.one("table", class_="runs").one("tbody").all("tr")) == 50
+    assert "These are the first 200 by name." in tree.text
+    assert "These are the first" not in page(live(*dags[:200])).text
+
+
+def test_a_long_id_can_be_broken_at_its_separators_and_stays_one_text(live: Make) -> None:
+    id = "a.long_name" * 18
+    with Dag(id) as dag:
+        nothing()
+    cell = row(page(live(dag)), "dags", id).one("th")
+    assert cell.text == id
+    assert len(cell.all("wbr")) == id.count(".") + id.count("_")
+
+
+def test_a_database_that_cannot_be_read_is_told_on_the_page(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*args: Any, **options: Any) -> None:
+        raise StoreUnavailable("scheduler.db <b>is locked</b> by another program")
+
+    monkeypatch.setattr("ppacer.store.reads.Reads.runs", refuses)
+    answer = shared.get("/")
+    tree = parse(answer.text)
+    assert answer.status == 503
+    assert tree.one("p", role="alert").text == "scheduler.db <b>is locked</b> by another program"
+    assert "No dags yet" not in tree.text
+    assert tree.one("meta", **{"http-equiv": "refresh"})
+
+
+# -- what no value can do ------------------------------------------------------
+
+
+def test_values_that_look_like_html_are_shown_as_text(full: Element) -> None:
+    assert NASTY in row(full, "dags", "hostile").one("th").text
+    assert f"never {NASTY}" == row(full, "dags", "hostile").one("td", class_="schedule").text
+    assert f"broken {NASTY}" == row(full, "dags", "broken").one("td", class_="schedule").text
+    params = row(full, "runs", "hostile").one("span", class_="params")
+    assert f"country={NASTY}, rows=3" in params.text
+    assert f"country={NASTY}, rows=3" in params["title"]
+
+
+def test_nothing_on_the_page_can_run_or_fetch_anything(full: Element, shared: Live) -> None:
+    names = {element.name for element in full.walk()}
+    assert names.isdisjoint({"script", "img", "iframe", "object", "embed", "style", "form", "svg", "base"})
+    for element in full.walk():
+        for name, value in element.attributes.items():
+            assert not name.startswith("on")
+            assert name != "style"
+            if name in ("href", "src"):
+                assert value.startswith("/")
+                assert not value.startswith("//")
+    css = shared.get("/static/app.css")
+    assert css.headers["content-type"].startswith("text/css")
+    assert "url(" not in css.text
+    assert "@import" not in css.text
+
+
+def test_a_name_that_the_template_does_not_know_is_an_error() -> None:
+    """Instead of an empty place on the page."""
+    with pytest.raises(UndefinedError):
+        _environment().get_template("overview.html").render(refresh=5, failed=0)
+    assert _environment().from_string("{{ value }}").render(value="<b>") == "&lt;b&gt;"
+
+
+def test_the_page_looks_again_by_itself(full: Element) -> None:
+    assert 2 <= int(full.one("meta", **{"http-equiv": "refresh"})["content"]) <= 30
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "now"),
+        (0.4, "now"),
+        (5, "in 5s"),
+        (-5, "5s ago"),
+        (90, "in 1m"),
+        (-7200, "2h ago"),
+        (86400 * 400, "in 1y"),
+    ],
+)
+def test_a_moment_is_told_in_one_unit(seconds: float, words: str) -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    assert _environment().filters["relative"](now + timedelta(seconds=seconds), now) == words
