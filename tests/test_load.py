@@ -63,10 +63,10 @@ def test_any_name_of_a_file_will_do(write: Write) -> None:
 
 
 def test_the_file_knows_that_it_is_not_the_main_program(write: Write) -> None:
-    file = write(
-        DAG
-        + "    assert __name__ != '__main__'\n    from ppacer.load import is_loading\n    yes = is_loading()\n"
+    knows = (
+        "    assert __name__ != '__main__'\n    from ppacer.load import is_loading\n    yes = is_loading()\n"
     )
+    file = write(DAG + knows)
     load_registry(file)
     module = next(m for m in sys.modules.values() if getattr(m, "__file__", None) == str(file))
     assert module.yes is True
@@ -74,16 +74,12 @@ def test_the_file_knows_that_it_is_not_the_main_program(write: Write) -> None:
 
 
 def test_dataclasses_and_late_annotations_work(write: Write) -> None:
-    load_registry(
-        write(
-            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int = 1\n"
-            + textwrap.dedent(DAG)
-        )
-    )
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    load_registry(write(f"{head}@dataclass\nclass P:\n    x: int = 1\n{textwrap.dedent(DAG)}"))
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="there is no file .*nowhere.py"):
+    with pytest.raises(LoadError, match=r"there is no file .*nowhere\.py"):
         load_registry(tmp_path / "nowhere.py")
 
 

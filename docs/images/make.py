@@ -1,6 +1,6 @@
 """Makes overview.png, the picture in README.md: `ppacer demo`, seen by a headless Chromium.
 
-    .venv/bin/python docs/images/make.py [seconds for the demo to run, 45 by default]
+    .venv/bin/python docs/images/make.py [seconds for the demo to run, 40 by default]
 
 Needs chromium (Debian: apt-get install chromium).
 """
@@ -19,7 +19,7 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 45.0
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 40.0
     command = [sys.executable, "-u", "-c", MAIN, "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None

@@ -54,10 +54,10 @@ def _import(file: Path) -> ModuleType:
     _loading.append(name)
     try:
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # SystemExit, too: a file of dags that exits does not import
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise LoadError(f"{file} does not import: {_summary(error)}", _own_traceback(error, file)) from error
     finally:
         _loading.pop()

@@ -67,6 +67,16 @@ def test_an_unknown_dag_is_refused_with_the_one_that_was_meant(shared: Live) -> 
     assert shared.rows() == before
 
 
+def test_among_very_many_dags_none_is_sought_that_was_meant(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparing a typing error with 100,000 ids would hold up the scheduler for six seconds."""
+    monkeypatch.setattr("ppacer.scheduler.commands.COMPARED_MAX", 3)
+    answer = shared.post("/api/v1/dags/etll/trigger")
+    assert is_problem(answer, 404, "not_found")
+    assert answer.json["detail"] == "there is no dag 'etll'; `ppacer dags` lists them"
+
+
 def test_triggers_at_the_same_moment_are_runs_of_their_own(live: Make) -> None:
     program = live(etl())
     numbers: list[int] = []

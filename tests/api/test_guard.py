@@ -1,5 +1,7 @@
 """Who may ask, and who may change anything: known hosts, and no page of another site."""
 
+from collections.abc import Callable
+
 import pytest
 
 from api.live import Answer, Live, is_problem, parsed
@@ -105,7 +107,7 @@ def test_a_foreign_host_gets_nothing_from_any_path_by_any_method(shared: Live) -
     assert shared.post("/api/v1/dags/etl/trigger", Host="evil.example").status == 421
 
 
-def test_allowed_hosts_are_answered_too(live: type[Live]) -> None:
+def test_allowed_hosts_are_answered_too(live: Callable[..., Live]) -> None:
     program = live(allowed_hosts=("Ppacer.Example", "10.0.0.7:80", "[fe80::7]", "fe80::8"))
     for host in (
         "ppacer.example:9321",

@@ -93,12 +93,12 @@ def test_a_command_without_parameters_takes_none(shared: Live, path: str) -> Non
 
 
 def test_a_body_may_be_left_out_or_be_an_empty_object(shared: Live) -> None:
-    for body in (None, "", "{}", {"params": {}}):
+    bodies: list[Any] = [None, "", "{}", {"params": {}}]
+    for body in bodies:
         answer = shared.post(TRIGGER, body)
         assert answer.status == 201
         shared.ended(answer.json["run_id"])
-    for body in (None, {}):
-        assert shared.post("/api/v1/dags/etl/unpause", body).status == 200
+        assert shared.post("/api/v1/dags/etl/unpause", body if body in (None, "") else {}).status == 200
 
 
 def test_parameters_as_deep_as_allowed_can_be_stored_and_shown(shared: Live) -> None:

@@ -61,9 +61,10 @@ def ok(*args: str | int | Path) -> str:
     return ended.out
 
 
-def start(*args: str | int | Path, cwd: Path, **options: Any) -> "subprocess.Popen[str]":
-    """A command as a process of its own, in a session of its own."""
-    return subprocess.Popen(
+@contextmanager
+def started(*args: str | int | Path, cwd: Path, **options: Any) -> "Iterator[subprocess.Popen[str]]":
+    """A command as a process of its own; one that still runs at the end of the block is killed."""
+    process = subprocess.Popen(
         command(*args),
         cwd=cwd,
         env={**clean_environ(), **options.pop("env", {})},
@@ -73,6 +74,12 @@ def start(*args: str | int | Path, cwd: Path, **options: Any) -> "subprocess.Pop
         start_new_session=True,
         **options,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def command(*args: str | int | Path) -> list[str]:
@@ -87,13 +94,8 @@ def clean_environ() -> dict[str, str]:
 
 def really(*args: str | int | Path, cwd: Path, timeout: float = PATIENCE, **options: Any) -> Ended:
     """A command as a process, to its end."""
-    process = start(*args, cwd=cwd, **options)
-    with process:
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+    with started(*args, cwd=cwd, **options) as process:
+        out, err = process.communicate(timeout=timeout)
     return Ended(process.returncode, out, err)
 
 
@@ -163,21 +165,13 @@ class Server:
 def serving(folder: Path, *args: str, file: Path = DAGS) -> Iterator[Server]:
     """`ppacer serve` on any free port, until the block ends."""
     log = folder / "serve.log"
-    with log.open("w") as output:
-        process = start(
-            "serve", file, "--port", "0", *args, cwd=folder, stdout=output, stderr=subprocess.STDOUT
-        )
-    with process:
-        try:
-            url = until(lambda: _url(folder, process), "the start of the server")
-            yield Server(folder, process, url, log)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+    options = {"cwd": folder, "stdout": log.open("w"), "stderr": subprocess.STDOUT}
+    with options["stdout"], started("serve", file, "--port", "0", *args, **options) as process:
+        url = until(lambda: _url(folder, process), "the start of the server")
+        yield Server(folder, process, url, log)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(PATIENCE)
 
 
 def _url(folder: Path, process: "subprocess.Popen[str]") -> str | None:

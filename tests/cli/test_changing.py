@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.terminal import PATIENCE, Server, start, until
+from cli.terminal import PATIENCE, Server, started, until
 from ppacer.cli import exits
 
 
@@ -69,8 +69,8 @@ def test_waiting_with_json_prints_the_run_and_nothing_else(server: Server) -> No
 
 def test_waiting_for_a_run_that_somebody_cancels_ends_with_failure(server: Server) -> None:
     before = newest(server)
-    process = start("trigger", "sleeper", "--wait", "--url", server.url, cwd=server.folder)
-    with process:
+    waiting = started("trigger", "sleeper", "--wait", "--url", server.url, cwd=server.folder)
+    with waiting as process:
         run_id = until(lambda: newest(server) if newest(server) != before else None)
         server.running(run_id)
         server.ok("cancel", run_id)
@@ -81,8 +81,8 @@ def test_waiting_for_a_run_that_somebody_cancels_ends_with_failure(server: Serve
 
 def test_ctrl_c_ends_the_waiting_and_not_the_run(server: Server) -> None:
     before = newest(server)
-    process = start("trigger", "sleeper", "--wait", "--url", server.url, cwd=server.folder)
-    with process:
+    waiting = started("trigger", "sleeper", "--wait", "--url", server.url, cwd=server.folder)
+    with waiting as process:
         run_id = until(lambda: newest(server) if newest(server) != before else None)
         server.running(run_id)
         process.send_signal(signal.SIGINT)

@@ -22,14 +22,15 @@ def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             self.send_response(status)
             for name, value in {"content-length": str(len(body)), **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -82,18 +83,27 @@ def test_errors_arrive_as_what_they_were(kind: type[PpacerError], status: int, c
 
 
 def test_a_server_that_hangs_up_is_unavailable() -> None:
-    with answering(200, b"", {"content-length": "100"}) as asking, pytest.raises(errors.SchedulerUnavailable):
-        asking._pool.timeout = 1
+    headers = {"content-length": "100", "connection": "close"}
+    with answering(200, b"{", headers) as asking, pytest.raises(errors.SchedulerUnavailable, match="broke"):
         asking.dags()
 
 
 def test_an_error_without_a_known_code_is_still_a_sentence() -> None:
-    with answering(418, b'{"detail": "I am a teapot", "code": "teapot"}') as asking:
-        with pytest.raises(errors.CommandError, match="I am a teapot"):
-            asking.dags()
+    body = b'{"detail": "I am a teapot", "code": "teapot"}'
+    with answering(418, body) as asking, pytest.raises(errors.CommandError, match="I am a teapot"):
+        asking.dags()
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(client.LogPage, routes.Logs), (client.Done, routes.Done)])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (client.Dags, routes.Dags),
+        (client.Runs, routes.Runs),
+        (client.Why, routes.Why),
+        (client.LogPage, routes.Logs),
+        (client.Done, routes.Done),
+    ],
+)
 def test_the_client_reads_what_the_routes_write(ours: type, theirs: type) -> None:
     assert ours.__struct_fields__ == theirs.__struct_fields__  # type: ignore[attr-defined]  # both are structs
 

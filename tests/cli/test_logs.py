@@ -2,11 +2,12 @@
 
 import json
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cli.terminal import PATIENCE, Server, serving, start
+from cli.terminal import PATIENCE, Server, serving, started
 from ppacer.cli import exits
 
 SLOW = """
@@ -40,7 +41,7 @@ def test_lines_come_as_they_are_said_and_the_end_of_the_run_ends_it(
 ) -> None:
     with serving(tmp_path, file=talker) as server:
         run_id = server.trigger("talker")
-        with start("logs", "talker", "-f", *(["--json"] if as_json else []), cwd=tmp_path) as process:
+        with started("logs", "talker", "-f", *(["--json"] if as_json else []), cwd=tmp_path) as process:
             assert process.stdout is not None
             first = process.stdout.readline()
             assert process.poll() is None
@@ -54,15 +55,15 @@ def test_lines_come_as_they_are_said_and_the_end_of_the_run_ends_it(
 
 
 def test_a_follower_waits_for_a_scheduler_that_is_started_again(tmp_path: Path, talker: Path) -> None:
-    with serving(tmp_path, file=talker) as server:
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path, file=talker))
         server.trigger("talker")
-        port = server.url.rpartition(":")[2]
-        process = start("logs", "talker", "-f", cwd=tmp_path)
+        process = stack.enter_context(started("logs", "talker", "-f", cwd=tmp_path))
         assert process.stdout is not None
         first = process.stdout.readline()
         server.stop(signal.SIGKILL)
-    Path("go on").touch()
-    with serving(tmp_path, "--port", port, file=talker), process:
+        Path("go on").touch()
+        stack.enter_context(serving(tmp_path, "--port", server.url.rpartition(":")[2], file=talker))
         rest, err = process.communicate(timeout=PATIENCE)
     assert "first" in first
     assert "second" in rest
@@ -81,7 +82,7 @@ def test_the_tail_comes_first_and_then_what_follows(tmp_path: Path, talker: Path
 
 def test_ctrl_c_ends_a_follower(server: Server) -> None:
     run_id = server.trigger("sleeper")
-    with start("logs", run_id, "-f", "--url", server.url, cwd=server.folder) as process:
+    with started("logs", run_id, "-f", "--url", server.url, cwd=server.folder) as process:
         assert process.stdout is not None
         assert "good night" in process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -110,7 +110,7 @@ def test_a_task_is_shown_with_its_attempts_and_its_result(
 
 def test_each_line_of_a_log_names_its_task_and_attempt(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(past)
-    lines = [re.sub(r"^[\d:.]+Z ", "", line) for line in call("logs", 1).out.splitlines()]
+    lines = [re.sub(r"^[\d-]+ [\d:.]+Z ", "", line) for line in call("logs", 1).out.splitlines()]
     assert sorted(line for line in lines if line.startswith("extract")) == [
         "extract | day 7, monday",
         "extract | to stderr",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.terminal import DAGS, PATIENCE, call, on_tty, plain, really, start
+from cli.terminal import DAGS, PATIENCE, call, on_tty, plain, really, started
 from ppacer.cli import exits
 
 
@@ -66,7 +66,7 @@ def test_with_json_stdout_is_the_run_and_stderr_the_progress(folder: Path) -> No
 
 
 def test_ctrl_c_cancels_the_run_and_its_tasks(folder: Path) -> None:
-    with start("run", f"{DAGS}:sleeper", cwd=folder) as process:
+    with started("run", f"{DAGS}:sleeper", cwd=folder) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline(), process.stdout.readline()]
         process.send_signal(signal.SIGINT)

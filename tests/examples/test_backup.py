@@ -34,6 +34,8 @@ def make_database(path: Path, rows: int = 500) -> None:
             'INSERT INTO "photo ""raw""" (data) VALUES (?)', ((os.urandom(2_000),) for _ in range(20))
         )
         db.execute("INSERT INTO note VALUES ('the heating was off')")
+        db.execute("CREATE TABLE door (name TEXT UNIQUE)")
+        db.execute("INSERT INTO door VALUES ('the back door')")
 
 
 def restored(backup: Path, folder: Path) -> sqlite3.Connection:
@@ -118,7 +120,26 @@ def back_up(dags: object, ctx: ppacer.TaskContext) -> list[str]:
     return kept
 
 
-@pytest.mark.parametrize("damage", ["a page", "the header", "everything"])
+def test_rows_that_come_while_it_is_copied_do_no_harm(
+    home: Path, load: Load, context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dags = load("backup")
+    count = dags.row_counts
+
+    def count_and_write(db: sqlite3.Connection) -> object:
+        found = count(db)
+        with closing(sqlite3.connect(home)) as other, other:
+            other.execute("INSERT INTO reading VALUES ('just now', 1)")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dags, "row_counts", count_and_write)
+        rows = dags.copy(context(NIGHT))
+    dags.compress(context(NIGHT))
+    assert dags.verify(context(NIGHT), rows).exists()
+
+
+@pytest.mark.parametrize("damage", ["a page", "an index", "the header", "everything"])
 def test_a_damaged_database_costs_no_old_backup(
     damage: str, home: Path, load: Load, context: MakeContext
 ) -> None:
@@ -129,11 +150,14 @@ def test_a_damaged_database_costs_no_old_backup(
     told = MockSender()
     run = ppacer.run_once(dags.backup, notifier=told)
     assert run.run.status == "FAILED"
-    assert {name: data for name, data in backups().items() if not name.endswith(".part")} == before
     (message,) = told.messages
     assert (message.data.dag_id, message.data.exec_ts) == ("backup", run.run.exec_ts)
     assert "BackupError: " in message.text
     assert "home.db" in message.text
+    assert ppacer.run_once(dags.backup, notifier=told).run.status == "FAILED"
+    parts = {name for name in backups() if ".part" in name}
+    assert {name: data for name, data in backups().items() if name not in parts} == before
+    assert len({name[:28] for name in parts}) <= 1, "failed runs fill the disk"
     home.unlink()
     make_database(home)
     assert ppacer.run_once(dags.backup).run.status == "SUCCESS"
@@ -147,6 +171,9 @@ def spoil(path: Path, what: str) -> None:
     data = bytearray(path.read_bytes())
     if what == "everything":
         data[:] = random.Random(1).randbytes(len(data))
+    elif what == "an index":
+        at = data.index(b"the back door")
+        data[at : at + 3] = b"any"
     else:
         start = 20 if what == "the header" else len(data) // 2 // 4096 * 4096
         data[start : start + 60] = b"\xff" * 60
@@ -158,6 +185,13 @@ def test_a_missing_database_is_named(load: Load) -> None:
     run = ppacer.run_once(load("backup").backup, notifier=told)
     assert run.run.status == "FAILED"
     assert "BackupError: there is no database home.db" in told.messages[0].text
+
+
+def test_the_command_line_names_the_error_as_the_file_does(terminal: Terminal) -> None:
+    failed = terminal.run(f"ppacer run {DAGS}")
+    assert failed.returncode == 1
+    assert "\n  BackupError: there is no database home.db\n" in failed.stdout
+    assert "ppacer_file" not in failed.stdout
 
 
 def test_a_run_that_is_repeated_gives_the_same_backup(home: Path, load: Load, context: MakeContext) -> None:

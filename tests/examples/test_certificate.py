@@ -88,8 +88,10 @@ def test_a_certificate_is_renewed_near_its_end_and_not_before(
     monkeypatch.setenv("CERT_DAYS", "31")  # renewal is due a day from now
     renew(load("certificate"))
     first = (certs / "server.pem").read_bytes()
+    shutil.rmtree(certs / "new")
     assert set(renew(load("certificate")).values()) == {"SUCCESS"}
     assert (certs / "server.pem").read_bytes() == first, "it was renewed before it was due"
+    assert list((certs / "new").iterdir()) == [], "something was made, though nothing was due"
     monkeypatch.setenv("CERT_MARGIN_DAYS", "32")
     renew(load("certificate"))
     assert (certs / "server.pem").read_bytes() != first

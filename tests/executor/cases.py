@@ -270,8 +270,8 @@ def daemons(ctx: TaskContext) -> None:
 
 @task
 def holds_pipe(ctx: TaskContext) -> int:
-    """Leaves a process that keeps the pipes open and writes for ever."""
-    script = "while :; do echo noise; sleep 0.001; done"
+    """Leaves a process that keeps the pipes open, and perhaps writes for ever."""
+    script = "sleep 300" if ctx.run.params.get("is_quiet") else "while :; do echo noise; sleep 0.001; done"
     return subprocess.Popen(["sh", "-c", script], start_new_session=ctx.run.params.get("escapes", True)).pid
 
 

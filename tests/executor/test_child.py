@@ -241,11 +241,14 @@ def test_a_daemon_of_a_task_that_returned_lives_on(process: Runner, memory: Memo
 
 @pytest.mark.parametrize("escapes", [True, False])
 def test_a_process_that_holds_the_pipe_delays_nothing(child: Runner, memory: Memory, escapes: bool) -> None:
-    outcome, _ = memory.run(child, "holds_pipe", escapes=escapes)
-    assert outcome.end is SUCCESS
+    assert memory.run(child, "holds_pipe", escapes=escapes)[0].end is SUCCESS
     assert memory.run(child, "echo", value=1)[0].result == "1"
-    if not escapes and child.__dict__["_reuse"] is False:
-        assert not is_running(int(outcome.result or 0))
+
+
+def test_what_a_task_leaves_in_its_group_goes_with_it(process: Runner, memory: Memory) -> None:
+    outcome, _ = memory.run(process, "holds_pipe", escapes=False, is_quiet=True)
+    assert outcome.end is SUCCESS
+    eventually(lambda: not is_running(int(outcome.result or 0)), "its end")
 
 
 @pytest.mark.parametrize("end", [End.CANCELLED, End.HANDED_BACK])

@@ -151,6 +151,17 @@ def test_a_waiting_warm_parent_notices_the_end_of_its_program(tmp_path: Path, lo
         assert first.poll() is None
 
 
+def test_killing_program_and_warm_parent_at_once_ends_the_tasks(tmp_path: Path, lock: Path) -> None:
+    with program(tmp_path, lock, "sleeps", "cooperative") as process:
+        assert (line(process), line(process)) == ("holds", "started")
+        (warm,) = children_of(process.pid)
+        pids = eventually(lambda: (p := children_of(warm)) and len(p) == 4 and p, "two tasks and two spares")
+        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot help
+        os.kill(warm, signal.SIGKILL)
+        process.kill()
+        eventually(lambda: not any(map(is_running, pids)), "the end of all processes")
+
+
 def test_ctrl_c_reaches_only_the_program(tmp_path: Path, lock: Path) -> None:
     with program(tmp_path, lock, "sleeps") as process:
         assert (line(process), line(process)) == ("holds", "started")
@@ -172,13 +183,14 @@ def test_the_warm_parent_goes_even_if_its_socket_is_held_open(tmp_path: Path, lo
         'print("started", flush=True)',
         'import os\nif os.fork() == 0:\n    import time\n    time.sleep(600)\nprint("started", flush=True)',
     )
-    with program(tmp_path, lock, "daemons", code=code) as process:
+    with program(tmp_path, lock, "sleeps", code=code) as process:
         assert (line(process), line(process)) == ("holds", "started")
-        daemon = pid_in(tmp_path / "daemon0")
         copy, warm = sorted(children_of(process.pid), key=lambda pid: os.getsid(pid) == pid)
+        pids = eventually(lambda: (p := children_of(warm)) and len(p) == 3 and p, "a task and two spares")
         try:
             process.kill()
-            eventually(lambda: not is_running(warm) and not is_running(daemon), "the end of the warm parent")
+            process.wait()
+            eventually(lambda: not any(map(is_running, (warm, *pids))), "the end of the warm parent")
         finally:
             os.kill(copy, signal.SIGKILL)
 

@@ -24,4 +24,4 @@ def world(tmp_path: Path) -> Iterator[Make]:
 
     yield make
     for each in worlds:
-        each.store.close()
+        each.close()

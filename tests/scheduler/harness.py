@@ -204,9 +204,16 @@ class World:
         self.given = 0
         self.breaks = 0  # how often a schedule began anew, which leaves a hole in `schedules`
         self.checks = True
+        self._reader = sqlite3.connect(self.path, check_same_thread=False)
+        self._reader.row_factory = sqlite3.Row
         self.store = Faulty(self.path)
         if start:
             self.start()
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._reader.close()
+        self.store.close()
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -304,11 +311,7 @@ class World:
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """What a user with sqlite3 would see."""
-        with sqlite3.connect(self.path) as connection:
-            connection.row_factory = sqlite3.Row
-            found = [dict(row) for row in connection.execute(query, values)]
-        connection.close()
-        return found
+        return [dict(row) for row in self._reader.execute(query, values)]
 
     def write(self, statement: str, *values: Any) -> None:
         """Somebody changes the database by hand, behind the scheduler's back."""

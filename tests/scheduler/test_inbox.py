@@ -10,8 +10,8 @@ from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.protocol import Answer, End, Report
 from ppacer.schedule import Fixed
 from ppacer.scheduler import LocalClient, State, TriggerRun
-from ppacer.scheduler.requests import Claim, Reports, Request
 from ppacer.scheduler.inbox import BATCH_MAX
+from ppacer.scheduler.requests import Claim, Reports, Request
 from scheduler.harness import T0, World, at, dag, seconds
 
 Make = Callable[..., World]

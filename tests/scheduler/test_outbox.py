@@ -59,13 +59,8 @@ def outboxes() -> Iterator[Callable[..., Outbox]]:
     made: list[Outbox] = []
 
     def make(world: World, sender: Any) -> Outbox:
-        outbox = Outbox(
-            Alerts(world.path),
-            Prompt(world),
-            world.scheduler.registry,
-            sender,
-            world,  # type: ignore[arg-type]  # a stand-in
-        )
+        prompt: Any = Prompt(world)
+        outbox = Outbox(Alerts(world.path), prompt, world.scheduler.registry, sender, world)
         outbox._stopped = Instant()
         made.append(outbox)
         return outbox
@@ -286,7 +281,7 @@ def test_killed_between_sending_and_recording_it_is_sent_again(
     sender = Recorder()
     outbox = outboxes(w, sender)
     fail(w)
-    outbox.scheduler.deaf = True  # type: ignore[attr-defined]  # the stand-in
+    outbox.scheduler.deaf = True  # type: ignore[attr-defined]  # it is the stand-in
     outbox.step(w.utc)
     assert len(sender.sent) == 1
     w.restart(after=5)

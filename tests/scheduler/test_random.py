@@ -180,7 +180,7 @@ class Chaos:
             (0.06, lambda: UnpauseDag(rng.choice(names))),
         ):
             while rng.random() < chance:
-                ask: Ask = make()  # type: ignore[no-untyped-call]  # a lambda
+                ask: Ask = make()
                 yield Request(ask)
 
     # -- what must hold --------------------------------------------------------------------------------------

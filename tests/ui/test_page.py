@@ -11,6 +11,7 @@ from jinja2 import UndefinedError
 from api.dags import LONG_AGO, NASTY, all_dags, etl, held, hold, nothing
 from api.live import Gate, Live, until
 from ppacer import Dag
+from ppacer.engine import RunStatus
 from ppacer.errors import StoreUnavailable
 from ppacer.schedule import Fixed
 from ppacer.ui.pages import _environment
@@ -64,6 +65,86 @@ def test_the_page_has_landmarks_and_headings(full: Element) -> None:
 
 
 def test_every_label_leads_to_an_element(full: Element) -> None:
+    ids = [element["id"] for element in full.walk() if "id" in element.attributes]
+    assert len(set(ids)) == len(ids)
+    labels = {element.attributes.get("aria-labelledby") for element in full.walk()} - {None}
+    assert labels == {"dags", "runs"} <= set(ids)
+
+
+def test_tables_say_what_their_cells_are_about(full: Element) -> None:
+    """The roles stand there because on a narrow screen the tables are not laid out as tables."""
+    for table in full.all("table"):
+        heads = table.one("thead").all("th")
+        assert all(head["scope"] == "col" and head.text for head in heads)
+        for line in table.one("tbody").all("tr"):
+            cells = [cell for cell in line.walk() if cell.name in ("td", "th")]
+            assert sum(int(cell.attributes.get("colspan", "1")) for cell in cells) == len(heads)
+            assert "reason" in line.classes or line.one("th")["scope"] == "row"
+            assert {cell["role"] for cell in cells} <= {"cell", "rowheader"}
+
+
+def shapes(css: str) -> dict[str, str]:
+    """The character before each state, by the class that has it."""
+    found: dict[str, str] = {}
+    for selectors, shape in re.findall(r"([^{}/]*::before) \{ content: \"(.)\"", css):
+        for selector in selectors.split(","):
+            found[selector.strip().removesuffix("::before").lstrip(".")] = shape
+    return found
+
+
+def test_a_state_is_a_word_and_a_shape_and_not_a_colour_alone(shared: Live, full: Element) -> None:
+    shape = shapes(shared.get("/static/app.css").text)
+    assert len({shape.get(status, shape["state"]) for status in RunStatus}) == len(RunStatus)
+    for other in ("disabled", "paused", "DEGRADED", "STOPPING"):
+        assert shape[other] not in (shape["SUCCESS"], shape["RUNNING"])
+    for state in full.all("span", class_="state"):
+        assert state.text, "a state without a word"
+        assert len(state.classes) == 2
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as WCAG counts it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((light(one), light(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_every_colour_of_text_can_be_read_in_light_and_dark(shared: Live) -> None:
+    schemes = re.findall(r":root \{(.*?)\}", shared.get("/static/app.css").text, re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", scheme))
+        for name, colour in colours.items():
+            if name not in ("ground", "line", "bad-ground"):
+                assert contrast(colour, colours["ground"]) >= 4.5, name
+        assert contrast(colours["ink"], colours["bad-ground"]) >= 4.5
+
+
+def test_links_say_where_they_lead_and_lead_somewhere(shared: Live, full: Element) -> None:
+    links = full.all("a")
+    assert all(link.attributes.get("aria-label", link.text) for link in links)
+    for link in links:
+        assert link["href"].startswith("/")
+        assert shared.get(link["href"]).status == 200
+
+
+def test_times_can_be_read_by_people_and_by_programs(full: Element) -> None:
+    times = full.all("time")
+    assert times
+    for time in times:
+        assert datetime.fromisoformat(time["datetime"]).utcoffset() == timedelta(0)
+        assert time.text
+
+
+# -- what it says ------------------------------------------------------
+
+
+def test_dags_are_listed_with_schedule_next_and_latest_run(full: Element) -> None:
     heads = full.one("table", class_="dags").one("tbody").all("th")
     assert [head.text.split()[0] for head in heads] == sorted(dag.id for dag in all_dags())
     first = row(full, "dags", "etl")
@@ -179,7 +260,7 @@ def test_a_database_that_cannot_be_read_is_told_on_the_page(
     assert answer.status == 503
     assert tree.one("p", role="alert").text == "scheduler.db <b>is locked</b> by another program"
     assert "No dags yet" not in tree.text
-    assert tree.one("meta", **{"http-equiv": "refresh"})
+    assert len(tree.all("meta", **{"http-equiv": "refresh"})) == 1
 
 
 # -- what no value can do ------------------------------------------------------

@@ -33,6 +33,24 @@ T = TypeVar("T")
 Query = Iterable[tuple[str, Any]]
 
 
+class Dags(msgspec.Struct, frozen=True):
+    """A page of dags."""
+
+    dags: list[DagView]
+
+
+class Runs(msgspec.Struct, frozen=True):
+    """A page of runs."""
+
+    runs: list[RunView]
+
+
+class Why(msgspec.Struct, frozen=True):
+    """An explanation in words."""
+
+    why: str
+
+
 class LogPage(msgspec.Struct, frozen=True):
     """Records of a run in their order; `ended`: the run is over and nothing comes after these."""
 
@@ -74,7 +92,7 @@ class HttpClient:
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> list[DagView]:
         """Dags in order of their ids, from the first one behind `after`."""
         query = [("after", after), ("limit", limit), ("tag", tag)]
-        return self._get("/api/v1/dags", dict[str, list[DagView]], query)["dags"]
+        return self._get("/api/v1/dags", Dags, query).dags
 
     def dag(self, dag_id: str) -> DagView:
         """One dag. Raises NotFoundError."""
@@ -95,7 +113,7 @@ class HttpClient:
             ("limit", limit),
             *(("status", word) for word in status),
         ]
-        return self._get("/api/v1/runs", dict[str, list[RunView]], query)["runs"]
+        return self._get("/api/v1/runs", Runs, query).runs
 
     def run(self, run_id: int, *, wait: float = 0.0) -> RunDetail:
         """One run with its tasks and attempts; waits up to `wait` seconds (30 at most) for its end first."""
@@ -166,7 +184,7 @@ class HttpClient:
         return self._send("POST", path, Done, (), body, 0.0)
 
     def _why(self, path: str) -> str:
-        return self._get(path, dict[str, str])["why"]
+        return self._get(path, Why).why
 
     def _send(self, method: str, path: str, kind: type[T], query: Query, body: Any, wait: float) -> T:
         given = urlencode([(name, value) for name, value in query if value not in (None, "")])

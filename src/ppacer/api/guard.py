@@ -4,6 +4,7 @@ A browser that was lured to another site can send requests to 127.0.0.1, and DNS
 look local; the Host allow-list and the same-origin rule stop both from the first day.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable
 
@@ -46,8 +47,11 @@ class Guard:
         refusal = self._refusal(scope["method"], Headers(scope=scope))
         if refusal is not None:
             await refusal(scope, receive, send)
-        else:
+            return
+        try:
             await self.app(scope, _limited(receive), send)
+        except asyncio.CancelledError:  # the server ends, and a slow client has not sent or read all
+            await problem(503, "unavailable", "the server is stopping")(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> Response | None:
         hosts = headers.getlist("host")

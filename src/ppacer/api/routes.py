@@ -1,6 +1,7 @@
 """The JSON routes. One `Route` per path and method; every endpoint is a few lines over the read models."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -192,7 +193,7 @@ class Routes:
             return await in_thread(ended)
 
         detail = await self.door.news.until(look, [end_of(run_id)], _wait(request), partial(_gone, request))
-        return answer(detail or await in_thread(reads.run_detail, run_id))
+        return await in_thread(lambda: answer(detail or reads.run_detail(run_id)))
 
     async def logs(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/logs?task_id=&retry=&after=&limit=&level=&text=&tail=&wait=."""
@@ -208,7 +209,8 @@ class Routes:
             return Logs(records, is_complete and is_last)
 
         subjects = [end_of(run_id), logs_of(run)]
-        return answer(await self.door.news.until(look, subjects, _wait(request), partial(_gone, request)))
+        page = await self.door.news.until(look, subjects, _wait(request), partial(_gone, request))
+        return await in_thread(answer, page)
 
     def why_dag(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}/why."""
@@ -287,9 +289,10 @@ def _log_question(
 
 
 async def _gone(request: Request) -> None:
-    """Returns when the client has gone away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    """Returns when the client has gone away, or sends without end."""
+    with suppress(RequestError):
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
 
 async def _body(request: Request, kind: type[T]) -> T:

@@ -1,6 +1,7 @@
 """`ppacer logs`."""
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -106,24 +107,27 @@ def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
 
 def _print(first: "LogRow", rows: "Iterator[LogRow]") -> None:
     from ppacer.cli.screen import Screen
+    from ppacer.clock import SystemClock
 
     screen = Screen()
+    today = SystemClock().now().utc.date() if screen.is_tty else None  # a program gets whole times
     for row in chain((first,), rows):
-        for line in lines_of(screen, row):
+        for line in lines_of(screen, row, today):
             screen.line(line)
         screen.flush()
 
 
-def lines_of(screen: "Screen", row: "LogRow") -> Iterator[str]:
-    """A record as lines of text: time, task, level unless it is INFO, message, attributes."""
+def lines_of(screen: "Screen", row: "LogRow", today: date | None) -> Iterator[str]:
+    """A record as lines: time, task, level unless it is INFO, message, attributes. `today` needs no date."""
     who = f"{row.task_id}#{row.retry}" if row.retry else row.task_id
-    clock = screen.paint(f"{row.at:%H:%M:%S}.{row.at.microsecond // 1000:03d}Z", "dim")
+    day = "" if row.at.date() == today else f"{row.at:%Y-%m-%d} "
+    clock = screen.paint(f"{day}{row.at:%H:%M:%S}.{row.at.microsecond // 1000:03d}Z", "dim")
     head, style = f"{clock} {screen.paint(who, 'cyan')} |", LEVEL_STYLES.get(row.level, "")
     level = "" if row.level == "INFO" or _is_stderr(row) else f" {screen.paint(row.level, style)}"
     more = _attributes(row)
     for line in row.message.split("\n"):
         yield f"{head}{level} {screen.clean(line)}{screen.paint(screen.clean(more), 'dim')}".rstrip()
-        more = ""
+        level = more = ""  # once is enough
 
 
 def _is_stderr(row: "LogRow") -> bool:

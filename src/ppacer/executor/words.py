@@ -7,6 +7,7 @@ empty line.
 import asyncio
 import inspect
 import os
+import re
 import signal
 import traceback
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ ERROR_BYTES_MAX = 16 * 1024
 ERROR_HEAD_BYTES = 6 * 1024  # where it was called; the larger rest is where it failed
 SUMMARY_MAX = 500  # characters of the first line
 
+LOADED = re.compile(r"\bppacer_file_[0-9a-f]{12}_[^\s.]+\.")  # the module that ppacer.load makes of a file
 MACHINERY = tuple(os.path.dirname(inspect.getfile(module)) + os.sep for module in (ppacer.clock, asyncio))
 MEANINGS = {
     "SIGSEGV": "segmentation fault",
@@ -57,7 +59,7 @@ def _error_text(error: BaseException) -> str:
         summary = summary[: SUMMARY_MAX - 1] + "…"
     if type(error) is SystemExit:
         summary += " (a task succeeds by returning, not by sys.exit)"
-    return f"{summary}\n\n{''.join(shown.format())}".rstrip()
+    return LOADED.sub("", f"{summary}\n\n{''.join(shown.format())}").rstrip()
 
 
 def strip(trace: TracebackType | None) -> TracebackType | None:

@@ -145,7 +145,8 @@ def _translate(error: Exception, where: Any) -> StoreError:
     code = getattr(cause, "sqlite_errorcode", None)
     if code is None:
         away = isinstance(error, OperationalError) or type(cause).__name__ == "OperationalError"
-        return (StoreUnavailable if away else StoreError)(f"{where}: {cause}")
+        words = str(cause).strip().partition("\n")[0]  # PostgreSQL adds details in lines of their own
+        return (StoreUnavailable if away else StoreError)(f"{where}: {words}")
     kind = code & 0xFF  # the rest of the code is detail
     if kind in _FOR_NOW:
         return StoreUnavailable(f"{where} {_FOR_NOW[kind]}")
