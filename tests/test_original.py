@@ -1,4 +1,4 @@
-"""What the Go original got wrong, and which tests would notice it here; a test that is renamed fails this one."""
+"""What the Go original got wrong, and the tests that would notice it here; renaming one fails this."""
 
 import re
 from pathlib import Path

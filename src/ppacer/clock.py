@@ -8,7 +8,7 @@ ZERO = timedelta(0)
 
 
 class Now(NamedTuple):
-    """One instant on two clocks: `utc` for schedules and retries, `mono` (seconds) for leases and timeouts."""
+    """One instant on two clocks: `utc` for schedules and retries, `mono` (seconds) for leases, timeouts."""
 
     utc: datetime
     mono: float

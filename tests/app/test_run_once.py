@@ -155,3 +155,19 @@ def test_chains(length: int) -> None:
     ends = [attempt.ended_at for attempt in detail.attempts if attempt.ended_at is not None]
     assert len(ends) == length
     assert ends == sorted(ends)
+
+
+def test_asking_for_the_result_of_a_stranger_is_a_failure_in_words() -> None:
+    @task
+    def first() -> int:
+        return 1
+
+    @task
+    def second(ctx: TaskContext) -> int:
+        return int(ctx.result("frist"))
+
+    with Dag("typo") as dag:
+        first() >> second()
+    run = ppacer.run_once(dag)
+    assert run.run.status == "FAILED"
+    assert "task 'frist' is no parent of 'second'; its parents: first" in (run.tasks[1].error or "")

@@ -165,8 +165,10 @@ class Server:
 def serving(folder: Path, *args: str, file: Path = DAGS) -> Iterator[Server]:
     """`ppacer serve` on any free port, until the block ends."""
     log = folder / "serve.log"
-    options = {"cwd": folder, "stdout": log.open("w"), "stderr": subprocess.STDOUT}
-    with options["stdout"], started("serve", file, "--port", "0", *args, **options) as process:
+    with (
+        log.open("w") as output,
+        started("serve", file, "--port", "0", *args, cwd=folder, stdout=output, stderr=output) as process,
+    ):
         url = until(lambda: _url(folder, process), "the start of the server")
         yield Server(folder, process, url, log)
         if process.poll() is None:

@@ -51,8 +51,10 @@ def test_what_it_says_to_try_works_and_ctrl_c_ends_it_cleanly(
             assert b"demo_etl" in page.read().replace(b"<wbr>", b"")
         env = {"PPACER_URL": url}
         assert "demo_flaky" in call("dags", env=env).out
-        assert call("trigger", "demo_etl", "--param", "count=5", "--wait", env=env).code == 0
-        assert "5 orders" in call("logs", "demo_etl", env=env).out
+        ended = call("trigger", "demo_etl", "--param", "count=5", "--wait", "--json", env=env)
+        assert ended.code == 0
+        assert "5 orders" in call("logs", ended.json["run"]["run_id"], env=env).out
+        assert "orders for the run" in call("logs", "demo_etl", env=env).out
         assert call("why", "demo_flaky", env=env).code == 0
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)

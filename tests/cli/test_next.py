@@ -1,14 +1,15 @@
 """`ppacer next`: points of cron expressions and dags, and what clock changes do to them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli.terminal import Server, call, ok
 from ppacer.cli import exits
-from ppacer.cli.next import _points
-from ppacer.schedule import Cron
+from ppacer.cli.next import _points, _points_of_dag, _schedule_of
+from ppacer.schedule import Cron, Fixed
 
 
 def points(expression: str, tz: str, now: str, count: int) -> list[tuple[str, str]]:
@@ -84,6 +85,35 @@ def test_a_dag_with_a_cron_schedule_shows_all_its_points_in_its_own_zone(server:
     assert lines[0] == "good, Cron: 15 3 * * * (Europe/Warsaw)"
     assert len(lines) == 5
     assert all(" 03:15:00 " in line for line in lines[2:])
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        timedelta(microseconds=1),
+        timedelta(milliseconds=250),
+        timedelta(seconds=90, microseconds=1),
+        timedelta(days=1, hours=4),
+        timedelta(days=400, hours=23, minutes=59, seconds=59, microseconds=999_999),
+    ],
+)
+def test_a_fixed_schedule_is_known_by_its_text(interval: timedelta) -> None:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    assert _schedule_of(str(Fixed(start, interval)), start) == (Fixed(start, interval), "UTC")
+
+
+def test_a_cron_schedule_is_known_by_its_text() -> None:
+    cron = Cron("*/5 1-3 * * MON", "Asia/Tokyo")
+    assert _schedule_of(str(cron), datetime(2026, 3, 1, tzinfo=UTC)) == (cron, "Asia/Tokyo")
+    assert _schedule_of("every full moon", datetime(2026, 3, 1, tzinfo=UTC)) is None
+
+
+def test_of_another_schedule_only_the_next_point_is_known() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    dag: Any = SimpleNamespace(dag_id="moon", schedule="every full moon", next_at=now + timedelta(days=1))
+    points, about = _points_of_dag(dag, "Europe/Warsaw", now, 5)
+    assert [at.isoformat() for at, _ in points] == ["2026-03-02T01:00:00+01:00"]
+    assert about == "moon, every full moon; only its next point is known here"
 
 
 def test_a_dag_without_schedule_has_no_next_run(server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.terminal import DAGS, Server, call, on_tty, plain, serving
+from cli.terminal import DAGS, Server, call, on_tty, plain, serving, until
 from ppacer.cli import exits
 
 
@@ -18,7 +18,9 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with serving(folder) as server:
         server.ended(server.trigger("good", "-p", "day=7"))
         server.ended(server.trigger("failing"))
-        server.ok("cancel", server.trigger("sleeper"))
+        server.trigger("sleeper")
+        until(lambda: "good night" in server.ok("logs", 3))
+        server.ok("cancel", 3)
         server.ended(3)
         server.ok("pause", "good")
         (folder / "answers.json").write_text(

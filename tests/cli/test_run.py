@@ -126,6 +126,33 @@ def test_task_processes_are_forked_before_anything_heavy_is_imported(folder: Pat
     assert "show | heavy:" in steps(really("run", "dags.py", cwd=folder).out)
 
 
+def test_sigterm_cancels_the_run_and_leaves_nothing_behind(folder: Path) -> None:
+    (folder / "temp").mkdir()
+    with started("run", f"{DAGS}:sleeper", cwd=folder, env={"TMPDIR": str(folder / "temp")}) as process:
+        assert process.stdout is not None
+        assert "good night" in [process.stdout.readline() for _ in range(2)][1]
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == exits.INTERRUPTED
+    assert "⊘ CANCELLED" in out
+    assert list((folder / "temp").iterdir()) == []
+
+
+def test_what_the_file_prints_while_it_is_imported_does_not_spoil_the_json(folder: Path) -> None:
+    Path("dags.py").write_text("from ppacer import Dag\nprint('hello')\nwith Dag('d') as d:\n    pass\n")
+    for command in ("run", "check"):
+        ended = really(command, "dags.py", "--json", cwd=folder)
+        assert ended.json
+        assert "hello" in ended.err
+
+
+def test_a_dumb_terminal_gets_lines(folder: Path) -> None:
+    code, text = on_tty("run", f"{DAGS}:good", cwd=folder, env={"TERM": "dumb"})
+    assert code == 0
+    assert "\x1b" not in text
+    assert "extract  ► RUNNING" in steps(text)
+
+
 def test_what_nobody_reads_does_not_end_the_run(folder: Path) -> None:
     done = folder / "done"
     Path("dags.py").write_text(

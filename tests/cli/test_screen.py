@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from ppacer.cli import screen
-from ppacer.cli.screen import Cell, Column, Screen
+from ppacer.cli.screen import Cell, Column, Row, Screen
 
 
 class Terminal(io.StringIO):
@@ -26,7 +25,7 @@ class Ascii(io.StringIO):
 
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> tuple[Screen, Terminal]:
     """A screen on a terminal of this width."""
-    monkeypatch.setattr(screen.shutil, "get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
     stream = Terminal()
     return Screen(stream), stream
 
@@ -37,7 +36,7 @@ COLUMNS = [
     Column("STATE", keep=8),
     Column("MORE", keep=3),
 ]
-ROWS = [
+ROWS: list[Row] = [
     ["1", "short", Cell("✓ SUCCESS", "green"), "x"],
     ["200", "a-name-that-is-much-longer-than-the-others", Cell("✗ FAILED", "red"), "y"],
 ]

@@ -50,6 +50,18 @@ def test_the_runner_and_the_slots_can_be_chosen(tmp_path: Path) -> None:
         assert server.ended(second)["run"]["status"] == "SUCCESS"
 
 
+def test_task_processes_are_forked_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(
+        "import sys\nfrom ppacer import Dag, task\n\n@task\ndef show() -> list[str]:\n"
+        "    return sorted({'sqlalchemy', 'uvicorn', 'starlette', 'urllib3', 'rich'} & set(sys.modules))\n\n"
+        "with Dag('d') as d:\n    show()\n"
+    )
+    with serving(tmp_path, file=file) as server:
+        server.ended(server.trigger("d"))
+        assert server.call("show", "d", "show", "--json").json["result"] == []
+
+
 def test_a_second_scheduler_on_the_same_file_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         ended = really("serve", DAGS, "--port", "0", cwd=tmp_path)

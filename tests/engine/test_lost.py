@@ -6,7 +6,7 @@ from engine.world import World, graph
 from ppacer.engine import Reason
 from ppacer.engine.events import Failed, LeaseExpired, Succeeded
 
-LOST = "lost: executor x was not heard of for a whole lease"
+LOST = "lost: executor x is gone, with its program or for longer than a lease"
 
 
 def one(*, at_most_once: bool = False, **config: int) -> World:

@@ -55,6 +55,15 @@ PROGRAM = textwrap.dedent(
 ).format(tests=str(CASES.parent.parent))
 
 
+FORK = """
+import os, time
+while len(children._staff._workers) < 3:  # a task and two spares: a copy of everything
+    time.sleep(0.01)
+if os.fork() == 0:
+    time.sleep(600)
+"""
+
+
 @contextmanager
 def program(folder: Path, lock: Path, *tasks: str, code: str = PROGRAM) -> Iterator["subprocess.Popen[str]"]:
     """A program with running tasks; killed in the end."""
@@ -179,10 +188,7 @@ def test_ctrl_c_reaches_only_the_program(tmp_path: Path, lock: Path) -> None:
 
 def test_the_warm_parent_goes_even_if_its_socket_is_held_open(tmp_path: Path, lock: Path) -> None:
     """A process that some thread of the main program forked has copies of all its descriptors."""
-    code = PROGRAM.replace(
-        'print("started", flush=True)',
-        'import os\nif os.fork() == 0:\n    import time\n    time.sleep(600)\nprint("started", flush=True)',
-    )
+    code = PROGRAM.replace('print("started", flush=True)', FORK + 'print("started", flush=True)')
     with program(tmp_path, lock, "sleeps", code=code) as process:
         assert (line(process), line(process)) == ("holds", "started")
         copy, warm = sorted(children_of(process.pid), key=lambda pid: os.getsid(pid) == pid)

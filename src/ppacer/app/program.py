@@ -94,11 +94,11 @@ class Program:
             scheduled=self._scheduled,
         )
         self.scheduler.start(self.clock.now())
-        self._start_outbox()
         self._thread = threading.Thread(target=self.scheduler.run, name="ppacer-scheduler", daemon=True)
         self._thread.start()
         stack.callback(self._thread.join, 30.0)
         stack.callback(self.scheduler.stop)
+        self._start_outbox()  # stops before the scheduler, which writes down what was delivered
         self.executor = self._make_executor()
         self.executor.start()
         stack.callback(self.executor.close)

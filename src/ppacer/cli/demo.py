@@ -14,6 +14,7 @@ import click
 
 from ppacer.cli import exits
 from ppacer.cli.options import db_option, logs_db_option
+from ppacer.cli.words import plural
 
 if TYPE_CHECKING:
     from ppacer.config import Settings
@@ -94,7 +95,7 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
     with StopSignals() as stop, program:
         stop.at_once = program.stop_now
         assert program.url is not None
-        _introduce(program.url, settings.db)
+        _introduce(program.url, settings.db, runs)
         said.begin()
         ends = Ends(runs, stop.asked)
         program.on_changes(ends)
@@ -185,10 +186,11 @@ class Ends:
         return exits.OK if len(self._good) >= self._wanted else exits.INTERRUPTED
 
 
-def _introduce(url: str, db: str) -> None:
+def _introduce(url: str, db: str, runs: int | None) -> None:
+    until = "until Ctrl-C" if runs is None else f"until {plural(runs, 'run')} of {MAIN} succeeded, or Ctrl-C"
     me = "ppacer" if shutil.which("ppacer") else _myself()
     click.echo(f"""\
-Two example dags are running here until Ctrl-C.
+Two example dags are running here {until}.
 
   page      {url}/
   database  {db}

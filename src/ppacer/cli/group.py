@@ -77,7 +77,7 @@ class Commands(click.Group):
             formatter.write_dl([(str(code), meaning) for code, meaning in exits.MEANINGS.items()], col_max=10)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command. A reader that is gone, as with `| head`, ends it silently; click would exit with 1."""
+        """Runs the command. A reader that is gone, as with `| head`, ends it silently; click would give 1."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

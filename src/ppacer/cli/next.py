@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from ppacer.store.views import DagView
 
 CRON_TEXT = re.compile(r"Cron: (?P<expression>.+) \((?P<tz>[^()]+)\)")
+SPAN = r"(\d+(?:\.\d+)?)(ms|[dhms])"
+SPAN_PART = re.compile(SPAN)
+FIXED_TEXT = re.compile(rf"FixedSchedule: (?P<interval>(?:{SPAN})+)")
 TICK = timedelta(microseconds=1)
+UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
 
 
 class Point(NamedTuple):
@@ -88,19 +98,29 @@ def _note(point: datetime, before: datetime, zone: "ZoneInfo") -> str:
 
 
 def _points_of_dag(dag: "DagView", tz: str | None, now: datetime, count: int) -> tuple[list[Point], str]:
-    """All of them when the schedule is a Cron, whose text says everything; else the next one only."""
+    """All of them for a Cron or a Fixed, whose text says everything; of another schedule the next one only."""
     from ppacer.errors import ConflictError
-    from ppacer.schedule import Cron
 
     if dag.schedule is None or dag.next_at is None:
         raise ConflictError(f"{dag.dag_id} has no next run; `ppacer why {dag.dag_id}` says why")
     about = f"{dag.dag_id}, {dag.schedule}"
-    found = CRON_TEXT.fullmatch(dag.schedule)
-    first = dag.next_at
+    found = _schedule_of(dag.schedule, dag.next_at)
     if found is None:
-        return _only(first, tz or "UTC", now), f"{about}; only the next point is known outside the scheduler"
-    cron = Cron(found["expression"], found["tz"])
-    return _points(cron, tz or cron.tz, first - TICK, count), about
+        return _only(dag.next_at, tz or "UTC", now), f"{about}; only its next point is known here"
+    schedule, zone = found
+    return _points(schedule, tz or zone, dag.next_at - TICK, count), about
+
+
+def _schedule_of(text: str, next_at: datetime) -> "tuple[Schedule, str] | None":
+    """The schedule that has this text, and its zone; None for one that only the scheduler knows."""
+    from ppacer.schedule import Cron, Fixed
+
+    if (cron := CRON_TEXT.fullmatch(text)) is not None:
+        return Cron(cron["expression"], cron["tz"]), cron["tz"]
+    if (fixed := FIXED_TEXT.fullmatch(text)) is not None:
+        parts = SPAN_PART.findall(fixed["interval"])
+        return Fixed(next_at, sum((float(count) * UNITS[unit] for count, unit in parts), timedelta(0))), "UTC"
+    return None
 
 
 def _only(at: datetime, tz: str, now: datetime) -> list[Point]:

@@ -49,7 +49,7 @@ class Progress:
             if self._is_closed:
                 return
             try:
-                if self._screen.is_tty and self._board is None:
+                if self._screen.can_redraw and self._board is None:
                     self._board = Board(self._rows, self._screen)
                 for change in changes:
                     self._change(change)

@@ -1,6 +1,8 @@
 """`ppacer run`. Imports little before the fork, as `serve`."""
 
+import signal
 import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from ppacer.dag import Dag
     from ppacer.notify import MsgData
     from ppacer.store.views import RunDetail
+
+TASKS_MAX = 30  # in the table at the end
 
 
 @click.command("run")
@@ -27,12 +31,16 @@ def run_command(target: str, pairs: tuple[str, ...], document: str | None, runne
     """Run one DAG of FILE once, here and now, without a scheduler, in a temporary database.
 
     What its tasks say is printed with their names. Retries, timeouts and results are as in production. With
-    --json the run is printed at the end, and everything else goes to stderr. Ctrl-C cancels the run.
+    --json the run is printed at the end, and everything else goes to stderr. Ctrl-C or SIGTERM cancels it.
     """
     from ppacer.app import configure_logging, run_once
     from ppacer.cli.target import load_target, one_dag
 
-    file, registry = load_target(target)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cancels the run as Ctrl-C does
+    with (
+        redirect_stdout(sys.stderr) if as_json else nullcontext()
+    ):  # what the file prints while it is imported
+        file, registry = load_target(target)
     dag = one_dag(target, registry)
     params = dag.params.validate(params_of(pairs, document))
     configure_logging("WARNING")
@@ -68,10 +76,13 @@ def _progress(dag: "Dag", as_json: bool) -> "Progress":
 
 def _show_end(detail: "RunDetail") -> None:
     from ppacer.cli.screen import Screen
-    from ppacer.cli.show import show_errors
+    from ppacer.cli.show import show_errors, show_tasks
     from ppacer.cli.words import plural, span
+    from ppacer.clock import SystemClock
 
     screen, run = Screen(), detail.run
+    if screen.can_redraw and len(detail.tasks) <= TASKS_MAX:  # the board is gone; lines are still there
+        show_tasks(screen, detail, SystemClock().now().utc)
     show_errors(screen, detail)
     done = sum(task.status == "SUCCESS" for task in detail.tasks)
     time = span(run.ended_at - run.started_at) if run.started_at and run.ended_at else "no time"

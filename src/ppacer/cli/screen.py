@@ -65,7 +65,8 @@ class Screen:
         self.stream = stream or sys.stdout
         self.is_tty = self.stream.isatty()
         self.width = shutil.get_terminal_size().columns if self.is_tty else None
-        self.colours = self.is_tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.can_redraw = self.is_tty and os.environ.get("TERM") != "dumb"
+        self.colours = self.can_redraw and not os.environ.get("NO_COLOR")
         self.shapes = _can_show(self.stream, "✓✗►○⊘↻↑»·…")
 
     def line(self, text: str = "") -> None:

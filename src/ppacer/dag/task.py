@@ -1,7 +1,7 @@
 """What a task is: the protocol, its configuration, and the context it gets when it runs."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -152,6 +152,7 @@ class TaskContext:
     remaining: Callable[[], float | None] = _no_limit
     cancel_signal: CancelSignal | None = None
     results: Mapping[str, str] = field(default_factory=dict)
+    parents: Collection[str] | None = None  # None: not known, any name may be asked for
 
     @property
     def cancelled(self) -> bool:
@@ -162,7 +163,13 @@ class TaskContext:
         return left is not None and left <= 0
 
     def result(self, task_id: str) -> Any:
-        """What the upstream task `task_id` returned, as plain JSON values; None when it returned nothing."""
+        """What the parent task `task_id` returned, as plain JSON values; None when it returned nothing.
+
+        Raises DagError for a task that is no parent of this one: its result may not be there yet.
+        """
+        if self.parents is not None and task_id not in self.parents:
+            known = ", ".join(sorted(self.parents)[:10]) or "none"
+            raise DagError(f"task {task_id!r} is no parent of {self.task_id!r}; its parents: {known}")
         text = self.results.get(task_id)
         return None if text is None else values.decode(text)
 

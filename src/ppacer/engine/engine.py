@@ -226,7 +226,7 @@ class Engine:
     def _replace_lost(self, run: RunState, position: int, now: datetime, out: Changes) -> None:
         """Closes the lost attempt in the transaction that grants its successor."""
         task, task_id = run.tasks[position], run.graph.tasks[position].id
-        error = f"lost: executor {task.executor} was not heard of for a whole lease"
+        error = f"lost: executor {task.executor} is gone, with its program or for longer than a lease"
         lost = Failed(run.ref.run_id, task_id, task.retry, token="", reason=Reason.LOST, error=error)
         self._record_failure(out, run, position, now, TaskStatus.FAILED_PENDING_RETRY, lost, now)
         task.is_lost = False

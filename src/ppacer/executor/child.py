@@ -140,7 +140,7 @@ class Child:
         return None
 
     def _terminate(self, number: int, where: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # a process that the task has forked: what it does with SIGTERM by default
+        if os.getpid() != self._pid:  # a process that the task forked: what it does with SIGTERM by default
             set_handler(number, _signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._is_terminated = True

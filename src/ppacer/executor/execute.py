@@ -1,5 +1,4 @@
-"""One attempt as every runner makes it: resolve → run → classify → conclude.
-
+"""One attempt as every runner makes it:
 resolve   the task of this grant in the registry, and its context    (else REFUSED, with a sentence)
 run       task.execute(ctx); what is awaitable is awaited
 classify  the result as JSON → SUCCESS; any exception → FAILED; later than the deadline → TIMED_OUT
@@ -92,6 +91,7 @@ def resolve(
         remaining=_remaining(deadline),
         cancel_signal=signal,
         results=grant.results,
+        parents=_parents(dag, grant.task_id) | grant.results.keys(),
     )
     return node.task, ctx
 
@@ -116,15 +116,18 @@ def on_time(grant: Grant, outcome: Outcome, deadline: float | None) -> Outcome:
     return Outcome(End.TIMED_OUT, with_details(timeout_text(grant.timeout), outcome.error))
 
 
+def _parents(dag: Dag, task_id: str) -> set[str]:
+    tasks = dag.graph.tasks
+    return {tasks[at].id for at in tasks[dag.graph.index[task_id]].parents}
+
+
 def _check_inputs(dag: Dag, task: Task, grant: Grant) -> None:
     """A missing result is None, if it can only mean that the parent returned nothing."""
     if not isinstance(task, BoundTask) or not task.arguments:
         return
     missing = task.inputs().difference(grant.results)
     if missing:
-        tasks = dag.graph.tasks
-        parents = {tasks[at].id for at in tasks[dag.graph.index[task.id]].parents}
-        if stranger := min(missing - parents, default=None):
+        if stranger := min(missing - _parents(dag, task.id), default=None):
             raise Refusal(
                 f"the arguments of task {task.id!r} do not fit: it needs the result of {stranger!r}, "
                 "which is not upstream of it"

@@ -158,7 +158,7 @@ class DagRunWatcher:
             if not has_room(dag.id):
                 self.blocked.add(dag.id)
                 return
-            after = next_point(schedule, point, cursor.last_at)
+            after = next_point(schedule, point, point)
             ref = new_ref(dag.id, point)
             cursor.last_at, cursor.next_at = point, after
             if ref is None:
