@@ -11,7 +11,7 @@ from ppacer.engine import Reason
 from ppacer.engine.events import Claimed, Event, Failed, LeaseExpired, RetryDue, RunDue, Succeeded, Triggered
 
 REASONS = [Reason.FAILED, Reason.FAILED, Reason.TIMED_OUT, Reason.HANDED_BACK, Reason.REFUSED]
-RUNS_MAX = 5
+RUNS_MAX = 4
 MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose wait "
 MOVES += "cancel restart room stale again forget"
 
@@ -47,9 +47,15 @@ moves = st.tuples(
 
 
 def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
-    """One move; `pick` chooses what it is about, and how."""
+    """One move; `pick` chooses what it is about, and how. What cannot be done becomes what comes before it."""
     running = held(world)
-    if move == "trigger" and len(world.rows.runs) < RUNS_MAX:
+    if move in ("succeed", "fail", "lose") and not running:
+        move = "claim"
+    if move == "claim" and not world.engine.ready_count:
+        move = "wait" if world.engine.next_due() else "trigger"
+    if move == "trigger" and len(world.rows.runs) >= RUNS_MAX:
+        move = "restart"
+    if move == "trigger":
         run_id = len(world.rows.runs) + 1
         world.trigger(graphs[pick % len(graphs)], run_id, "de"[pick // 7 % 2])
     elif move == "claim":
@@ -68,7 +74,9 @@ def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
     elif move == "cancel" and world.rows.runs:
         world.cancel(1 + pick % len(world.rows.runs))
     elif move == "restart" and world.rows.runs:
-        world.restart(1 + pick % len(world.rows.runs))
+        ended = [id for id, run in world.rows.runs.items() if run.status in (R.FAILED, R.CANCELLED)]
+        among = ended if ended and pick % 5 else list(world.rows.runs)
+        world.restart(among[pick % len(among)])
     elif move == "room":
         world.room(1 + pick % 3, "de"[pick // 3 % 2])
     elif move == "again":

@@ -17,7 +17,7 @@ pairs = st.lists(graphs(), min_size=1, max_size=2)
 
 
 @SOME
-@given(pairs, st.lists(moves, max_size=60))
+@given(pairs, st.lists(moves, min_size=20, max_size=60))
 def test_every_invariant_holds_after_every_event_and_all_runs_end(
     shapes: list[Graph], story: list[tuple[str, int]]
 ) -> None:
@@ -30,7 +30,7 @@ def test_every_invariant_holds_after_every_event_and_all_runs_end(
 
 
 @SOME
-@given(pairs, st.lists(moves, max_size=40))
+@given(pairs, st.lists(moves, min_size=20, max_size=40))
 def test_an_engine_that_forgets_everything_at_every_step_decides_the_same(
     shapes: list[Graph], story: list[tuple[str, int]]
 ) -> None:

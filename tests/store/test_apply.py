@@ -9,6 +9,7 @@ from ppacer.engine.changes import (
     AlertKind,
     AlertQueued,
     AlertTried,
+    AttemptCreated,
     AttemptEnded,
     AttemptLost,
     CancelRequested,
@@ -185,6 +186,18 @@ def test_cancel_and_restart_mark_the_run(store: Store, path: Path) -> None:
     assert rows(path, "dagrunrestarts") == [
         {"DagId": "d", "ExecTs": text(1), "Restart": 1, "InsertTs": text(5)}
     ]
+
+
+def test_a_run_that_is_cancelled_while_it_waits_has_not_started(store: Store, path: Path) -> None:
+    store.apply(created(status=R.SCHEDULED))
+    store.apply([CancelRequested(REF, at(3)), RunChanged(REF, at(3), R.SCHEDULED, R.CANCELLED)])
+    (run,) = rows(path, "dagruns")
+    assert (run["StartedAt"], run["EndedAt"]) == (None, text(3))
+
+
+def test_an_attempt_keeps_the_restart_it_belongs_to(store: Store, path: Path) -> None:
+    store.apply([*created(), AttemptCreated(REF, "a", 4, 2, at(0))])
+    assert rows(path, "dagruntasks", "Retry", "Restart") == [{"Retry": 4, "Restart": 2}]
 
 
 def test_an_alert_waits_in_the_outbox_until_it_is_taken(store: Store, path: Path) -> None:

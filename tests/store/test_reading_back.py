@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.world import at
-from ppacer.engine import RunRef
+from engine.world import at, graph
+from ppacer.engine import RunRef, RunStatus
 from ppacer.errors import StoreError
 from ppacer.store import StaleWrite, Store
-from store.shelf import A_DAG, created, execute, rows, text
+from store.shelf import A_DAG, created, execute, new, rows, text
 
 
 def test_open_runs_are_found_by_an_index(store: Store, path: Path) -> None:
@@ -36,6 +36,22 @@ def test_a_run_is_known_by_its_execution_time(store: Store) -> None:
     assert store.has_run("d", at(1))
     assert not store.has_run("d", at(1) + timedelta(microseconds=1))
     assert not store.has_run("e", at(1))
+
+
+def test_open_runs_come_oldest_first(store: Store) -> None:
+    dag_graph = graph("a")
+    store.keep_graph("d", "v1", dag_graph)
+    for number, status in ((3, RunStatus.SCHEDULED), (1, RunStatus.SCHEDULED), (2, RunStatus.RUNNING)):
+        store.apply(created(RunRef(number, "d", at(number)), status))
+    assert [row.ref.run_id for row, _, _ in store.open_runs()] == [1, 2, 3]
+
+
+def test_more_open_runs_than_fit_into_one_question(store: Store) -> None:
+    store.keep_graph("d", "v1", graph("a"))
+    refs = [RunRef(number, "d", at(number)) for number in range(1, 1202)]
+    store.apply([change for ref in refs for change in (*created(ref), new("a", ref=ref))])
+    found = [(row.ref, [attempt.task_id for attempt in attempts]) for row, _, attempts in store.open_runs()]
+    assert found == [(ref, ["a"]) for ref in refs]
 
 
 def test_an_unknown_run_is_none(store: Store) -> None:

@@ -84,9 +84,13 @@ def test_a_new_dag_and_its_tasks(store: Store, path: Path) -> None:
 def test_an_unchanged_registry_leaves_every_byte_as_it_is(store: Store, path: Path) -> None:
     sync(store, Registry([dag(), dag("x", id="e", schedule=Cron("@daily"))]), at(5))
     before = dump(path)
+    driver = store._connection.connection.dbapi_connection
+    assert driver is not None
+    written = driver.total_changes
     for later in (6, 7000):
         sync(store, Registry([dag(), dag("x", id="e", schedule=Cron("@daily"))]), at(later))
         assert dump(path) == before
+    assert driver.total_changes == written
 
 
 def test_an_empty_registry_is_no_trouble(store: Store, path: Path) -> None:

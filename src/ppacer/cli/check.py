@@ -1,8 +1,6 @@
 """`ppacer check`."""
 
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +29,7 @@ def check_command(target: str, as_json: bool) -> int:
     try:
         from ppacer.cli.target import load_target
 
-        with redirect_stdout(sys.stderr) if as_json else nullcontext():  # what the file prints
-            registry = load_target(target)[1]
+        registry = load_target(target, is_quiet=as_json)[1]
         rows = [(dag, _next(dag, now)) for dag in registry.values()]
     except PpacerError as error:
         traceback = error.traceback if isinstance(error, LoadError) else ""

@@ -98,7 +98,7 @@ def _note(point: datetime, before: datetime, zone: "ZoneInfo") -> str:
 
 
 def _points_of_dag(dag: "DagView", tz: str | None, now: datetime, count: int) -> tuple[list[Point], str]:
-    """All of them for a Cron or a Fixed, whose text says everything; of another schedule the next one only."""
+    """All of them for a Cron or a Fixed, whose text says everything; of another schedule only the next."""
     from ppacer.errors import ConflictError
 
     if dag.schedule is None or dag.next_at is None:

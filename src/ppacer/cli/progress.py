@@ -220,7 +220,8 @@ def _end_note(change: Any) -> str:
     """Why an attempt ended, and when the next one begins."""
     if change.status == "SUCCESS":
         return ""
-    parts = [str(change.reason) if change.reason not in (None, "FAILED") else "", first_line(change.error)]
+    reason = "" if change.reason in (None, "FAILED", "CANCELLED") else str(change.reason)
+    parts = [reason, first_line(change.error)]
     if change.retry_at is not None:
         parts.append(
             "again at once"

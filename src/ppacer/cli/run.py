@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -36,17 +37,12 @@ def run_command(target: str, pairs: tuple[str, ...], document: str | None, runne
     from ppacer.app import configure_logging, run_once
     from ppacer.cli.target import load_target, one_dag
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cancels the run as Ctrl-C does
-    with (
-        redirect_stdout(sys.stderr) if as_json else nullcontext()
-    ):  # what the file prints while it is imported
-        file, registry = load_target(target)
+    file, registry = load_target(target, is_quiet=as_json)
     dag = one_dag(target, registry)
     params = dag.params.validate(params_of(pairs, document))
     configure_logging("WARNING")
-    progress = _progress(dag, as_json)
-    detail = run_once(dag, params=params, runner=runner, notifier=Unsent(), on_progress=progress, file=file)
-    progress.close()
+    with _sigterm_as_ctrl_c(), closing(_progress(dag, as_json)) as show:
+        detail = run_once(dag, params=params, runner=runner, notifier=Unsent(), on_progress=show, file=file)
     if as_json:
         print_json(detail)
     else:
@@ -57,6 +53,16 @@ def run_command(target: str, pairs: tuple[str, ...], document: str | None, runne
         case "CANCELLED":
             return exits.INTERRUPTED
     return exits.FAILED
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """The end of a job's time in CI or systemd cancels the run, too, instead of leaving its folder behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Unsent:

@@ -1,6 +1,7 @@
 """FILE[:NAME] on the command line: a file of dags, and which of them."""
 
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 from ppacer.dag import Dag, Registry
@@ -8,13 +9,15 @@ from ppacer.errors import DagError, LoadError
 from ppacer.load import load_registry
 
 
-def load_target(target: str) -> tuple[Path, Registry]:
+def load_target(target: str, is_quiet: bool = False) -> tuple[Path, Registry]:
     """The file, and the dags in it that are meant: all, those of a variable, or the one with an id.
 
-    Raises LoadError, also for a name that the file does not have.
+    `is_quiet`: what the file prints meanwhile goes to stderr. Raises LoadError, also for a name that the file
+    does not have.
     """
     file, name = split_target(target)
-    registry = load_registry(file)
+    with redirect_stdout(sys.stderr) if is_quiet else nullcontext():
+        registry = load_registry(file)
     path = Path(file).absolute()
     return path, registry if name is None else _named(path, registry, name)
 
