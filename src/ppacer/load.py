@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ppacer.dag import Dag, Registry
-from ppacer.errors import DagError, LoadError
+from ppacer.errors import DagError, LoadError, PpacerError
 
 _HERE = os.path.dirname(__file__) + os.sep
 _loading: list[str] = []
@@ -77,6 +77,8 @@ def _dags_in(module: ModuleType) -> Iterator[Dag]:
 
 
 def _summary(error: BaseException) -> str:
+    if isinstance(error, PpacerError):  # our own sentences need no name in front
+        return str(error)
     lines = [line for line in traceback.format_exception_only(error) if not line.startswith(" ")]
     return lines[0].strip() if lines else type(error).__name__
 
@@ -96,4 +98,4 @@ def _own_traceback(error: BaseException, file: Path) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_HERE, "<frozen importlib"))
+    return filename.startswith((_HERE, "<frozen importlib", "<string>"))  # "<string>": dataclasses made of ours

@@ -3,13 +3,16 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from api.dags import talking
 from api.live import Gate, Live
+from ppacer import Dag, TaskContext, task
 
 
 def page(live: Live, run_id: int, query: str = "") -> tuple[list[Any], bool]:
@@ -94,16 +97,29 @@ def test_levels_texts_tasks_and_attempts_narrow_the_log(shared: Live, talked: in
     assert messages(shared, talked, "retry=1") == []
 
 
-def test_a_new_record_answers_who_waits_for_it(shared: Live, gate: Gate) -> None:
-    run_id = shared.trigger("held")
-    first, ended = page(shared, run_id, "wait=20")
-    assert ([record["message"] for record in first], ended) == (["held"], False)
-    with shared.asking(f"/api/v1/runs/{run_id}/logs?after={first[-1]['log_id']}&wait=20") as waiting:
+def test_a_new_record_answers_who_waits_for_it(live: Callable[..., Live]) -> None:
+    """While the task that said it goes on."""
+    say, end = Gate(), Gate()
+
+    @task
+    def chat(ctx: TaskContext) -> None:
+        say.wait()
+        ctx.logger.info("said")
+        end.wait()
+
+    with Dag("chat") as dag:
+        chat()
+    program = live(dag)
+    run_id = program.trigger("chat")
+    with program.asking(f"/api/v1/runs/{run_id}/logs?wait=20") as waiting:
         assert not waiting.is_answered(0.3)
-        gate.open()
+        say.open()
         answer = waiting.answer().json
-    assert [record["message"] for record in answer["records"]] == ["let go"]
+    assert [record["message"] for record in answer["records"]] == ["said"]
+    assert answer["ended"] is False
     assert waiting.seconds < 5
+    end.open()
+    program.ended(run_id)
 
 
 def test_the_end_of_a_run_answers_who_waits_for_records(shared: Live, gate: Gate) -> None:
@@ -159,10 +175,8 @@ def test_a_follower_loses_nothing_however_it_pages(shared: Live) -> None:
         assert len({record["log_id"] for record in records}) == 48
 
 
-def test_the_end_is_not_told_before_the_last_record_can_be_read(live: Any) -> None:
+def test_the_end_is_not_told_before_the_last_record_can_be_read(live: Callable[..., Live]) -> None:
     """While the database of the logs is locked, the run ends; its follower hears the rest afterwards."""
-    from api.dags import talking
-
     program = live(talking())
     with closing(sqlite3.connect(program.logs_db, isolation_level=None)) as other:
         program.run("talking", rows=2)  # makes the table

@@ -108,6 +108,7 @@ class Run:
     version: str
     trigger: Trigger
     params: str | None
+    since: datetime
     status: RunStatus = R.SCHEDULED
     restart: int = 0
     cancelling: bool = False
@@ -161,16 +162,16 @@ class Rows:
 
     def _one(self, change: Change) -> None:
         match change:
-            case RunCreated(ref, _, version, trigger, params):
+            case RunCreated(ref, at, version, trigger, params):
                 assert ref.run_id not in self.runs, ref
                 names = {(run.ref.dag_id, run.ref.exec_ts) for run in self.runs.values()}
                 assert (ref.dag_id, ref.exec_ts) not in names, ref  # 8
-                self.runs[ref.run_id] = Run(ref, self._graphs[ref.run_id], version, trigger, params)
-            case RunChanged(ref, _, was, status):
+                self.runs[ref.run_id] = Run(ref, self._graphs[ref.run_id], version, trigger, params, at)
+            case RunChanged(ref, at, was, status):
                 run = self.runs[ref.run_id]
                 assert run.status is was, (run.status, change)
                 assert (was, status) in RUN_MOVES, change  # 25
-                run.status = status
+                run.status, run.since = status, at
                 if status is R.RUNNING:
                     active = [
                         r for r in self.runs.values() if r.ref.dag_id == ref.dag_id and r.status is R.RUNNING
@@ -281,9 +282,9 @@ class Rows:
         """A new engine that knows the rows and nothing else."""
         engine = Engine()
         engine.room = dict(room)
-        for run_id, run in sorted(self.runs.items()):
+        for run in sorted(self.runs.values(), key=lambda run: (run.since, run.ref.run_id)):
             if run.status in (R.SCHEDULED, R.RUNNING):
-                engine.restore(*self.run(run_id))
+                engine.restore(*self.run(run.ref.run_id))
         return engine
 
     # -- the invariants --------------------------------------------------------------------------------------

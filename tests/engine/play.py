@@ -47,33 +47,27 @@ moves = st.tuples(
 
 
 def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
-    """One move; `pick` chooses what it is about, and how. What cannot be done becomes what comes before it."""
-    running = held(world)
-    if move in ("succeed", "fail", "lose") and not running:
-        move = "claim"
-    if move == "claim" and not world.engine.ready_count:
-        move = "wait" if world.engine.next_due() else "trigger"
-    if move == "trigger" and len(world.rows.runs) >= RUNS_MAX:
-        move = "restart"
+    """One move; `pick` chooses what it is about, and how."""
+    move, running = possible(world, move), held(world)
     if move == "trigger":
         run_id = len(world.rows.runs) + 1
         world.trigger(graphs[pick % len(graphs)], run_id, "de"[pick // 7 % 2])
     elif move == "claim":
         world.claim(1 + pick % 3, "xy"[pick // 3 % 2])
-    elif move == "succeed" and running:
+    elif move == "succeed":
         run_id, task_id = running[pick % len(running)]
         world.succeed(task_id, "1" if pick % 2 else None, run_id)
-    elif move == "fail" and running:
+    elif move == "fail":
         run_id, task_id = running[pick % len(running)]
         world.fail(task_id, REASONS[pick // 3 % len(REASONS)], "no", run_id)
-    elif move == "lose" and running:
+    elif move == "lose":
         run_id, task_id = running[pick % len(running)]
         world.lose(task_id, run_id)
     elif move == "wait":
         world.wait(pick % 20)
-    elif move == "cancel" and world.rows.runs:
+    elif move == "cancel":
         world.cancel(1 + pick % len(world.rows.runs))
-    elif move == "restart" and world.rows.runs:
+    elif move == "restart":
         ended = [id for id, run in world.rows.runs.items() if run.status in (R.FAILED, R.CANCELLED)]
         among = ended if ended and pick % 5 else list(world.rows.runs)
         world.restart(among[pick % len(among)])
@@ -85,6 +79,17 @@ def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
         assert world.handle(_nonsense(world, pick)) == []
     elif move == "forget":
         world.forget_everything()
+
+
+def possible(world: World, move: str) -> str:
+    """The move, or what has to come before it."""
+    if move in ("succeed", "fail", "lose") and not held(world):
+        move = "claim"
+    if move == "claim" and not world.engine.ready_count:
+        move = "wait" if world.engine.next_due() else "trigger"
+    if move == "trigger" and len(world.rows.runs) >= RUNS_MAX:
+        move = "restart"
+    return move
 
 
 def again(world: World) -> None:

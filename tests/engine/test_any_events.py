@@ -6,8 +6,7 @@ RELIABILITY.md 1-6, 8, 9, 12, 15-17, 19, 23-25, 32-34 after every event; 10 at t
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.oracle import picture
-from engine.play import finish, graphs, moves, play
+from engine.play import finish, graphs, moves, play, possible
 from engine.world import World
 from ppacer.dag import Graph
 
@@ -40,16 +39,15 @@ def test_an_engine_that_forgets_everything_at_every_step_decides_the_same(
         world.room(2, "d")
         world.trigger(shapes[0])
     for move, pick in story:
-        if move == "claim":
+        steady.now = forgetful.now = steady.now + 0.001  # no two runs begin to wait at the same moment
+        if possible(steady, move) == "claim":
             steady.claim(steady.engine.ready_count)
             forgetful.claim(forgetful.engine.ready_count)
-            forgetful.tokens = dict(forgetful.tokens)
         elif move != "forget":
             play(steady, shapes, move, pick)
             play(forgetful, shapes, move, pick)
         forgetful.forget_everything()
         assert statuses(steady) == statuses(forgetful)
-    assert len(picture(steady.engine)["runs"]) == len(picture(forgetful.engine)["runs"])
 
 
 def statuses(world: World) -> dict[int, tuple[str, dict[str, str]]]:

@@ -101,8 +101,11 @@ def test_forking_beside_threads_is_refused(registry: Registry, children: Childre
 
 
 def test_when_the_warm_parent_dies_another_takes_its_place(
-    children: Children, memory: Memory, tmp_path: Path
+    registry: Registry, memory: Memory, tmp_path: Path
 ) -> None:
+    first = fork(registry)
+    assert first.hold(tmp_path / "lock", 30)
+    children = Children(first, memory, grace=0.3)
     asleep = [memory.start(runner, grant("sleeps")) for runner in (children.process, children.pool)]
     stubborn = memory.start(children.process, grant("stubborn", folder=str(tmp_path)))
     for started in asleep:
@@ -119,6 +122,12 @@ def test_when_the_warm_parent_dies_another_takes_its_place(
     assert memory.run(children.pool, "shout", word="again")[0].end is SUCCESS
     (successor,) = children_of(os.getpid())
     assert successor != warm
+    other = WarmParent.spawn(CASES)
+    other.wait_loaded()
+    assert not other.hold(tmp_path / "lock", 0.1)  # the successor holds it
+    children.close()
+    assert other.hold(tmp_path / "lock", 30)
+    other.close()
 
 
 def test_without_a_file_there_is_no_successor_and_a_sentence(registry: Registry, memory: Memory) -> None:

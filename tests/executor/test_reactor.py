@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,29 +40,27 @@ def rounds(loop: Reactor, count: int) -> None:
 def test_a_descriptor_forgotten_in_the_same_round_is_not_called() -> None:
     """Its number may already belong to another file."""
     with reactor() as loop:
-        pipes = [os.pipe() for _ in range(2)]
-        fresh: list[tuple[int, int]] = []
-        called: list[int] = []
+        (one, into_one), (two, into_two) = os.pipe(), os.pipe()
+        called: list[str] = []
+        fresh: list[int] = []
 
-        def forget(own: int, other: int) -> Callable[[], None]:
-            def action() -> None:
-                called.append(own)
-                for fd in (own, other):
-                    loop.forget(fd)
-                    os.close(fd)
-                fresh.append(os.pipe())  # gets the numbers of those that were closed
-                loop.watch(fresh[0][0], lambda: called.append(-1))
+        def replace(other: int) -> None:
+            called.append("old")
+            for fd in (one, two):
+                loop.forget(fd)
+            os.close(other)
+            fresh.extend(os.pipe())
+            assert fresh[0] == other
+            loop.watch(other, lambda: called.append("new"))
 
-            return action
-
-        for (own, write), (other, _) in (pipes, pipes[::-1]):
-            loop.watch(own, forget(own, other))
-            os.write(write, b"x")
+        loop.watch(one, lambda: replace(two))
+        loop.watch(two, lambda: replace(one))
+        os.write(into_one, b"x")
+        os.write(into_two, b"x")
         rounds(loop, 3)
-        assert len(called) == 1
-        assert fresh[0][0] in (pipes[0][0], pipes[1][0])
-        loop.forget(fresh[0][0])
-        for fd in (pipes[0][1], pipes[1][1], *fresh[0]):
+        assert called == ["old"]
+        loop.forget(fresh[0])
+        for fd in {one, two, into_one, into_two, *fresh}:
             os.close(fd)
 
 

@@ -120,7 +120,9 @@ def test_a_removed_dag_is_unknown(world: Make) -> None:
 
 def test_two_triggers_in_one_instant_are_two_runs_a_microsecond_apart(world: Make) -> None:
     w = world(dag("d", "a"))
+    commits = w.store.commits
     refs = [request.future.result(0) for request in w.send(TriggerRun("d"), TriggerRun("d"), TriggerRun("d"))]
+    assert w.store.commits == commits + 1
     assert [ref.run_id for ref in refs] == [1, 2, 3]
     assert w.exec_times() == [T0, at(0.000001), at(0.000002)]
     assert w.do(TriggerRun("d")).exec_ts == at(0.000003)

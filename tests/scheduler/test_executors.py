@@ -323,6 +323,14 @@ def test_the_same_report_twice_in_one_message_counts_once(world: Make) -> None:
     assert len(w.attempts(1)) == 2
 
 
+def test_a_report_with_another_token_is_refused_also_after_the_end(world: Make) -> None:
+    w = world(dag("d", "a"))
+    ex = w.executor()
+    w.trigger()
+    ex.finish()
+    assert w.do(Reports("remote", [Report(1, "a", 0, "another token", End.SUCCESS)])).accepted == [False]
+
+
 def test_another_end_of_an_attempt_that_has_ended_is_refused(world: Make) -> None:
     w = world(dag("d", "a"))
     ex = w.executor()

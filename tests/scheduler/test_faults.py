@@ -6,13 +6,14 @@ A commit that raises may have happened. The oracle compares memory with the rows
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from ppacer.errors import CommandError, ConflictError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import Answer, End
 from ppacer.schedule import Fixed
 from ppacer.scheduler import CancelRun, PauseDag, RestartRun, State, TriggerRun, UnpauseDag
-from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Request
+from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports, Request
 from ppacer.store import StaleWrite
 from scheduler.harness import T0, World, at, dag, failing, seconds
 
@@ -268,24 +269,26 @@ def test_a_task_that_may_run_once_only_survives_an_unclear_commit_of_its_grant(w
     assert w.status(run) == "SUCCESS"
 
 
+@pytest.mark.parametrize("bad", [1, 10, 100])
 def test_results_that_cannot_be_read_delay_a_grant_and_lose_nothing(
-    world: Make, monkeypatch: pytest.MonkeyPatch
+    world: Make, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
     w = world(dag("d", "a", "b: a", configs={"b": {"at_most_once": True}}))
     ex = w.executor()
     run = w.trigger()
     ex.claim()
-    real = w.store.results
-    bad = [StoreUnavailable("reading fails")] * 2
+    real, until = w.store.results, w.mono + bad
 
     def results(*args: Any) -> Any:
-        if bad:
-            raise bad.pop()
+        if w.mono < until:
+            raise StoreUnavailable("reading fails")
         return real(*args)
 
     monkeypatch.setattr(w.store, "results", results)
     ex.report(ex.holding("a"), result="5")
-    w.run(20, step=1, beat=[ex])
+    w.run(bad - 0.5, step=1, beat=[ex])
+    assert ex.held == {}
+    w.run(10, step=1, beat=[ex])
     assert ex.holding("b").results == {"a": "5"}
     ex.finish()
     assert w.attempts(run) == [("a", 0, "SUCCESS", None), ("b", 0, "SUCCESS", None)]
@@ -379,6 +382,16 @@ def test_a_dag_whose_points_cannot_be_written_is_disabled_and_the_others_go_on(w
     assert w.exec_times("e") == [T0, at(10), at(20), at(30)]
     assert "constraint failed" in w.dag_row("d")["DisabledReason"]
     assert w.dag_row("e")["DisabledReason"] is None
+
+
+def test_a_dag_whose_points_were_written_after_all_is_not_disabled(world: Make) -> None:
+    """The batch failed, then the dag alone raised although it was committed."""
+    w = world(dag("d", "a", schedule=Fixed(T0, seconds(10))))
+    w.run(9)
+    w.store.faults = [*failing("before", StoreError("x")), *failing("after", StoreError("x"))]
+    w.run(11, step=1)
+    assert w.exec_times() == [T0, at(10), at(20)]
+    assert w.dag_row()["DisabledReason"] is None
 
 
 def test_a_dag_that_vanishes_from_the_database_does_not_stop_the_others(world: Make) -> None:
@@ -614,6 +627,35 @@ def test_a_cancel_that_did_not_happen_is_not_told_to_the_executor(world: Make) -
     assert ex.cancelled == []
     ex.finish()
     assert w.status(run) == "SUCCESS"
+
+
+def test_an_executor_is_told_of_a_cancel_once_also_when_memory_is_read_back(world: Make) -> None:
+    w = world(dag("d", "a"))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    w.do(CancelRun(run))
+    ex.beat()
+    w.store.faults = list(failing("before", StoreError("x")))
+    w.send(TriggerRun("d"))
+    ex.beat()
+    assert ex.cancelled == list(ex.held)
+
+
+def test_text_that_no_database_takes_ends_its_own_attempt_visibly(world: Make) -> None:
+    """No retry of such a report could ever succeed, and its executor would repeat it for ever."""
+    w = world(dag("d", "a", "b", "c"))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    good, bad, last = (ex.holding(name) for name in "abc")
+    message = ex.reports((good, End.SUCCESS), (bad, End.SUCCESS), (last, End.SUCCESS))
+    broken = msgspec.structs.replace(message.reports[1], result='"\udc80"')
+    answer = w.do(Reports("remote", [message.reports[0], broken, message.reports[2]]))
+    assert answer.accepted == [True, True, True]
+    assert [row[2] for row in w.attempts(run)] == ["SUCCESS", "FAILED", "SUCCESS"]
+    [row] = w.rows("SELECT Error FROM dagruntasks WHERE TaskId = 'b'")
+    assert "cannot be stored" in row["Error"]
 
 
 def test_a_dead_database_at_the_start_is_an_error_at_once(world: Make) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ppacer.errors import StoreError
+from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.notify import MsgData
 from ppacer.protocol import End
 from ppacer.scheduler import Outbox, has_alert
@@ -42,6 +42,7 @@ class Prompt:
     def __init__(self, world: World) -> None:
         self.world = world
         self.deaf = False
+        self.patient = False
         self.lock = threading.Lock()  # senders deliver at the same time
 
     def submit(self, ask: Ask) -> Request:
@@ -51,6 +52,8 @@ class Prompt:
         else:
             with self.lock:
                 self.world.send(request)
+                while self.patient and not request.future.done():
+                    self.world.run(1)
         return request
 
 
@@ -291,6 +294,26 @@ def test_killed_between_sending_and_recording_it_is_sent_again(
     assert len(sender.sent) == 2
 
 
+@pytest.mark.parametrize("error", [StoreError("x"), StoreUnavailable("away")])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_delivery_whose_record_fails_is_recorded_in_the_end(
+    world: Make, outboxes: Callable[..., Outbox], error: Exception, when: str, times: int
+) -> None:
+    w = world(dag("d", "a"))
+    sender = Recorder()
+    outbox = outboxes(w, sender)
+    outbox.scheduler.patient = True  # type: ignore[attr-defined]  # it is the stand-in
+    fail(w)
+    w.store.faults = list(failing(when, error, times))
+    for _ in range(times + 1):
+        outbox.step(w.utc)
+        w.run(10, step=1)
+    [row] = outbox_rows(w)
+    assert row["SentAt"] is not None
+    assert 1 <= len(sender.sent) <= times + 1
+
+
 def test_alerts_of_an_earlier_program_are_delivered_by_the_next(
     world: Make, outboxes: Callable[..., Outbox]
 ) -> None:
@@ -386,3 +409,38 @@ def test_the_outbox_delivers_when_it_is_woken_and_stops_when_told(world: Make) -
         outbox.close(10)
         outbox.alerts.close()
     assert not outbox._thread.is_alive()
+
+
+def test_the_last_round_tries_what_is_due_once_more(world: Make) -> None:
+    sender = Recorder(failures=1)
+    w = world(dag("d", "a"))
+    outbox = Outbox(Alerts(w.path), w.scheduler, w.scheduler.registry, sender, w)
+    fail(w)
+    outbox.start()
+    w.send(*w.scheduler.inbox.take(10.0))  # the first try has failed
+    w.run(10)
+    ending = threading.Thread(target=outbox.finish, args=(10.0,))
+    ending.start()
+    w.send(*w.scheduler.inbox.take(10.0))
+    ending.join(10)
+    outbox.alerts.close()
+    assert not outbox._thread.is_alive()
+    assert len(sender.sent) == 1
+    assert outbox_rows(w)[0]["SentAt"] is not None
+
+
+def test_an_alert_that_is_being_sent_at_the_end_is_recorded_before_the_outbox_stops(world: Make) -> None:
+    hanging = Hanging()
+    w = world(dag("d", "a"))
+    outbox = Outbox(Alerts(w.path), w.scheduler, w.scheduler.registry, hanging, w)
+    fail(w)
+    outbox.start()
+    assert hanging.entered.wait(10)
+    ending = threading.Thread(target=outbox.close, args=(10.0,))
+    ending.start()
+    hanging.leave.set()
+    w.send(*w.scheduler.inbox.take(10.0))
+    ending.join(10)
+    outbox.alerts.close()
+    assert not outbox._thread.is_alive()
+    assert outbox_rows(w)[0]["SentAt"] is not None

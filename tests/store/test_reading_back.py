@@ -7,6 +7,7 @@ import pytest
 
 from engine.world import at, graph
 from ppacer.engine import RunRef, RunStatus
+from ppacer.engine.changes import RunChanged, RunRestarted
 from ppacer.errors import StoreError
 from ppacer.store import StaleWrite, Store
 from store.shelf import A_DAG, created, execute, new, rows, text
@@ -38,12 +39,17 @@ def test_a_run_is_known_by_its_execution_time(store: Store) -> None:
     assert not store.has_run("e", at(1))
 
 
-def test_open_runs_come_oldest_first(store: Store) -> None:
-    dag_graph = graph("a")
-    store.keep_graph("d", "v1", dag_graph)
-    for number, status in ((3, RunStatus.SCHEDULED), (1, RunStatus.SCHEDULED), (2, RunStatus.RUNNING)):
+def test_open_runs_come_in_the_order_in_which_they_began_to_wait(store: Store) -> None:
+    store.keep_graph("d", "v1", graph("a"))
+    for number, status in ((3, RunStatus.SCHEDULED), (1, RunStatus.RUNNING), (2, RunStatus.SCHEDULED)):
         store.apply(created(RunRef(number, "d", at(number)), status))
     assert [row.ref.run_id for row, _, _ in store.open_runs()] == [1, 2, 3]
+    first = RunRef(1, "d", at(1))
+    store.apply([RunChanged(first, at(5), RunStatus.RUNNING, RunStatus.FAILED)])
+    store.apply(
+        [RunRestarted(first, at(6), 1), RunChanged(first, at(6), RunStatus.FAILED, RunStatus.SCHEDULED)]
+    )
+    assert [row.ref.run_id for row, _, _ in store.open_runs()] == [2, 3, 1]
 
 
 def test_more_open_runs_than_fit_into_one_question(store: Store) -> None:

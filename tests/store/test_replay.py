@@ -15,7 +15,7 @@ from ppacer.engine.changes import Change
 from ppacer.engine.events import Event, Triggered
 from ppacer.store import Store
 
-SOME = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class StoredWorld(World):

@@ -207,7 +207,7 @@ def test_no_dags_and_no_runs_are_told_with_what_to_do(live: Make) -> None:
 def test_paused_waiting_and_cancelled_things_are_named(live: Make, gate: Gate) -> None:
     with Dag("often", schedule=Fixed(LONG_AGO, timedelta(seconds=1)), max_active_runs=1) as often:
         hold()
-    program = live(etl(), held(), often)
+    program = live(etl(), held(), often, grace=20.0)  # a cancelled task may take its time
     program.post("/api/v1/dags/etl/pause")
     run_id = program.trigger("held")
     assert gate.arrived.wait(10)
@@ -236,6 +236,7 @@ def test_of_many_dags_and_runs_the_first_are_shown_and_the_rest_is_not_hidden(li
     assert len(tree.one("table", class_="dags").one("tbody").all("tr")) == 200
     assert len(tree.one("table", class_="runs").one("tbody").all("tr")) == 50
     assert "These are the first 200 by name." in tree.text
+    assert "first 200 dags" in tree.one("header").text
     assert "These are the first" not in page(live(*dags[:200])).text
 
 
@@ -294,7 +295,7 @@ def test_nothing_on_the_page_can_run_or_fetch_anything(full: Element, shared: Li
 def test_a_name_that_the_template_does_not_know_is_an_error() -> None:
     """Instead of an empty place on the page."""
     with pytest.raises(UndefinedError):
-        _environment().get_template("overview.html").render(refresh=5, failed=0)
+        _environment().from_string("{{ missing }}").render()
     assert _environment().from_string("{{ value }}").render(value="<b>") == "&lt;b&gt;"
 
 

@@ -39,13 +39,10 @@ def trigger_command(
 
 
 def _wait(backend: "Backend", run_id: int, as_json: bool) -> int:
-    from ppacer.cli.follow import until_ended
+    from ppacer.cli.follow import ended_by_ctrl_c, until_ended
 
-    try:
+    with ended_by_ctrl_c(f"run {run_id} goes on; end it with ppacer cancel {run_id}"):
         detail = until_ended(backend, run_id)
-    except KeyboardInterrupt:
-        click.echo(f"\nrun {run_id} goes on; end it with ppacer cancel {run_id}", err=True)
-        return exits.INTERRUPTED
     if as_json:
         print_json(detail)
     else:

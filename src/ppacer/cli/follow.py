@@ -1,10 +1,14 @@
 """Waiting for something at a scheduler, also over its restart."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from ppacer.cli.exits import INTERRUPTED
 from ppacer.clock import SystemClock
 from ppacer.errors import SchedulerUnavailable, StoreUnavailable
 
@@ -18,6 +22,26 @@ PAUSE = 0.5
 FINAL = ("SUCCESS", "FAILED", "CANCELLED")
 
 T = TypeVar("T")
+
+
+@contextmanager
+def ended_by_ctrl_c(words: str = "") -> Iterator[None]:
+    """In this block Ctrl-C ends the program at once, with `words` on stderr.
+
+    A KeyboardInterrupt may be raised while a destructor runs, which swallows it, and then the next answer is
+    half a minute away. There is nothing to clean up: all that was printed is flushed.
+    """
+    message = f"\n{words}\n".encode() if words else b""
+
+    def end(number: int, frame: object) -> None:
+        os.write(2, message)
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def until_ended(backend: "Backend", run_id: int) -> "RunDetail":

@@ -1,6 +1,7 @@
 """`ppacer logs`."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -73,14 +74,21 @@ def logs_command(
 
     RUN is the number of a run, or a dag: then its newest run.
     """
+    from ppacer.cli.follow import ended_by_ctrl_c
+
     wanted = Wanted(run_id_of(backend, run), task, retry, level, tail, follow)
+    with ended_by_ctrl_c() if follow else nullcontext():
+        _print_all(backend, wanted, as_json)
+
+
+def _print_all(backend: "Backend", wanted: Wanted, as_json: bool) -> None:
     rows = _rows(backend, wanted)
     first = next(rows, None)  # an error comes before anything is printed
     if as_json:
-        _print_json(first, rows, follow)
+        _print_json(first, rows, wanted.follow)
     elif first is not None:
         _print(first, rows)
-    if follow:
+    if wanted.follow:
         _tell_end(backend, wanted.run_id)
     elif first is None:
         _tell_nothing(backend, wanted)

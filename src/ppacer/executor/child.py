@@ -52,10 +52,12 @@ class Child:
         self._pid = 0
         self._frames: Frames[Job] = Frames(JOBS)
         self._lock = threading.RLock()
-        self._is_terminated = self._is_idle = self._may_raise = False
+        self._is_idle = True  # then SIGTERM ends the process at once
+        self._is_terminated = self._may_raise = False
         self._streams = (sys.stdout, sys.stderr)
         self._jobs = 0
-        self._start = self._peak = 0
+        self._start = self._peak = self._peak_of_children = 0
+        self._main_thread = threading.get_ident()
 
     def is_set(self) -> bool:
         """Whether the running attempt shall end."""
@@ -84,9 +86,9 @@ class Child:
 
     def do(self, job: Job) -> Ended:
         """Does one job."""
-        for number, handler in ((signal.SIGTERM, self._terminate), (signal.SIGINT, ignore)):
-            set_handler(number, handler)  # the task before may have set its own
-        before = memory.peak_of_children()
+        if self._jobs:  # the task before may have set its own
+            set_handler(signal.SIGTERM, self.terminate)
+            set_handler(signal.SIGINT, ignore)
         try:
             self._may_raise = True
             outcome = execute(job.grant, self._registry, self._notifier, self, job.deadline)
@@ -95,14 +97,13 @@ class Child:
             self._may_raise = False
             outcome = Outcome(End.FAILED, error_text(error))
         self._flush()
-        peak = max(memory.peak(), 0 if (children := memory.peak_of_children()) == before else children)
-        outcome = Outcome(outcome.end, outcome.error, outcome.result, peak)
+        outcome = Outcome(outcome.end, outcome.error, outcome.result, self._peak_of_job())
         return Ended(outcome, job.last or self._is_terminated or self._is_worn_out())
 
     def send(self, message: Said | Ended) -> None:
         """Sends a frame as a whole, whichever thread it comes from, and even if SIGTERM comes meanwhile."""
         data = frame(message)
-        is_main = threading.current_thread() is threading.main_thread()
+        is_main = threading.get_ident() == self._main_thread
         may_raise = self._may_raise
         if is_main:
             self._may_raise = False
@@ -129,7 +130,7 @@ class Child:
 
     def _next_job(self) -> Job | None:
         assert self._control is not None
-        self._is_idle = True  # from here on SIGTERM ends the process at once
+        self._is_idle = True
         while not self._is_terminated:
             data = self._control.recv(READ_MAX)
             if not data:
@@ -139,7 +140,8 @@ class Child:
                 return job
         return None
 
-    def _terminate(self, number: int, where: FrameType | None) -> None:
+    def terminate(self, number: int, where: FrameType | None) -> None:
+        """What SIGTERM does: a running task gets an exception, without one the process ends."""
         if os.getpid() != self._pid:  # a process that the task forked: what it does with SIGTERM by default
             set_handler(number, _signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -153,13 +155,20 @@ class Child:
     def _flush(self) -> None:
         """Brings everything that was printed into the pipes, and the streams back to where they were."""
         for stream in (sys.stdout, sys.stderr, *self._streams):
-            with contextlib.suppress(Exception):
+            try:  # noqa: SIM105 - fewer pages to copy than with `suppress`
                 stream.flush()
+            except Exception:  # whatever the task has put there
+                pass
         posix.flush_c_output()
         out, err = self._streams
         if out.closed or err.closed:
             self._streams = out, err = open_stream(1), open_stream(2)
         sys.stdout, sys.stderr = out, err
+
+    def _peak_of_job(self) -> int:
+        """The most memory that its process, or one that it waited for, had at a time."""
+        before, self._peak_of_children = self._peak_of_children, memory.peak_of_children()
+        return max(memory.peak(), self._peak_of_children if self._peak_of_children > before else 0)
 
     def _is_worn_out(self) -> bool:
         """Whether another child had better do the next job."""
@@ -183,7 +192,7 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         posix.die_with_parent()
         if not mark.startswith(f"{os.getppid()}."):
             os._exit(0)
-        set_handler(signal.SIGTERM, _leave)
+        set_handler(signal.SIGTERM, child.terminate)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
             set_handler(number, _signal.SIG_DFL)
         os.dup2(stdout, 1)
@@ -210,7 +219,3 @@ def open_stream(number: int) -> TextIO:
     """A text stream like sys.stdout. It is written to line by line, so that a crash loses none."""
     raw: Any = io.FileIO(number, "w", closefd=False)
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
-
-
-def _leave(number: int, where: FrameType | None) -> NoReturn:
-    os._exit(0)

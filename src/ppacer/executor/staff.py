@@ -152,9 +152,11 @@ class Staff:
     def lost(self) -> None:
         """Kills what the warm parent's death has not, and waits a moment for results on their way."""
         for worker in list(self._workers.values()):
+            self._kill(worker)  # now, and never again: from now on its number may pass to another process
             worker.is_orphan = True
+            if worker.timer is not None:
+                worker.timer.cancel()
             self._leave(worker, ORPHAN_SECONDS)
-            self._kill(worker)
             if worker.is_cut_off:
                 self._gone(worker)
             else:
@@ -199,7 +201,7 @@ class Staff:
             for idle in (self._fresh, self._idle):
                 if worker in idle:
                     idle.remove(worker)
-        if worker.timer is None and not worker.has_exited:
+        if worker.timer is None and not worker.has_exited and not worker.is_orphan:
             when = self._reactor.mono() + seconds
             worker.timer = self._reactor.timers.add(when, partial(self._kill, worker, complaint))
 

@@ -71,11 +71,8 @@ class Commands:
         if run is None:
             row = self._stored(run_id)[0]
             raise ConflictError(f"run {run_id} has ended with {row.status}; it cannot be cancelled")
-        before = run.restart
         changes = self._memory.engine.handle(Cancel(run_id), now.utc)
-        return Decision(
-            changes, run.ref, lambda: self._row(run_id, lambda row: row.cancelling or row.restart > before)
-        )
+        return Decision(changes, run.ref, lambda: self._row(run_id, lambda row: row.cancelling))
 
     def _restart(self, run_id: int, now: Now) -> Decision:
         engine = self._memory.engine

@@ -67,7 +67,8 @@ class Outbox:
 
     def _run(self) -> None:
         self._news.set()
-        while not self._stopped.is_set():
+        is_last = False
+        while not is_last and not self._stopped.is_set():
             self._news.wait(self._pause())
             self._news.clear()
             is_last = self._last_round.is_set()
@@ -75,9 +76,7 @@ class Outbox:
                 self.step(self.clock.now().utc)
             except StoreError as error:
                 log.warning("the outbox cannot be read: %s", error)
-            if is_last:
-                self._join(RECORD_SECONDS)
-                return
+        self._join(RECORD_SECONDS)  # what is being sent is recorded too
 
     def _pause(self) -> float:
         try:

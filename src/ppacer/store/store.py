@@ -137,9 +137,14 @@ class Store:
         return self._rows(sa.select(sa.func.coalesce(sa.func.max(dagruns.c.RunId), 0)))[0][0]  # type: ignore[no-any-return]  # an integer column
 
     def open_runs(self) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
-        """Every run that has not ended, oldest first, with its pinned graph and its attempts by number."""
+        """Every run that has not ended, with its pinned graph and its attempts by number.
+
+        They come in the order in which they began, or began to wait, so that who waited first goes on first.
+        """
         unfinished = dagruns.c.Status.in_([status for status in RunStatus if status not in RUN_FINAL])
-        runs = self._rows(sa.select(dagruns).where(unfinished).order_by(dagruns.c.RunId))
+        runs = self._rows(
+            sa.select(dagruns).where(unfinished).order_by(dagruns.c.StatusUpdateTs, dagruns.c.RunId)
+        )
         for at in range(0, len(runs), IN_MAX):
             yield from self._with_attempts(runs[at : at + IN_MAX])
 

@@ -44,7 +44,7 @@ def pages(door: Door) -> list[BaseRoute]:
             dags=dags[:DAGS_MAX],
             has_more=len(dags) > DAGS_MAX,
             runs=runs,
-            facts=_facts(dags[:DAGS_MAX]),
+            facts=_facts(dags[:DAGS_MAX], len(dags) > DAGS_MAX),
             failed=_failed(dags),
             is_readable=status == 200,
             scheduler=door.scheduler.state,
@@ -93,7 +93,7 @@ def _state(dag: DagView) -> str | None:
     return None if dag.latest is None else dag.latest.status
 
 
-def _facts(dags: Sequence[DagView]) -> list[str]:
+def _facts(dags: Sequence[DagView], has_more: bool) -> list[str]:
     """What stands in one line above everything: `9 dags`, `2 runs running` …; what is zero is left out."""
     running, waiting = sum(dag.running for dag in dags), sum(dag.waiting for dag in dags)
     counts = [
@@ -104,7 +104,8 @@ def _facts(dags: Sequence[DagView]) -> list[str]:
         (sum(dag.disabled_reason is not None for dag in dags), "disabled"),
         (sum(dag.paused_at is not None for dag in dags), "paused"),
     ]
-    return [f"{count} {words}" for count, words in counts if count]
+    facts = [f"{count} {words}" for count, words in counts if count]
+    return [f"first {facts[0]}", *facts[1:]] if has_more else facts
 
 
 def _next(dag: DagView, now: datetime) -> tuple[str, str]:
