@@ -98,4 +98,4 @@ def _own_traceback(error: BaseException, file: Path) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_HERE, "<frozen importlib", "<string>"))  # "<string>": dataclasses made of ours
+    return filename.startswith((_HERE, "<frozen importlib", "<string>"))  # made by dataclasses

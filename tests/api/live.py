@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -158,15 +158,18 @@ class Live:
 
     def raw(self, data: bytes, until: Callable[[bytes], bool] | None = None) -> bytes:
         """What comes back for these bytes until the server closes, or `until` is satisfied."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+        received = b""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection,
+            suppress(ConnectionResetError, BrokenPipeError),  # it closes with something unread
+        ):
             connection.sendall(data)
-            received = b""
             while not (until and until(received)):
                 chunk = connection.recv(65536)
                 if not chunk:
                     break
                 received += chunk
-            return received
+        return received
 
     @contextmanager
     def asking(self, path: str) -> Iterator["Waiting"]:

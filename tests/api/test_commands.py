@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.dags import all_dags, etl, failing, held, hourly, retrying
+from api.dags import all_dags, etl, failing, held, rare, retrying
 from api.live import Gate, Live, is_problem, until
 
 Make = Callable[..., Live]
@@ -157,16 +157,16 @@ def test_a_run_that_is_open_or_succeeded_cannot_be_restarted(shared: Live, gate:
 
 
 def test_a_paused_dag_says_so_until_it_is_unpaused(live: Make) -> None:
-    program = live(hourly())
+    program = live(rare())
     for _ in range(2):  # the second time changes nothing
-        answer = program.post("/api/v1/dags/hourly/pause")
-        assert (answer.status, answer.json) == (200, {"dag_id": "hourly", "run_id": None, "exec_ts": None})
-        assert program.get("/api/v1/dags/hourly").json["paused_at"]
-    assert "is paused since" in program.get("/api/v1/dags/hourly/why").json["why"]
-    assert program.run("hourly")  # by hand it runs
+        answer = program.post("/api/v1/dags/rare/pause")
+        assert (answer.status, answer.json) == (200, {"dag_id": "rare", "run_id": None, "exec_ts": None})
+        assert program.get("/api/v1/dags/rare").json["paused_at"]
+    assert "is paused since" in program.get("/api/v1/dags/rare/why").json["why"]
+    assert program.run("rare")  # by hand it runs
     for _ in range(2):
-        assert program.post("/api/v1/dags/hourly/unpause").status == 200
-        assert program.get("/api/v1/dags/hourly").json["paused_at"] is None
+        assert program.post("/api/v1/dags/rare/unpause").status == 200
+        assert program.get("/api/v1/dags/rare").json["paused_at"] is None
 
 
 def test_a_disabled_dag_gets_another_chance(live: Make) -> None:

@@ -117,7 +117,7 @@ def test_a_new_record_answers_who_waits_for_it(live: Callable[..., Live]) -> Non
         answer = waiting.answer().json
     assert [record["message"] for record in answer["records"]] == ["said"]
     assert answer["ended"] is False
-    assert waiting.seconds < 5
+    assert waiting.seconds < 10
     end.open()
     program.ended(run_id)
 
@@ -131,7 +131,7 @@ def test_the_end_of_a_run_answers_who_waits_for_records(shared: Live, gate: Gate
         assert not waiting.is_answered(0.3)
         gate.open()
         assert waiting.answer().json == {"records": [], "ended": True}
-    assert waiting.seconds < 5
+    assert waiting.seconds < 10
 
 
 def test_records_of_other_runs_answer_nobody(shared: Live, gate: Gate) -> None:
@@ -149,7 +149,7 @@ def test_no_record_in_time_is_an_empty_page(shared: Live, gate: Gate) -> None:
     [record], _ = page(shared, run_id, "wait=20")
     begin = time.monotonic()
     assert page(shared, run_id, f"after={record['log_id']}&wait=1") == ([], False)
-    assert 0.9 < time.monotonic() - begin < 5
+    assert 0.9 < time.monotonic() - begin < 10
     gate.open()
     shared.ended(run_id)
 

@@ -171,10 +171,10 @@ def test_values_that_look_like_html_are_plain_values_in_json(shared: Live) -> No
 
 
 def test_every_schedule_point_is_accounted_for(shared: Live) -> None:
-    points = shared.get("/api/v1/dags/hourly/points").json["points"]
+    points = shared.get("/api/v1/dags/rare/points").json["points"]
     assert [point["event"] for point in points[-2:]] == ["CAUGHT_UP", "SKIPPED"]
     assert points[-1]["next_schedule_ts"] == points[-2]["schedule_ts"]
-    assert len(shared.get("/api/v1/dags/hourly/points?limit=1").json["points"]) == 1
+    assert len(shared.get("/api/v1/dags/rare/points?limit=1").json["points"]) == 1
     assert shared.get("/api/v1/dags/empty/points").json == {"points": []}
 
 
@@ -290,14 +290,14 @@ def test_a_run_is_answered_as_soon_as_it_ends(shared: Live, gate: Gate) -> None:
         gate.open()
         answer = waiting.answer()
     assert answer.json["run"]["status"] == "SUCCESS"
-    assert waiting.seconds < 5
+    assert waiting.seconds < 10
 
 
 def test_a_run_that_does_not_end_is_answered_as_it_is_in_time(shared: Live, gate: Gate) -> None:
     run_id = shared.trigger("held")
     begin = time.monotonic()
     answer = shared.get(f"/api/v1/runs/{run_id}?wait=1")
-    assert 0.9 < time.monotonic() - begin < 5
+    assert 0.9 < time.monotonic() - begin < 10
     assert answer.json["run"]["status"] == "RUNNING"
     assert shared.get(f"/api/v1/runs/{run_id}?wait=0").json["run"]["status"] == "RUNNING"
     gate.open()
@@ -309,7 +309,7 @@ def test_a_run_that_has_ended_is_answered_at_once(shared: Live) -> None:
         run_id = shared.run(dag_id)
         begin = time.monotonic()
         assert shared.get(f"/api/v1/runs/{run_id}?wait=30").json["run"]["ended_at"]
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
 
 
 def test_a_cancelled_run_is_answered_too(shared: Live, gate: Gate) -> None:

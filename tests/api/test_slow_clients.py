@@ -41,7 +41,7 @@ def test_half_a_request_holds_up_nobody(shared: Live, data: bytes) -> None:
     with clients(shared, data):
         for path in ("/healthz", "/", "/api/v1/runs"):
             with shared.asking(path) as waiting:
-                assert waiting.is_answered(3)
+                assert waiting.is_answered(10)
                 assert answer_of(waiting.connection.getresponse()).status == 200
         shared.run("etl")
         before = shared.rows()
@@ -55,7 +55,7 @@ def test_who_does_not_read_holds_up_nobody(shared: Live) -> None:
     request = f"GET /api/v1/runs/{run_id}/logs HTTP/1.1\r\nHost: {shared.host}\r\n\r\n".encode()
     with clients(shared, request * 20):
         with shared.asking("/api/v1/runs") as waiting:
-            assert waiting.is_answered(5)
+            assert waiting.is_answered(10)
             assert waiting.answer().status == 200
         shared.run("etl")
 

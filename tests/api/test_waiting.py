@@ -50,12 +50,12 @@ def test_a_hundred_long_polls_do_not_hold_up_anybody(live: Make, gate: Gate) -> 
             assert program.get(path).status < 500
         program.run("etl")
         program.run("talking", rows=20)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
         assert not any(waiting.is_answered(0) for waiting in [*for_end, *for_logs])
         gate.open()
         begin = time.monotonic()
         answers = [waiting.answer() for waiting in [*for_end, *for_logs]]
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
     assert {answer.status for answer in answers} == {200}
     assert {answer.json["run"]["status"] for answer in answers[:POLLS]} == {"SUCCESS"}
     assert {answer.json["ended"] for answer in answers[POLLS:]} == {True}
@@ -117,7 +117,7 @@ def test_who_sends_without_end_while_waiting_is_answered(live: Make, gate: Gate)
     begin = time.monotonic()
     received = program.raw(head.encode() + chunks, until=lambda data: data.endswith(b"}"))
     assert received.startswith(b"HTTP/1.1 200")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_the_end_of_the_program_answers_all_who_wait(tmp_path: Path, gate: Gate) -> None:
@@ -130,7 +130,7 @@ def test_the_end_of_the_program_answers_all_who_wait(tmp_path: Path, gate: Gate)
         begin = time.monotonic()
         stopping.start()
         answers = [answer_of(poll.connection.getresponse()) for poll in polls]
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
         assert {answer.status for answer in answers} == {200}
         gate.open()
         stopping.join(10)
@@ -195,7 +195,7 @@ def test_a_program_with_open_long_polls_ends_soon_and_well(
         begin = time.monotonic()
         process.send_signal(number)
         assert process.wait(20) == 0
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 10  # 1 to 2 s on a machine with nothing else to do
         assert all(poll.recv(100).startswith(b"HTTP/1.1 200") for poll in polls)
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said

@@ -92,7 +92,10 @@ def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
         (["--slots", "-1"], "Invalid value for '--slots'"),
         (["--runner", "magic"], "Invalid value for '--runner'"),
         (["--drain", "forever"], "Invalid value for '--drain'"),
-        (["--host", "no-such-host.invalid", "--port", "0"], "cannot listen on no-such-host.invalid"),
+        (
+            ["--host", "no-such-host.invalid", "--port", "0"],
+            "host is 'no-such-host.invalid'; it must be this machine alone",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused_with_a_sentence(tmp_path: Path, args: list[str], words: str) -> None:

@@ -1,5 +1,6 @@
 """The few options, and where they come from: constructor < ppacer.toml < PPACER_* < flags."""
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -88,6 +89,11 @@ def _checked(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limits(settings: Settings) -> Settings:
     for name, wrong, want in (
+        (
+            "host",
+            not _is_loopback(settings.host),
+            "this machine alone (127.0.0.1): there are no access tokens yet",
+        ),
         ("port", not 0 <= settings.port <= 65_535, "0 to 65535"),
         ("slots", not 0 <= settings.slots <= 10_000, "0 (twice the cores) to 10000"),
         ("runner", settings.runner not in RUNNERS, f"one of {', '.join(RUNNERS)}"),
@@ -99,6 +105,13 @@ def _limits(settings: Settings) -> Settings:
         if wrong:
             raise ConfigError(f"{name} is {getattr(settings, name)!r}; it must be {want}")
     return settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

@@ -126,12 +126,11 @@ def _check_inputs(dag: Dag, task: Task, grant: Grant) -> None:
     if not isinstance(task, BoundTask) or not task.arguments:
         return
     missing = task.inputs().difference(grant.results)
-    if missing:
-        if stranger := min(missing - _parents(dag, task.id), default=None):
-            raise Refusal(
-                f"the arguments of task {task.id!r} do not fit: it needs the result of {stranger!r}, "
-                "which is not upstream of it"
-            )
+    if missing and (stranger := min(missing - _parents(dag, task.id), default=None)):
+        raise Refusal(
+            f"the arguments of task {task.id!r} do not fit: it needs the result of {stranger!r}, "
+            "which is not upstream of it"
+        )
 
 
 def _params(dag: Dag, grant: Grant) -> Any:

@@ -200,14 +200,18 @@ class Parent:
         """
         entry = f"{child.MARK}={mark}".encode()
         until = _now().mono + SWEEP_SECONDS
-        while _now().mono < until:
-            left = {pid for pid in posix.below(os.getpid()) if posix.environment_has(pid, entry)}
-            left -= self._leaders.keys()
+        posix.reap(-group)
+        left = self._started_with(entry)
+        while (left or posix.group_exists(group)) and _now().mono < until:
             posix.signal_all(left, signal.SIGKILL)
-            posix.reap(-group)
-            if not left and not posix.group_exists(group):
-                return
             posix.pause(SWEEP_POLL)
+            posix.reap(-group)
+            left = self._started_with(entry) if left else left  # looking at all processes takes its time
+
+    def _started_with(self, entry: bytes) -> set[int]:
+        """Descendants with this in their environment."""
+        below = posix.below(os.getpid()) - self._leaders.keys()
+        return {pid for pid in below if posix.environment_has(pid, entry)}
 
     # -- beginning and end -----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from ppacer.executor.reactor import Reactor
 from ppacer.executor.supply import Supply
 from ppacer.executor.warm import Ends, WarmParent
 from ppacer.executor.words import exit_text
-from ppacer.executor.worker import Attempt, Worker
+from ppacer.executor.worker import FULL, LAST, Attempt, Worker
 
 EOF_SECONDS = 0.5  # between the end of the connection to a child and its own end
 ORPHAN_SECONDS = 2.0  # for results of children whose warm parent has died
@@ -103,7 +103,7 @@ class Staff:
     def _hear(self, worker: Worker) -> None:
         messages = worker.hear()
         if messages:
-            worker.drain()  # what it printed before it said this comes before this
+            worker.drain(1)  # what it printed before it said this comes before this
         self._obey(worker, messages)
         if worker.complaint is not None:
             self._kill(worker)
@@ -122,6 +122,7 @@ class Staff:
             if isinstance(message, Said):
                 attempt.output.say(message.at, message.level, message.message, message.attributes)
                 continue
+            worker.drain(FULL)
             self._supply.is_good()
             if self._foreman.ended(worker, attempt, message) and not (worker.is_leaving or worker.has_exited):
                 self._rest(worker)
@@ -216,7 +217,7 @@ class Staff:
         self._leave(worker, 0.0)
         if worker.timer is not None:
             worker.timer.cancel()
-        worker.drain()
+        worker.drain(LAST)
         self._obey(worker, worker.hear(to_the_end=True))
         for fd in worker.descriptors():
             self._forget(worker, fd)

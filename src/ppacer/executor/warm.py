@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -86,6 +87,8 @@ class WarmParent:
             try:
                 ours.close()
                 Parent(theirs, registry, notifier or LogSender()).run()
+            except BaseException:
+                traceback.print_exc()
             finally:  # the code of the main program must not go on in two processes
                 os._exit(1)
         theirs.close()

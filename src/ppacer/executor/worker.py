@@ -11,7 +11,8 @@ from ppacer.executor.timers import Timer
 from ppacer.executor.warm import Ends
 from ppacer.protocol import End, Grant
 
-DRAIN_READS = 64  # at most 4 MiB: a process that holds the pipe open could write for ever
+FULL = 20  # reads; a pipe holds 64 KiB, and 1 MiB when a task has enlarged it
+LAST = 256  # reads, at the end: 16 MiB; something that was left running could write for ever
 _now = SystemClock().now
 
 
@@ -105,10 +106,10 @@ class Worker:
             self.attempt.output.feed(self.pipes[pipe], data, utc())
         return bool(data)
 
-    def drain(self) -> None:
-        """Reads all output that is there now."""
+    def drain(self, reads: int) -> None:
+        """Reads the output that is there now, at most so many times from each pipe."""
         for pipe in self.pipes:
-            for _ in range(DRAIN_READS):
+            for _ in range(reads):
                 if not self.read(pipe):
                     break
 
