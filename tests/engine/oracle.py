@@ -1,7 +1,12 @@
-"""The oracle: rows made by folding changes, and the invariants of RELIABILITY.md by an independent recount.
+"""The oracle: rows made by folding changes, and the invariants of a run by an independent recount.
 
-Written from the documents and not from the engine: the numbers in the comments are those of RELIABILITY.md.
-It knows the words of the engine (statuses, changes), and nothing of how the engine decides.
+The numbers in the comments: 1 at most one active attempt per task · 2 terminal rows never change · 3 attempt
+numbers gapless and limited · 4 nothing starts before its parents · 5 a run has its pinned tasks · 6 a run is
+terminal iff its tasks are, its outcome a function of theirs · 7 each point once · 8 (dag, exec_ts) unique ·
+9 a result needs the current token · 12 RUNNING iff token and owner · 15 counts of unmet parents · 16 the
+ready set · 17 caps · 19 no grant after a cancel · 23 at_most_once · 24, 34 memory is what the rows say · 25
+only legal transitions · 32 one alert per condition · 33 upstream failure is complete. The oracle knows the words of
+the engine (statuses, changes), and nothing of how it decides.
 """
 
 from collections import Counter
@@ -34,7 +39,7 @@ FINAL = {S.SUCCESS, S.FAILED, S.UPSTREAM_FAILED, S.CANCELLED, S.SKIPPED}
 SPENDING = {Reason.FAILED, Reason.TIMED_OUT}
 LOST_MAX = 3
 
-# DESIGN.md section 4, as the rows of one task show it; the last three are a restart of the run.
+# What may follow what in the rows of one task; the last three are a restart of the run.
 TASK_MOVES = {
     (S.NO_STATUS, S.SCHEDULED),
     (S.NO_STATUS, S.UPSTREAM_FAILED),
@@ -379,7 +384,7 @@ class Rows:
 
 
 def _outcome(run: Run, statuses: list[TaskStatus]) -> RunStatus:
-    """DESIGN.md section 4 and 12.8: the outcome of a run is a function of its tasks."""
+    """The outcome of a run is a function of its tasks."""
     if S.CANCELLED in statuses or (run.cancelling and not statuses):
         return R.CANCELLED
     return R.FAILED if S.FAILED in statuses else R.SUCCESS

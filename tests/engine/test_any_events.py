@@ -1,7 +1,4 @@
-"""Any graph, any events in any order: after each of them the oracle finds every invariant in place.
-
-RELIABILITY.md 1-6, 8, 9, 12, 15-17, 19, 23-25, 32-34 after every event; 10 at the end.
-"""
+"""Any graph, any events in any order: after each of them the oracle finds every invariant in place."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Attempts whose executor is gone, gives them back, or refuses them: DESIGN.md 4, 12.2 and 12.3."""
+"""Attempts whose executor is gone, gives them back, or refuses them."""
 
 import pytest
 
@@ -56,13 +56,14 @@ def test_a_late_failure_counts_before_the_replacement() -> None:
     assert world.claim(2) == ["a.1 granted k2 to x"]
 
 
-def test_the_retry_of_a_lost_attempt_queues_behind_the_others() -> None:
+def test_the_retry_of_a_lost_attempt_queues_behind_what_came_before_it() -> None:
     world = World()
-    world.trigger(graph("a", "b", a={"retries": 1}))
-    world.claim()
+    world.trigger(graph("a", "b", "c: b", a={"retries": 1}))
+    world.claim(2)
     world.lose("a")
+    world.succeed("b")
     world.fail("a")
-    assert world.claim(2) == ["b.0 granted k2 to x", "a.1 granted k3 to x"]
+    assert world.claim(2) == ["c.0 granted k3 to x", "a.1 granted k4 to x"]
 
 
 def test_a_late_final_failure_takes_the_offer_back() -> None:

@@ -5,7 +5,6 @@ classify  the result as JSON → SUCCESS; any exception → FAILED; later than t
 conclude  the end into the log, the outcome to the sink
 """
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -45,7 +44,7 @@ def execute(
     try:
         value = task.execute(ctx)
         if value is not None and inspect.isawaitable(value):
-            value = asyncio.run(_within(value, ctx))
+            value = _wait_for(value, ctx)
         outcome = Outcome(End.SUCCESS, result=values.encode(value))
     except BaseException as error:  # whatever a task raises, SystemExit included, is its failure
         outcome = Outcome(End.FAILED, error_text(error))
@@ -146,7 +145,12 @@ def _remaining(deadline: float | None) -> Callable[[], float | None]:
     return lambda: deadline - mono()
 
 
-async def _within(value: Awaitable[Any], ctx: TaskContext) -> Any:
-    """Awaits the value, until the deadline: a coroutine can be ended in every runner."""
-    async with asyncio.timeout(ctx.remaining()):
-        return await value
+def _wait_for(value: Awaitable[Any], ctx: TaskContext) -> Any:
+    """What the awaitable gives, until the deadline: a coroutine can be ended in every runner."""
+    import asyncio  # it takes 20 ms and makes every fork dearer; many programs have no use for it
+
+    async def within() -> Any:
+        async with asyncio.timeout(ctx.remaining()):
+            return await value
+
+    return asyncio.run(within())

@@ -4,7 +4,6 @@ The first line of every text says what happened; it alone is enough for a table.
 empty line.
 """
 
-import asyncio
 import inspect
 import os
 import re
@@ -25,7 +24,10 @@ ERROR_HEAD_BYTES = 6 * 1024  # where it was called; the larger rest is where it 
 SUMMARY_MAX = 500  # characters of the first line
 
 LOADED = re.compile(r"\bppacer_file_[0-9a-f]{12}_[^\s.]+\.")  # the module that ppacer.load makes of a file
-MACHINERY = tuple(os.path.dirname(inspect.getfile(module)) + os.sep for module in (ppacer.clock, asyncio))
+MACHINERY = (
+    os.path.dirname(inspect.getfile(ppacer.clock)) + os.sep,
+    os.path.join(os.path.dirname(inspect.getfile(inspect)), "asyncio", ""),
+)
 MEANINGS = {
     "SIGSEGV": "segmentation fault",
     "SIGBUS": "access to memory that is not there",
