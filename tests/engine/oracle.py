@@ -5,7 +5,7 @@ numbers gapless and limited · 4 nothing starts before its parents · 5 a run ha
 terminal iff its tasks are, its outcome a function of theirs · 7 each point once · 8 (dag, exec_ts) unique ·
 9 a result needs the current token · 12 RUNNING iff token and owner · 15 counts of unmet parents · 16 the
 ready set · 17 caps · 19 no grant after a cancel · 23 at_most_once · 24, 34 memory is what the rows say · 25
-only legal transitions · 32 one alert per condition · 33 upstream failure is complete. The oracle knows the words of
+only legal transitions · 32 one alert per condition · 33 upstream failure is complete. It knows the words of
 the engine (statuses, changes), and nothing of how it decides.
 """
 
