@@ -14,6 +14,7 @@ from ppacer.clock import SystemClock
 from ppacer.dag import Dag, Registry, task
 from ppacer.executor import posix
 from ppacer.executor.child import MARK, Child, open_stream
+from ppacer.executor.execute import is_async
 from ppacer.executor.frames import JOBS, Frames, Job, frame
 from ppacer.executor.logs import TASK_LOGGER, level_from_env
 from ppacer.notify import LogSender, Sender
@@ -43,6 +44,8 @@ def prepare(registry: Registry, notifier: Sender) -> Child:
     _open_streams()
     faulthandler.enable(2)  # a segmentation fault leaves the Python traceback in the log of the task
     _route_logging(terminal)
+    if any(is_async(node.task) for dag in registry.values() for node in dag.nodes.values()):
+        import asyncio  # noqa: F401 - once for all children, and for none where there is no `async def`
     _rehearse()
     child = _handler.child = Child(registry, notifier)
     gc.collect()
