@@ -90,6 +90,11 @@ class Faulty(Store):
         if when == "after":
             raise error
 
+    def probe(self) -> None:
+        """As the real one, with the lasting faults."""
+        self._refuse(self.away or self.gone)
+        super().probe()
+
     def _rows(self, query: Any) -> Any:
         self._refuse(self.gone)
         return super()._rows(query)

@@ -4,6 +4,8 @@ A commit that raises may have happened. The oracle compares memory with the rows
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -478,6 +480,41 @@ def test_the_trouble_is_visible_and_goes_away(world: Make) -> None:
     w.store.gone = False
     w.run(3, step=1)
     assert (w.scheduler.state, w.scheduler.trouble) == (State.RUNNING, None)
+
+
+def test_an_idle_scheduler_is_degraded_as_long_as_nothing_can_be_written(world: Make) -> None:
+    """On a full disk rows can be read all the time: only a write proves that writing works again."""
+    w = world(dag("d", "a"))
+    w.store.away = True
+    w.send(TriggerRun("d"))
+    w.checks = False
+    for _ in range(20):
+        w.run(1, step=1)
+        assert w.degraded
+    w.store.away = False
+    w.run(3, step=1)
+    assert w.scheduler.state is State.RUNNING
+
+
+def test_an_idle_scheduler_on_a_full_disk_is_degraded_until_there_is_room(
+    world: Make, small_disk: Path
+) -> None:
+    w = world(dag("d", "a" * 200), place=small_disk)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x")
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    w.checks = False
+    while not w.degraded:
+        w.send(TriggerRun("d"))
+    w.run(20, step=1)
+    assert w.degraded
+    assert "the disk is full" in str(w.scheduler.trouble)
+    filler.unlink()
+    w.run(3, step=1)
+    assert w.scheduler.state is State.RUNNING
+    w.trigger()
 
 
 def test_a_trigger_whose_commit_was_unclear_is_answered_when_the_rows_can_be_read(world: Make) -> None:

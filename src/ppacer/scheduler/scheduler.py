@@ -436,6 +436,7 @@ class Scheduler:
             return False
         kept, self._kept = self._kept, []
         try:
+            self.store.probe()
             self._recover(now)
         except StoreError as error:
             self._kept = [request for request in kept if request.is_awaited]  # the others are told again

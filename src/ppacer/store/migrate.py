@@ -18,6 +18,9 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
+# A real write (on SQLite a page in the log, and a sync) of what is there already.
+REWRITE_STAMP = sa.update(_stamp).values(version_num=_stamp.c.version_num)
+
 
 def prepare(engine: sa.Engine, url: sa.URL) -> None:
     """Makes the tables, or brings them to the newest revision. Raises StoreError for a newer database."""

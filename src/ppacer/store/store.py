@@ -120,6 +120,14 @@ class Store:
                         raise StaleWrite(f"{name} touched {touched} rows of {len(rows)}")
             cursor.close()
 
+    def probe(self) -> None:
+        """Proves that the database can be written, by a write that changes nothing.
+
+        Raises StoreUnavailable when it cannot: on a full disk everything else works, and reads as well.
+        """
+        with self.write as connection:
+            connection.execute(migrate.REWRITE_STAMP)
+
     # -- reading back ----------------------------------------------------------------------------------------
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
