@@ -51,6 +51,9 @@ def test_texts_of_the_environment_become_values(tmp_path: Path) -> None:
         ("runner = 'gpu'", "runner is 'gpu'; it must be one of process, pool, thread, async"),
         ("log_level = 'LOUD'", "log_level is 'LOUD'"),
         ("lease = 0.05", "lease is 0.05"),
+        ("retention_days = -1", "retention_days is -1.0; it must be 0 .for ever. to 36500 days"),
+        ("retention_runs = 0", "retention_runs is 0; it must be 1 to 1000000"),
+        ("logs_max = -1", "logs_max is -1; it must be 0 .no limit. or megabytes"),
         ("port = = 1", "ppacer.toml cannot be read"),
     ],
 )

@@ -16,6 +16,7 @@ import msgspec
 
 from ppacer.api.door import Door
 from ppacer.app.echo import Echo
+from ppacer.app.retention import Retention
 from ppacer.clock import SystemClock
 from ppacer.config import Mask, Settings
 from ppacer.dag import Registry
@@ -30,6 +31,7 @@ from ppacer.scheduler import LocalClient, Outbox, Scheduler, has_alert
 from ppacer.store import FileLock, Store
 from ppacer.store.alerts import Alerts
 from ppacer.store.reads import Reads
+from ppacer.store.retention import Past
 from ppacer.tasklog import LogReader, LogRecord, LogWriter
 
 log = logging.getLogger("ppacer")
@@ -99,6 +101,8 @@ class Program:
         stack.callback(self._thread.join, 30.0)
         stack.callback(self.scheduler.stop)
         self._start_outbox()  # stops before the scheduler, which writes down what was delivered
+        if self._scheduled:
+            self._start_retention()
         self.executor = self._make_executor()
         self.executor.start()
         stack.callback(self.executor.close)
@@ -142,6 +146,13 @@ class Program:
         self._stack.callback(alerts.close)
         self._stack.callback(outbox.close)
         outbox.start()
+
+    def _start_retention(self) -> None:
+        past = Past(self.settings.db)
+        self.retention = Retention(past, self.scheduler, self.logs, self.settings, self.clock)
+        self._stack.callback(past.close)
+        self._stack.callback(self.retention.close)
+        self.retention.start()
 
     def _make_executor(self) -> Executor:
         client = LocalClient(self.scheduler, self._log())

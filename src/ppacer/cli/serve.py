@@ -23,6 +23,9 @@ from ppacer.cli.options import RUNNERS, db_option, logs_db_option
 @click.option(
     "--drain", type=click.FloatRange(0, 86_400), help="Seconds that running tasks get at a stop (10)."
 )
+@click.option(
+    "--retention-days", type=click.FloatRange(0, 36_500), help="How long runs are kept (90; 0: for ever)."
+)
 @click.option("--no-echo", is_flag=True, help="Do not print what tasks say; it is in the logs anyway.")
 def serve_command(target: str, no_echo: bool, **flags: Any) -> None:
     """Run the dags of FILE on schedule, with web page and API, until Ctrl-C or SIGTERM.

@@ -19,7 +19,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a program; times in seconds.
 
     `slots`: attempts at once (0: twice the cores). `grace`: between TERM and KILL. `drain`: how long a stop
-    waits for running attempts. `secrets`: names of environment variables whose values are masked.
+    waits for running attempts. `secrets`: names of environment variables whose values are masked. A run is
+    kept for `retention_days` after its end (0: for ever), and while it is among the newest `retention_runs`
+    of its dag; `logs_max`: megabytes of task logs (0: no limit).
     """
 
     db: str = "scheduler.db"
@@ -35,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     echo: bool = True
     secrets: tuple[str, ...] = ()
     log_level: str = "INFO"
+    retention_days: float = 90.0
+    retention_runs: int = 100
+    logs_max: int = 1_000
 
     @property
     def slots_or_default(self) -> int:
@@ -100,6 +105,10 @@ def _limits(settings: Settings) -> Settings:
         ("grace", not 0 <= settings.grace <= 3_600, "0 to 3600 seconds"),
         ("drain", not 0 <= settings.drain <= 86_400, "0 to 86400 seconds"),
         ("lease", not 0.1 <= settings.lease <= 3_600, "0.1 to 3600 seconds"),
+        ("retention_days", not 0 <= settings.retention_days <= 36_500, "0 (for ever) to 36500 days"),
+        # At least one, because numbers of runs go on from the newest.
+        ("retention_runs", not 1 <= settings.retention_runs <= 1_000_000, "1 to 1000000"),
+        ("logs_max", not 0 <= settings.logs_max <= 1_000_000_000, "0 (no limit) or megabytes"),
         ("log_level", settings.log_level.upper() not in LEVELS, f"one of {', '.join(LEVELS)}"),
     ):
         if wrong:

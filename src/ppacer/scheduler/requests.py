@@ -10,6 +10,7 @@ import msgspec
 
 from ppacer.engine.changes import AlertTried
 from ppacer.protocol import Report
+from ppacer.store.retention import Old
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class UnpauseDag(msgspec.Struct, frozen=True):
 
 Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag
 FromExecutor = Claim | Reports | Heartbeat
-Ask = FromExecutor | AlertTried | Command
+Ask = FromExecutor | AlertTried | Command | Old
 
 
 class Unclear(msgspec.Struct, frozen=True):

@@ -40,6 +40,7 @@ from ppacer.scheduler.requests import (
 from ppacer.scheduler.task_scheduler import Session
 from ppacer.scheduler.watcher import DAWN, GAP
 from ppacer.store import Store
+from ppacer.store.retention import Old
 from ppacer.store.sync import sync
 
 log = logging.getLogger("ppacer.scheduler")
@@ -64,11 +65,12 @@ class State(StrEnum):
 class Work:
     """What one round has decided and not yet committed."""
 
-    __slots__ = ("changes", "later", "reachable", "replies", "taken")
+    __slots__ = ("changes", "later", "old", "reachable", "replies", "taken")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.later: list[Request] = []  # what can only be decided when this is committed
+        self.old: list[Request] = []  # what is to be deleted when everything else is done
         self.replies: list[tuple[Request, Any]] = []
         self.reachable: set[str] = set()  # executors that this round answers anyway
         self.taken: dict[str, End] = {}  # the ends that this round has accepted, by token
@@ -230,6 +232,7 @@ class Scheduler:
             self.store.apply(work.changes)
         self.memory.committed(work.changes, now)
         self._announce(work, now)
+        self._forget(work.old)
 
     def _announce(self, work: Work, now: Now) -> None:
         """After the commit: answers with what executors shall hear, then news."""
@@ -243,6 +246,19 @@ class Scheduler:
         tasks.expire_polls(now)
         self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})
         self._tell(work.changes)
+
+    def _forget(self, requests: Iterable[Request]) -> None:
+        """Deletes slices of the past, each in a transaction of its own; one that fails is asked for again.
+
+        Memory knows nothing of it: it holds open runs, and those are not old.
+        """
+        for request in requests:
+            if request.take():
+                assert isinstance(request.ask, Old)
+                try:
+                    request.answer(self.store.forget(request.ask))
+                except StoreError as error:
+                    request.answer(error)
 
     def _reply(self, request: Request, reply: Any, now: Now) -> None:
         """Answers one request; nothing is told to somebody who has given up."""
@@ -299,6 +315,8 @@ class Scheduler:
             case AlertTried() as tried:
                 work.changes.append(tried)
                 work.replies.append((request, None))
+            case Old():
+                work.old.append(request)
             case CancelRun(run_id) | RestartRun(run_id) if work.has_ended(run_id):
                 work.later.append(request)  # memory has forgotten the run, and the rows do not know it yet
             case command:

@@ -17,6 +17,7 @@ from ppacer.errors import StoreError
 from ppacer.store import database, migrate
 from ppacer.store.batch import Batch
 from ppacer.store.hot import Hot, statements
+from ppacer.store.retention import Old
 from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagversions
 
 log = logging.getLogger("ppacer.store")
@@ -119,6 +120,11 @@ class Store:
                     if touched != len(rows):
                         raise StaleWrite(f"{name} touched {touched} rows of {len(rows)}")
             cursor.close()
+
+    def forget(self, old: Old) -> int:
+        """Deletes a slice of the past in one transaction; returns how many rows of its kind it were."""
+        with self.write as connection:
+            return old.delete(connection)
 
     def probe(self) -> None:
         """Proves that the database can be written, by a write that changes nothing.

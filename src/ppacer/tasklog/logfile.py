@@ -1,8 +1,8 @@
-"""The file as its writer sees it: append, prune, nothing else."""
+"""The file as its writer sees it: append, prune, forget, nothing else."""
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -55,15 +55,28 @@ class LogFile:
         more than `bytes_max`, the lowest whatever their time. The newest row always stays, so that no LogId
         comes twice.
         """
-        with self._connection.begin():
+        with self._deleting():
             deleted = self._delete_old(before, batch) if before is not None else 0
             if bytes_max is not None and deleted < batch:
                 deleted += self._delete_excess(bytes_max, batch - deleted)
+        return deleted
+
+    def forget(self, dag_id: str, exec_tss: Sequence[datetime], batch: int) -> int:
+        """Delete at most `batch` rows of these runs, and return how many it were; the newest row stays."""
+        mine = (tasklogs.c.DagId == dag_id, tasklogs.c.ExecTs.in_([to_text(at) for at in exec_tss]))
+        ids = select(tasklogs.c.LogId).where(*mine, tasklogs.c.LogId < self.newest_id).limit(batch)
+        with self._deleting():
+            return self._connection.execute(delete(tasklogs).where(tasklogs.c.LogId.in_(ids))).rowcount
+
+    @contextlib.contextmanager
+    def _deleting(self) -> Iterator[None]:
+        """One transaction; afterwards, when very much of the file is free, some of it is given back."""
+        with self._connection.begin():
+            yield
             free = self._pragma("freelist_count")
             too_much = free > VACUUM_PAGES and free * 4 > self._pragma("page_count")
         if too_much:  # else what comes next uses the free pages again
             self._shrink()
-        return deleted
 
     def _append(self, rows: Sequence[Stored]) -> int:
         first = self.newest_id + 1

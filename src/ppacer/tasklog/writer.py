@@ -134,8 +134,18 @@ class LogWriter:
         Raises StoreUnavailable when the database refuses, the writer is not running, or it took longer than
         `timeout` seconds (and may still happen).
         """
+        return self._do(lambda file: file.prune(before, bytes_max, batch), timeout)
+
+    def forget(
+        self, dag_id: str, exec_tss: Sequence[datetime], batch: int = 5000, timeout: float = 30.0
+    ) -> int:
+        """Delete up to `batch` rows of these runs; call again until it is 0. The rest as for `prune`."""
+        return self._do(lambda file: file.forget(dag_id, exec_tss, batch), timeout)
+
+    def _do(self, work: Callable[[LogFile], int], timeout: float) -> int:
+        """Have the writer's thread do it, and wait for the answer."""
         future: Future[int] = Future()
-        self._jobs.put((lambda file: file.prune(before, bytes_max, batch), future))
+        self._jobs.put((work, future))
         self._mailbox.kick()
         if self._mailbox.ended or self._thread.ident is None:
             self._cancel_jobs()
