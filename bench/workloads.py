@@ -64,15 +64,17 @@ def diamond() -> Dag:
 def timed_runs(dag: Dag, runner: str, runs: int) -> list[float]:
     """Seconds from the triggers to the end of all `runs` runs, REPEATS times, after one run to warm up."""
     from ppacer.app import make_warm_parent
+    from ppacer.notify import LogSender
+
+    registry = Registry([dag])
+    warm = make_warm_parent(registry, LogSender(), None)  # before all other imports, as `serve` does it
+
     from ppacer.app.program import Program
     from ppacer.config import Settings
     from ppacer.engine import RUN_FINAL
     from ppacer.engine.changes import Change, RunChanged
-    from ppacer.notify import LogSender
     from ppacer.scheduler import TriggerRun
 
-    registry = Registry([dag])
-    warm = make_warm_parent(registry, LogSender(), None)
     left, done = 0, threading.Event()
 
     def watch(changes: Sequence[Change]) -> None:

@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import pytest
+
 from executor.world import SUCCESS, TIMED_OUT, Memory, eventually, grant, messages, nothing_left_behind
 from ppacer.dag import Registry
 from ppacer.executor.runner import Outcome, Runner
@@ -20,6 +22,24 @@ def test_threads_are_started_when_needed_and_used_again(registry: Registry, memo
             memory.run(runner, "nothing", timeout=None)
             assert threading.active_count() == before + 1
         runner.close()
+
+
+def test_attempts_that_end_in_time_wake_nobody_who_watches_over_them(
+    registry: Registry, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    real = ThreadRunner.give_up_late
+
+    def look(self: ThreadRunner, now: float) -> float:
+        looks.append(now)
+        return real(self, now)
+
+    monkeypatch.setattr(ThreadRunner, "give_up_late", look)
+    runner = ThreadRunner(8, registry, memory, LogSender())
+    for started in [memory.start(runner, grant("nothing", timeout=600.0)) for _ in range(200)]:
+        memory.end_of(started)
+    runner.close()
+    assert looks == []
 
 
 def test_no_more_attempts_than_slots_run_at_once(registry: Registry, memory: Memory) -> None:

@@ -99,6 +99,10 @@ class Faulty(Store):
         self._refuse(self.gone)
         return super()._rows(query)
 
+    def _row(self, name: str, **key: Any) -> Any:
+        self._refuse(self.gone)
+        return super()._row(name, **key)
+
     def _refuse(self, refuses: bool) -> None:
         if refuses:
             raise StoreUnavailable("the disk is full: free some space")

@@ -118,6 +118,22 @@ def test_a_removed_dag_is_unknown(world: Make) -> None:
     assert isinstance(unchanged(w, TriggerRun("d")), NotFoundError)
 
 
+def test_many_triggers_in_one_instant_look_for_each_time_once(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(dag("d", "a", max_active_runs=1))
+    memory, looked = w.scheduler.memory, []
+    real = memory.new_ref
+
+    def look(dag_id: str, exec_ts: datetime) -> Any:
+        looked.append(exec_ts)
+        return real(dag_id, exec_ts)
+
+    monkeypatch.setattr(memory, "new_ref", look)
+    w.send(*[TriggerRun("d") for _ in range(50)])
+    assert len(w.exec_times()) == len(looked) == 50
+
+
 def test_two_triggers_in_one_instant_are_two_runs_a_microsecond_apart(world: Make) -> None:
     w = world(dag("d", "a"))
     commits = w.store.commits

@@ -13,18 +13,20 @@ from ppacer.engine.changes import (
     RunChanged,
 )
 from ppacer.store import Store
-from ppacer.store.hot import MANY, ROWS_MAX, _for_rows, sizes
+from ppacer.store.hot import EXACT_MAX, MANY, ROWS_MAX, _for_rows, sizes
 from store.shelf import A_DAG, created, ended, execute, granted, new, rows, text
 
 R, T = RunStatus, TaskStatus
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, ROWS_MAX - 1, ROWS_MAX, ROWS_MAX + 1, 1000, 12_345])
-def test_a_batch_is_cut_into_few_powers_of_two(count: int) -> None:
+@pytest.mark.parametrize(
+    "count", [0, 1, EXACT_MAX, EXACT_MAX + 1, ROWS_MAX - 1, ROWS_MAX, ROWS_MAX + 1, 1000, 12_345]
+)
+def test_a_batch_is_cut_into_few_parts_of_few_sizes(count: int) -> None:
     parts = list(sizes(count))
     assert sum(parts) == count
-    assert all(part & (part - 1) == 0 and part <= ROWS_MAX for part in parts)
-    assert len(parts) <= count // ROWS_MAX + 8
+    assert all(part <= EXACT_MAX or (part & (part - 1) == 0 and part <= ROWS_MAX) for part in parts)
+    assert len(parts) <= count // ROWS_MAX + 5
 
 
 def test_a_thousand_tasks_take_a_handful_of_statements(store: Store) -> None:

@@ -109,17 +109,14 @@ def test_the_rows_are_of_the_same_kind(tutorial: Path) -> None:
     with closing(sqlite3.connect(tutorial)) as connection:
         (dag,) = connection.execute("SELECT DagId, StartTs, Schedule, CreateTs FROM dags").fetchall()
         runs = connection.execute("SELECT RunId, DagId, ExecTs, Status FROM dagruns").fetchall()
-        tasks = connection.execute(
-            "SELECT ExecTs, TaskId, Status FROM dagruntasks ORDER BY InsertTs"
-        ).fetchall()
+        tasks = connection.execute("SELECT ExecTs, TaskId, Status FROM dagruntasks").fetchall()
         code = connection.execute(
             "SELECT TaskId, IsCurrent, TaskTypeName, TaskBodySource FROM dagtasks"
         ).fetchall()
     assert dag == ("example", text(0), "FixedSchedule: 10s", text(0))
     assert runs == [(1, "example", text(10), "SUCCESS"), (2, "example", text(20), "SUCCESS")]
-    assert sorted(tasks) == sorted(
-        (text(10 * n), id, "SUCCESS") for n in (1, 2) for id in ("start", "finish")
-    )
+    in_the_order_of_their_beginning = [(text(10 * n), id) for n in (1, 2) for id in ("start", "finish")]
+    assert tasks == [(*key, "SUCCESS") for key in in_the_order_of_their_beginning]
     for task_id, is_current, type_name, source in code:
         assert (is_current, type_name) == (1, "PrintTask"), task_id
         assert "PrintTask <<<" in source

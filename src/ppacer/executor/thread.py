@@ -195,6 +195,7 @@ class _Watch:
         """Sees to it that somebody looks at this instant."""
         if when < self._next:
             with self._lock:
+                self._next = min(self._next, when)
                 if self._thread is None and not self._is_closed:
                     self._thread = threading.Thread(target=self._run, name="ppacer-watch", daemon=True)
                     self._thread.start()
@@ -211,9 +212,14 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._is_closed:
-            self._next = math.inf  # before looking: an attempt that comes meanwhile wakes us once more
             now = _now().mono
-            soonest = self._runner.give_up_late(now)
-            self._next = soonest
-            self._news.wait(None if soonest == math.inf else soonest - now)
+            if self._next <= now:
+                self._look(now)
+            self._news.wait(None if self._next == math.inf else self._next - now)
             self._news.clear()
+
+    def _look(self, now: float) -> None:
+        self._next = math.inf  # before looking: an attempt that comes meanwhile is not overlooked
+        soonest = self._runner.give_up_late(now)
+        with self._lock:
+            self._next = min(self._next, soonest)

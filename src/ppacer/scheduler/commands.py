@@ -1,13 +1,13 @@
 """Carries out what people ask for: each command becomes changes, a reply, and a way to see if it happened."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from ppacer.clock import Now, utc
 from ppacer.dag.values import dumps
-from ppacer.engine import AttemptRow, RunRow
+from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change, DagMarked
 from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError, ParamsError
@@ -15,7 +15,6 @@ from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
 from ppacer.store import DagRow
 
-TICK = timedelta(microseconds=1)
 SHOWN_MAX = 200  # characters of an unknown id, which is as long as an id can be
 COMPARED_MAX = 1_000  # ids that are looked through for the one that was meant: 0.06 s of the only thread
 
@@ -52,19 +51,23 @@ class Commands:
     def _trigger(self, command: TriggerRun, now: Now) -> Decision:
         dag = self._memory.registry[self._known(command.dag_id)]
         params = dag.params.validate(command.params)
-        try:
-            exec_ts = now.utc if command.exec_ts is None else utc(command.exec_ts)
-        except ValueError as error:
-            raise ParamsError(f"the execution time {error}") from error
-        ref = self._memory.new_ref(dag.id, exec_ts)
-        if ref is None and command.exec_ts is not None:
-            raise ConflictError(f"dag {dag.id!r} has a run with the execution time {exec_ts.isoformat()}")
-        while ref is None:
-            exec_ts += TICK
-            ref = self._memory.new_ref(dag.id, exec_ts)
+        if command.exec_ts is None:
+            ref = self._memory.triggered_ref(dag.id, now.utc)
+        else:
+            ref = self._chosen_ref(dag.id, command.exec_ts)
         event = Triggered(ref, dag.graph, dag.version, dumps(params) if params else None)
         changes = self._memory.engine.handle(event, now.utc)
         return Decision(changes, ref, lambda: self._row(ref.run_id, lambda row: row.ref == ref))
+
+    def _chosen_ref(self, dag_id: str, exec_ts: datetime) -> RunRef:
+        try:
+            exec_ts = utc(exec_ts)
+        except ValueError as error:
+            raise ParamsError(f"the execution time {error}") from error
+        ref = self._memory.new_ref(dag_id, exec_ts)
+        if ref is None:
+            raise ConflictError(f"dag {dag_id!r} has a run with the execution time {exec_ts.isoformat()}")
+        return ref
 
     def _cancel(self, run_id: int, now: Now) -> Decision:
         run = self._memory.engine.runs.get(run_id)

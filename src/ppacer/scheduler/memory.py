@@ -1,7 +1,7 @@
 """What the scheduler has in memory: a cache of rows, read back at start and after any trouble."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ppacer.clock import Now
 from ppacer.dag import Dag
@@ -11,6 +11,8 @@ from ppacer.engine.events import PointsSkipped, RoomChanged, RunDue
 from ppacer.scheduler.task_scheduler import TaskScheduler
 from ppacer.scheduler.watcher import DagRunWatcher
 from ppacer.store import Store
+
+TICK = timedelta(microseconds=1)
 
 
 class Memory:
@@ -26,11 +28,13 @@ class Memory:
         self.tasks = TaskScheduler(self.engine, new_token, lease)
         self._newest_run = 0
         self._fresh: set[tuple[str, datetime]] = set()  # runs that are not committed yet
+        self._free: dict[str, datetime] = {}  # by dag: the first instant behind those of its fresh triggers
 
     def read_back(self, now: Now) -> list[Change]:
         """Everything anew from the rows. Returns what follows from it, which is to be committed at once."""
         engine = self.engine = self.tasks.engine = Engine()
         self._fresh.clear()
+        self._free.clear()
         self._newest_run = self.store.newest_run_id()
         for dag in self.registry.values():
             engine.room[dag.id] = dag.max_active_runs
@@ -65,7 +69,16 @@ class Memory:
         self._newest_run += 1
         return RunRef(self._newest_run, dag_id, exec_ts)
 
+    def triggered_ref(self, dag_id: str, now: datetime) -> RunRef:
+        """The next run number for a run by hand: its execution time is now, or the next one that is free."""
+        exec_ts = max(now, self._free.get(dag_id, now))
+        while (ref := self.new_ref(dag_id, exec_ts)) is None:
+            exec_ts += TICK
+        self._free[dag_id] = exec_ts + TICK
+        return ref
+
     def committed(self, changes: Iterable[Change], now: Now) -> None:
         """These changes are rows now."""
         self._fresh.clear()
+        self._free.clear()
         self.tasks.committed(changes, now)

@@ -15,6 +15,7 @@ from ppacer.errors import ConfigError, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 READERS_MAX = 8
+_WRITER = {"check_same_thread": False, "cached_statements": 512}  # hot statements come in many sizes
 CHECKED_BYTES_MAX = 32 * 1024 * 1024  # a check reads about 100 MB/s, and a start shall not take long
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
@@ -54,7 +55,7 @@ def writer_engine(url: sa.URL) -> sa.Engine:
     if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         # SQLite would open it, leave its helper files as read-only as this one, and refuse the first write.
         raise StoreUnavailable(f"{path} {_FOR_NOW[sqlite3.SQLITE_READONLY]}")
-    engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False})
+    engine = sa.create_engine(url, poolclass=sa.pool.StaticPool, connect_args=_WRITER)
 
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, record: object) -> None:

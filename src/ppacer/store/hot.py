@@ -27,6 +27,7 @@ from ppacer.store.schema import (
 Row = dict[str, Any]
 
 ROWS_MAX = 256  # in one statement; 20 parameters each, of the 32,766 that SQLite allows
+EXACT_MAX = 16  # up to here one statement for each number of rows, above only powers of two
 
 # What happens often. Here no two rows of a batch are about the same row of the table, see `Batch`.
 MANY = {"insert_run", "change_run", "insert_point", "move_cursor"}
@@ -58,10 +59,24 @@ class Hot:
         return touched
 
 
+class Read:
+    """One compiled query for one row."""
+
+    def __init__(self, query: sa.Select[Any], dialect: sa.Dialect) -> None:
+        compiled = query.compile(dialect=dialect)
+        self.sql = str(compiled)
+        self._keys: list[str] | None = getattr(compiled, "positiontup", None)
+
+    def first(self, cursor: Any, key: Row) -> Any:
+        """The first row found, or None."""
+        cursor.execute(self.sql, key if self._keys is None else [key[name] for name in self._keys])
+        return cursor.fetchone()
+
+
 def sizes(rows: int) -> Iterator[int]:
-    """Powers of two that add up to `rows`: few statements for any number, and few different ones."""
+    """The rows of each statement: few statements for any number, and few different ones to prepare."""
     while rows:
-        size = min(ROWS_MAX, 1 << (rows.bit_length() - 1))
+        size = rows if rows <= EXACT_MAX else min(ROWS_MAX, 1 << (rows.bit_length() - 1))
         yield size
         rows -= size
 
@@ -106,6 +121,16 @@ def _attempt(*names: str) -> sa.Update:
 
 def _is(table: sa.Table, status: TaskStatus) -> sa.ColumnElement[bool]:
     return table.c.Status == sa.literal_column(f"'{status}'")
+
+
+def queries() -> dict[str, sa.Select[Any]]:
+    """What is asked for every run, and for every task that takes results."""
+    runs, results = dagruns, dagrunresults
+    result = sa.select(results.c.Result).where(*_where(results, "DagId", "ExecTs", "TaskId"))
+    return {
+        "has_run": sa.select(runs.c.RunId).where(*_where(runs, "DagId", "ExecTs")),
+        "result": result.order_by(results.c.Retry.desc()),
+    }
 
 
 def statements() -> dict[str, sa.Insert | sa.Update]:

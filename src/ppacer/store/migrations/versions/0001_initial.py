@@ -12,9 +12,18 @@ branch_labels = None
 depends_on = None
 
 INSTANT = sa.String(27).with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
-TASK_STATUSES = (
-    "'SCHEDULED', 'RUNNING', 'SUCCESS', 'FAILED', 'FAILED_PENDING_RETRY', "
-    "'UPSTREAM_FAILED', 'CANCELLED', 'SKIPPED'"
+RUN_RULES = (
+    "CASE Status WHEN 'SCHEDULED' THEN EndedAt IS NULL WHEN 'RUNNING' THEN EndedAt IS NULL "
+    "WHEN 'SUCCESS' THEN EndedAt IS NOT NULL WHEN 'FAILED' THEN EndedAt IS NOT NULL "
+    "WHEN 'CANCELLED' THEN EndedAt IS NOT NULL ELSE FALSE END"
+)
+ATTEMPT_RULES = (
+    "CASE Status WHEN 'SUCCESS' THEN EndedAt IS NOT NULL "
+    "WHEN 'RUNNING' THEN EndedAt IS NULL "
+    "AND Executor IS NOT NULL AND Token IS NOT NULL AND LeaseEndAt IS NOT NULL "
+    "WHEN 'SCHEDULED' THEN EndedAt IS NULL WHEN 'FAILED' THEN EndedAt IS NOT NULL "
+    "WHEN 'FAILED_PENDING_RETRY' THEN EndedAt IS NOT NULL WHEN 'UPSTREAM_FAILED' THEN EndedAt IS NOT NULL "
+    "WHEN 'CANCELLED' THEN EndedAt IS NOT NULL WHEN 'SKIPPED' THEN EndedAt IS NOT NULL ELSE FALSE END"
 )
 
 
@@ -130,12 +139,7 @@ def _create_runs() -> None:
         _instant("CancelRequestedAt", nullable=True),
         sa.PrimaryKeyConstraint("RunId", name="pk_dagruns"),
         sa.UniqueConstraint("DagId", "ExecTs", name="uq_dagruns_dagid_exects"),
-        sa.CheckConstraint(
-            "Status IN ('SCHEDULED', 'RUNNING', 'SUCCESS', 'FAILED', 'CANCELLED')", name="ck_dagruns_status"
-        ),
-        sa.CheckConstraint(
-            "(Status IN ('CANCELLED', 'FAILED', 'SUCCESS')) = (EndedAt IS NOT NULL)", name="ck_dagruns_ended"
-        ),
+        sa.CheckConstraint(RUN_RULES, name="ck_dagruns_status"),
     )
     op.create_index("ix_dagruns_dagid_runid", _name("dagruns"), [_name("DagId"), _name("RunId")])
     op.create_index("ix_dagruns_status_runid", _name("dagruns"), [_name("Status"), _name("RunId")])
@@ -165,15 +169,7 @@ def _create_attempts() -> None:
         _integer("ResultBytes", nullable=True),
         _column("PeakMemory", sa.BigInteger, nullable=True),
         sa.PrimaryKeyConstraint("DagId", "ExecTs", "TaskId", "Retry", name="pk_dagruntasks"),
-        sa.CheckConstraint(f"Status IN ({TASK_STATUSES})", name="ck_dagruntasks_status"),
-        sa.CheckConstraint(
-            "(Status IN ('RUNNING', 'SCHEDULED')) = (EndedAt IS NULL)", name="ck_dagruntasks_ended"
-        ),
-        sa.CheckConstraint(
-            "Status <> 'RUNNING' OR (Executor IS NOT NULL AND Token IS NOT NULL AND LeaseEndAt IS NOT NULL)",
-            name="ck_dagruntasks_owner",
-        ),
-        sqlite_with_rowid=False,
+        sa.CheckConstraint(ATTEMPT_RULES, name="ck_dagruntasks_status"),
     )
     op.create_table(
         _name("dagrunresults"),
