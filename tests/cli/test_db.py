@@ -134,6 +134,33 @@ def test_a_backup_into_a_folder_that_is_not_there_is_told_in_a_sentence(database
     assert "copy.db" in ended.said
 
 
+def test_a_backup_is_put_back_and_what_was_there_is_kept(databases: Path) -> None:
+    ok("db", "backup", "copy.db")
+    execute("DELETE FROM dagruns WHERE RunId = 1")
+    answer: Any = call("db", "restore", "copy.db", "--json").json
+    assert (answer["file"], answer["revision"]) == (f"{databases}/scheduler.db", REVISION)
+    assert answer["bytes"] == Path("scheduler.db").stat().st_size
+    assert "1 SUCCESS" in ok("db", "stats")
+    assert call("db", "check", "--db", answer["replaced"]).code == exits.FAILED
+    Path("scheduler.db").unlink()
+    said = ok("db", "restore", "copy.db")
+    assert said.startswith("scheduler.db is what copy.db was (")
+    assert said.endswith(" KB)\n")
+
+
+def test_nothing_is_restored_under_a_running_scheduler(server: Server, databases: Path) -> None:
+    ok("db", "backup", "copy.db", "--db", server.db)
+    ended = call("db", "restore", "copy.db", "--db", server.db)
+    assert ended.code == exits.CONFLICT
+    assert ended.said.startswith("another scheduler (process ")
+
+
+def test_the_logs_can_be_copied_too(databases: Path) -> None:
+    assert "is copied to copy.db" in ok("db", "backup", "copy.db", "--db", "logs.db")
+    ended = call("db", "restore", "copy.db", "--db", "logs.db")
+    assert ended.code == exits.USAGE
+
+
 def test_the_stats_count(databases: Path) -> None:
     lines = ok("db", "stats").splitlines()
     assert lines[0].startswith("database  scheduler.db, ")

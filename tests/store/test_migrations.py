@@ -4,7 +4,6 @@ import re
 import shutil
 import sqlite3
 import sys
-import threading
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -20,12 +19,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from engine.world import at
-from ppacer.engine import RunRef
 from ppacer.errors import ConfigError, StoreError
 from ppacer.store import Store, database, migrate
 from ppacer.store.schema import REVISION, metadata
-from store.shelf import SRC, WAIT, created, dump, execute, new, python, rows
+from store.shelf import SRC, WAIT, created, dump, execute, python, rows
 
 NEXT = '''
 """A step that does not exist yet."""
@@ -254,80 +251,6 @@ def test_migrations_are_part_of_the_package() -> None:
     folder = Path(ppacer.store.__file__).parent / "migrations"
     assert (folder / "env.py").is_file()
     assert [file.name for file in (folder / "versions").glob("*.py")] == ["0001_initial.py"]
-
-
-# -- copies --------------------------------------------------------------------------------------------------
-
-
-def test_a_copy_of_a_database_in_use_is_whole_and_can_be_used(
-    store: Store, path: Path, tmp_path: Path
-) -> None:
-    for number in range(1, 51):
-        ref = RunRef(number, "d", at(number))
-        store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(20))])
-    copy = tmp_path / "copy.db"
-    migrate.backup(path, copy)
-    assert dump(copy) == dump(path)
-    store.apply(created(RunRef(51, "d", at(51))))
-    assert sorted(file.name for file in tmp_path.glob("copy*")) == ["copy.db"]
-    restored = Store(copy)
-    assert restored.newest_run_id() == 50
-    restored.apply(created(RunRef(51, "d", at(51))))
-    restored.close()
-
-
-def test_a_copy_while_the_scheduler_writes_has_whole_batches(
-    store: Store, path: Path, tmp_path: Path
-) -> None:
-    stop = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            ref = RunRef(number, "d", at(number))
-            store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(10))])
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for n in range(5):
-            copy = tmp_path / f"copy{n}.db"
-            migrate.backup(path, copy)
-            assert len(rows(copy, "dagruntasks")) == 10 * len(rows(copy, "dagruns"))
-    finally:
-        stop.set()
-        writer.join()
-
-
-def test_an_older_copy_stays_until_the_new_one_is_whole(store: Store, path: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.db"
-    migrate.backup(path, copy)
-    before = copy.read_bytes()
-    with pytest.raises(StoreError, match="cannot be copied"):
-        migrate.backup(tmp_path / "nowhere.db", copy)
-    assert copy.read_bytes() == before
-    store.apply(created())
-    migrate.backup(path, copy)
-    assert len(rows(copy, "dagruns")) == 1
-
-
-def test_a_damaged_database_is_not_a_backup(path: Path, tmp_path: Path) -> None:
-    store = Store(path)
-    ref = RunRef(1, "d", at(1))
-    store.apply([*created(ref), *(new(f"t{n}", ref=ref) for n in range(2000))])
-    store.close()
-    damage(path)
-    with pytest.raises(StoreError):
-        migrate.backup(path, tmp_path / "copy.db")
-    assert list(tmp_path.glob("copy*")) == []
-
-
-def damage(path: Path) -> None:
-    """Overwrites some pages in the middle of a file."""
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2 // 4096 * 4096)
-        file.write(b"\xff" * 8192)
 
 
 def test_a_url_that_is_none_is_a_sentence() -> None:

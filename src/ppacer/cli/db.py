@@ -1,5 +1,6 @@
 """`ppacer db …`: looking after the files."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ from ppacer.cli.options import db_option, json_option, logs_db_option, print_jso
 if TYPE_CHECKING:
     from ppacer.config import Settings
     from ppacer.store.care import Stats
+    from ppacer.store.copies import Progress
 
 
 @click.group("db")
 def db_command() -> None:
-    """Check, upgrade, back up and measure the database.
+    """Check, upgrade, back up, restore and measure the database.
 
-    All but `upgrade` work also while a scheduler runs on it.
+    All but `upgrade` and `restore` work also while a scheduler runs on it.
     """
 
 
@@ -81,11 +83,49 @@ def backup_command(target: Path, db: str | None, as_json: bool) -> None:
     settings = _settings(db, None)
     if target.is_dir():
         target /= Path(settings.db).name
-    written = care.copy(settings.db, target)
+    written = care.copy(settings.db, target, _progress())
     if as_json:
         print_json({"file": str(target), "bytes": written})
     else:
         click.echo(f"{settings.db} is copied to {target} ({size(written)}), and the copy is checked")
+
+
+@db_command.command("restore")
+@click.argument("backup", type=click.Path(path_type=Path))
+@db_option
+@json_option
+def restore_command(backup: Path, db: str | None, as_json: bool) -> None:
+    """Put the copy BACKUP in the place of the database, which is kept beside it; no scheduler may run.
+
+    The copy is checked first. One of an older ppacer is upgraded by the next start.
+    """
+    from ppacer.cli.words import size
+    from ppacer.clock import SystemClock
+    from ppacer.store import copies
+
+    settings = _settings(db, None)
+    done = copies.restore(settings.db, backup, SystemClock().now().utc, _progress())
+    if as_json:
+        print_json(done)
+    else:
+        kept = f"; what was there is now {done.replaced}" if done.replaced else ""
+        click.echo(f"{settings.db} is what {backup} was ({size(done.bytes)}){kept}")
+
+
+def _progress() -> "Progress":
+    """Shows on a terminal how much is copied."""
+    from ppacer.store import copies
+
+    if not sys.stderr.isatty():
+        return copies.silent
+
+    def show(done: int, total: int) -> None:
+        is_done = done >= total
+        click.echo(
+            f"\r{100 * done // max(total, 1)} % copied{', checking' if is_done else ''}", nl=is_done, err=True
+        )
+
+    return show
 
 
 @db_command.command("stats")

@@ -1,6 +1,5 @@
 """Looking after a database from outside the scheduler: is it sound, how large is it, upgrade it, copy it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +10,8 @@ import sqlalchemy as sa
 
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import ConfigError, StoreError
-from ppacer.store import database, migrate
+from ppacer.store import copies, database, migrate
+from ppacer.store.copies import Progress
 from ppacer.store.lock import FileLock
 from ppacer.store.schema import ATTEMPT_WAITING, REVISION, dagruns, dagruntasks, dags, dagversions
 
@@ -100,7 +100,7 @@ def upgrade(db: str) -> Upgrade:
     return Upgrade(before, REVISION, None if saved is None else str(saved))
 
 
-def copy(db: str, target: Path) -> int:
+def copy(db: str, target: Path, progress: Progress) -> int:
     """Copies a SQLite database to a new file, also while a scheduler writes to it; returns the bytes.
 
     The copy is checked, and gets its name only when it is whole. Raises ConfigError when the file exists.
@@ -108,19 +108,7 @@ def copy(db: str, target: Path) -> int:
     source = existing(db)
     if source is None:
         raise ConfigError("only SQLite databases are copied by ppacer; use pg_dump")
-    if target.exists():
-        raise ConfigError(f"{target} exists already; name a new file")
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with database.in_words(database.make_url(target)):
-            migrate.backup(source, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.link(part, target)  # fails when somebody made the file meanwhile
-    except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    copies.copy_new(source, target, progress)
     return target.stat().st_size
 
 

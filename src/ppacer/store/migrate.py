@@ -1,15 +1,12 @@
 """A fresh database is created whole and stamped; an older one is migrated by Alembic, after a backup."""
 
 import logging
-import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from ppacer.errors import StoreError
-from ppacer.store import database
+from ppacer.store import copies, database
 from ppacer.store.schema import REVISION, metadata
 
 log = logging.getLogger("ppacer.store")
@@ -70,34 +67,9 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
     path = database.sqlite_path(url)
     saved = None if path is None else path.with_name(f"{path.name}.before-{REVISION}")
     if path is not None and saved is not None:
-        backup(path, saved)
+        copies.copy(path, saved)
         log.warning("migrating the database from %s to %s; a backup is in %s", revision, REVISION, saved)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
     return saved
-
-
-def backup(source: Path, target: Path) -> None:
-    """Copies a SQLite database consistently, also while a scheduler writes to it, and checks the copy.
-
-    The copy gets its name only when it is whole: an older backup of this name is kept until then.
-    """
-    part = target.with_name(target.name + ".part")
-    try:
-        _copy(source, part)
-        os.replace(part, target)
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{source} cannot be copied to {target}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    uri = f"{source.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as reading, closing(sqlite3.connect(target)) as copy:
-        reading.backup(copy)  # all pages at once: in steps it would begin anew with every commit of others
-        copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
-        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise database.damaged(source)
