@@ -1,6 +1,7 @@
 """The runner `thread`: cooperative, and never stuck itself."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,57 @@ def test_no_more_attempts_than_slots_run_at_once(registry: Registry, memory: Mem
         memory.wait_for(started, "working")
         runner.cancel(started.token, End.CANCELLED)
     assert {memory.end_of(g).end for g in grants} == {End.CANCELLED}
+    runner.close()
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From the call on the system has no more threads of this name."""
+    real = threading.Thread.start
+
+    def forbid(name: str) -> None:
+        def start(thread: threading.Thread) -> None:
+            if thread.name == name:
+                raise RuntimeError("can't start new thread")
+            real(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+    return forbid
+
+
+def test_without_any_thread_an_attempt_is_refused(
+    registry: Registry, memory: Memory, no_threads: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = ThreadRunner(2, registry, memory, LogSender())
+    no_threads("ppacer-task")
+    outcome, _ = memory.run(runner, "nothing")
+    assert outcome == Outcome(End.REFUSED, "no thread for the task: can't start new thread")
+    monkeypatch.undo()
+    assert memory.run(runner, "nothing")[0].end is SUCCESS
+    runner.close()
+
+
+def test_with_too_few_threads_attempts_wait_for_those_that_are_there(
+    registry: Registry, memory: Memory, no_threads: Callable[[str], None]
+) -> None:
+    runner = ThreadRunner(2, registry, memory, LogSender(), grace=30)
+    first = memory.start(runner, grant("cooperative"))
+    memory.wait_for(first, "working")
+    no_threads("ppacer-task")
+    second = memory.start(runner, grant("nothing"))
+    runner.cancel(first.token, End.CANCELLED)
+    assert memory.end_of(second).end is SUCCESS
+    runner.close()
+
+
+def test_without_a_thread_that_watches_over_timeouts_an_attempt_is_refused(
+    registry: Registry, memory: Memory, no_threads: Callable[[str], None]
+) -> None:
+    runner = ThreadRunner(1, registry, memory, LogSender())
+    no_threads("ppacer-watch")
+    assert memory.run(runner, "nothing", timeout=60.0)[0].end is End.REFUSED
+    assert memory.run(runner, "nothing", timeout=None)[0].end is SUCCESS
     runner.close()
 
 

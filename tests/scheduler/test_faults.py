@@ -554,6 +554,25 @@ def test_no_attempt_is_lost_because_the_database_was_away(world: Make, away: int
     assert w.attempts(run) == [("a", 0, "SUCCESS", None)]
 
 
+@pytest.mark.parametrize("away", [20, 31, 300])
+def test_an_end_that_could_not_be_reported_meanwhile_is_no_loss(world: Make, away: int) -> None:
+    """The executor has ended it and says so as soon as anybody listens."""
+    w = world(dag("d", "a", configs={"a": {"at_most_once": True}}))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    w.store.gone = True
+    w.send(TriggerRun("d"))
+    w.checks = False
+    grant = ex.held.popitem()[1]
+    w.run(away, step=1, beat=[ex])
+    w.store.gone = False
+    w.checks = True
+    w.run(5, step=1, beat=[ex])
+    ex.report(grant)
+    assert w.attempts(run) == [("a", 0, "SUCCESS", None)]
+
+
 def test_a_dead_executor_is_noticed_after_the_database_was_away(world: Make) -> None:
     w = world(dag("d", "a"))
     ex = w.executor()

@@ -98,6 +98,10 @@ class Server:
         except Exception:
             log.exception("the HTTP server has ended")
 
+    def is_alive(self) -> bool:
+        """False when it serves nobody any more."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Ends every connection and the thread."""
         self._end_waits()

@@ -62,7 +62,7 @@ def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmPa
         while not stop.asked.wait(1.0) and program.is_alive():
             pass
         if not program.is_alive():
-            raise PpacerError("the scheduler has ended by itself; the log above says why")
+            raise PpacerError("a part of the program has ended by itself; the log above says why")
         log.info("stopping: running tasks have %g s to finish; once more to stop at once", settings.drain)
 
 

@@ -75,4 +75,4 @@ def _wait(program: Program, ended: threading.Event, run_id: int) -> None:
 def _until(program: Program, ended: threading.Event) -> None:
     while not ended.wait(0.5):
         if not program.is_alive():
-            raise PpacerError("the scheduler has ended by itself; the log says why")
+            raise PpacerError("a part of the program has ended by itself; the log says why")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -33,6 +33,9 @@ from ppacer.store.alerts import Alerts
 from ppacer.store.reads import Reads
 from ppacer.store.retention import Past
 from ppacer.tasklog import LogReader, LogRecord, LogWriter
+
+if TYPE_CHECKING:
+    from ppacer.api.server import Server
 
 log = logging.getLogger("ppacer")
 
@@ -62,6 +65,7 @@ class Program:
         self._warm = warm
         self._children: Children | None = None
         self._http = http
+        self._server: Server | None = None
         self._scheduled = scheduled
         self._record_listeners: list[Callable[[Sequence[LogRecord]], None]] = []
         self._stack = ExitStack()
@@ -228,13 +232,15 @@ class Program:
         door = Door(self.scheduler, reads, LogReader(self.settings.logs_db), self.logs.flush, self.clock)
         self.scheduler.listeners.append(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
-        server = Server(make_app(door, self.settings.allowed_hosts, pages(door)), listener, door.close)
+        app = make_app(door, self.settings.allowed_hosts, pages(door))
+        server = self._server = Server(app, listener, door.close)
         server.start()
         self._stack.callback(server.close)
 
     def is_alive(self) -> bool:
-        """False when the scheduler's thread has ended by itself."""
-        return self._thread.is_alive()
+        """False when one of the threads that it cannot do without has ended by itself."""
+        has_http = self._server is None or self._server.is_alive()
+        return self._thread.is_alive() and self.executor.is_alive() and has_http
 
     def stop_now(self) -> None:
         """Ends running attempts at once, instead of waiting for them; they are handed back."""

@@ -102,7 +102,7 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
         ends.look_back(settings.db, begun_at)
         while not stop.asked.wait(1.0):
             if not program.is_alive():
-                raise PpacerError("the scheduler has ended by itself; the log above says why")
+                raise PpacerError("a part of the program has ended by itself; the log above says why")
         click.echo("stopping")
     return ends.code
 

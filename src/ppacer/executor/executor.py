@@ -9,9 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import islice
 
 from ppacer.clock import Clock
 from ppacer.errors import PpacerError, SchedulerUnavailable
+from ppacer.executor.execute import conclude
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.pace import ExponentialBackoff
 from ppacer.protocol import HEARTBEAT_SECONDS, Answer, Client, End, Grant, Report
@@ -66,22 +69,38 @@ class Executor:
         for thread in self._threads:
             thread.start()
 
+    def is_alive(self) -> bool:
+        """False when one of its threads has ended by itself."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _try(self, what: str, action: Callable[[], None]) -> bool:
+        """Whether it went well. Nothing that goes wrong may end one of our threads."""
+        try:
+            action()
+        except SchedulerUnavailable as error:
+            log.debug("%s has to wait: %s", what, error)
+        except PpacerError as error:
+            log.warning("%s failed: %s", what, error)
+        except Exception:
+            log.exception("%s failed, which nobody expected; please report it", what)
+        else:
+            return True
+        return False
+
     # -- getting work ----------------------------------------------------------------------------------------
 
     def _claim_loop(self) -> None:
         backoff = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=5))
         while not self._stopping.is_set():
-            try:
-                # short while draining: `close` comes soon, and must not wait for a long poll to end
-                slots, wait = (0, DRAIN_POLL_SECONDS) if self._draining else (self.slots, POLL_SECONDS)
-                self._take(self._client.claim(self.name, slots, wait))
+            if self._try("claiming", self._claim):
                 backoff.reset()
-            except SchedulerUnavailable as error:
-                log.debug("no work for now: %s", error)
+            else:
                 self._stopping.wait(backoff.next().total_seconds())
-            except PpacerError as error:
-                log.warning("claiming failed: %s", error)
-                self._stopping.wait(backoff.next().total_seconds())
+
+    def _claim(self) -> None:
+        # short while draining: `close` comes soon, and must not wait for a long poll to end
+        slots, wait = (0, DRAIN_POLL_SECONDS) if self._draining else (self.slots, POLL_SECONDS)
+        self._take(self._client.claim(self.name, slots, wait))
 
     def _take(self, answer: Answer) -> None:
         for grant in answer.grants:
@@ -92,15 +111,14 @@ class Executor:
     def _begin(self, grant: Grant) -> None:
         try:
             runner = self._runner(grant.runner or self._default)
-        except Exception as error:  # whatever it is, it must not end the thread that claims
-            log.error("runner %s cannot be made: %s", grant.runner or self._default, error)
-            self._deliver(grant, Outcome(End.REFUSED, error=str(error)))
-            return
-        with self._lock:
-            if grant.token in self._running:
-                return
-            self._running[grant.token] = (grant, runner)
-        runner.start(grant)
+            with self._lock:
+                if grant.token in self._running:
+                    return
+                self._running[grant.token] = (grant, runner)
+            runner.start(grant)
+        except Exception as error:  # whatever it is, it concerns this attempt alone
+            log.error("task %s cannot be started: %s", grant.task_id, error)
+            conclude(grant, Outcome(End.REFUSED, str(error) or type(error).__name__), self)
 
     def _runner(self, name: str) -> Runner:
         runner = self._runners.get(name)
@@ -125,23 +143,18 @@ class Executor:
 
     def done(self, grant: Grant, outcome: Outcome) -> None:
         """An attempt has ended; it is reported until the scheduler has it."""
-        with self._lock:
-            self._running.pop(grant.token, None)
-        self._deliver(grant, outcome)
-
-    def _deliver(self, grant: Grant, outcome: Outcome) -> None:
-        error = None if outcome.error is None else self._mask(outcome.error)
         report = Report(
             grant.run_id,
             grant.task_id,
             grant.retry,
             grant.token,
             outcome.end,
-            error,
+            None if outcome.error is None else self._mask(outcome.error),
             outcome.result,
             outcome.peak_memory,
         )
-        with self._news:
+        with self._news:  # at no moment is it neither running nor waiting to be reported
+            self._running.pop(grant.token, None)
             self._reports.append(report)
             self._news.notify_all()
 
@@ -153,35 +166,34 @@ class Executor:
 
     def _report_loop(self) -> None:
         backoff = ExponentialBackoff(timedelta(milliseconds=50), timedelta(seconds=5))
-        while True:
-            with self._news:
-                while not self._reports and not self._stopping.is_set():
-                    self._news.wait()
-                if not self._reports:
-                    return
-                batch = [self._reports[at] for at in range(min(REPORTS_MAX, len(self._reports)))]
-            try:
-                answer = self._client.report(self.name, batch)
-            except PpacerError as error:
-                log.debug("reports are kept, the scheduler does not take them: %s", error)
-                if self._stopping.wait(backoff.next().total_seconds()):
-                    return
-                continue
-            backoff.reset()
-            with self._news:
-                for _ in batch:
-                    self._reports.popleft()
-                self._news.notify_all()
-            self._take(answer)
+        while batch := self._next_reports():
+            if self._try("reporting", partial(self._report, batch)):
+                backoff.reset()
+            elif self._stopping.wait(backoff.next().total_seconds()):
+                return
+
+    def _next_reports(self) -> list[Report]:
+        """The ends that are to be told next; none when the executor stops."""
+        with self._news:
+            while not self._reports and not self._stopping.is_set():
+                self._news.wait()
+            return list(islice(self._reports, REPORTS_MAX))
+
+    def _report(self, batch: Sequence[Report]) -> None:
+        self._take(self._client.report(self.name, batch))  # first: a drain waits for what this begins
+        with self._news:
+            for _ in batch:
+                self._reports.popleft()
+            self._news.notify_all()
 
     def _heartbeat_loop(self) -> None:
         while not self._stopping.wait(self._heartbeat):
-            with self._lock:
-                tokens = list(self._running)
-            try:
-                self._take(self._client.heartbeat(self.name, tokens))
-            except PpacerError as error:
-                log.debug("heartbeat failed: %s", error)
+            self._try("the heartbeat", self._beat)
+
+    def _beat(self) -> None:
+        with self._lock:  # an end that is not delivered yet is not missing
+            tokens = [*self._running, *(report.token for report in self._reports)]
+        self._take(self._client.heartbeat(self.name, tokens))
 
     # -- stopping --------------------------------------------------------------------------------------------
 

@@ -71,11 +71,10 @@ class ThreadRunner:
         attempt = _Attempt(grant)
         self._live[grant.token] = self._waiting[grant.token] = attempt
         if self._is_closed:
-            self._let_be(attempt, End.HANDED_BACK)
+            self._let_be(attempt, _unbegun(End.HANDED_BACK))
             return
-        if self._workers < self._slots and self._workers < len(self._live):
-            self._add_worker()
         self._queue.put(attempt)
+        self._see_to_workers()
 
     def cancel(self, token: str, end: End) -> None:
         """Asks the task to return; when the grace time is over the attempt has ended in any case."""
@@ -83,7 +82,7 @@ class ThreadRunner:
         if attempt is None or attempt.end is not None:
             return
         attempt.end = end
-        if not self._let_be(attempt, end):
+        if not self._let_be(attempt, _unbegun(end)):
             self._watch_over(attempt, _now().mono + self._grace)
 
     def close(self) -> None:
@@ -94,8 +93,8 @@ class ThreadRunner:
             self._is_closed = True
         for attempt in list(self._live.values()):
             attempt.end = attempt.end or End.HANDED_BACK
-            self._waiting.pop(attempt.grant.token, None)
-            self._report(attempt, Outcome(attempt.end, end_text(attempt.end)))
+            if not self._let_be(attempt, _unbegun(attempt.end)):
+                self._report(attempt, Outcome(attempt.end, end_text(attempt.end)))
         for _ in range(self._workers):
             self._queue.put(None)
         until = _now().mono + JOIN_SECONDS
@@ -124,22 +123,40 @@ class ThreadRunner:
             with self._lock:
                 self._workers -= 1
                 self._threads = [thread for thread in self._threads if thread.is_alive()]
-            if len(self._live) > self._workers:
-                self._add_worker()
+            self._see_to_workers()
+
+    def _see_to_workers(self) -> None:
+        """Adds a thread if one is missing; where not even one can be had, nothing that waits is begun."""
+        if self._workers >= self._slots or self._workers >= len(self._live):
+            return
+        try:
+            self._add_worker()
+        except RuntimeError as error:  # the system has no more threads for us; later it may
+            log.warning("no new thread for tasks: %s", error)
+            for attempt in list(self._waiting.values()) if self._workers == 0 else ():
+                self._let_be(attempt, Outcome(End.REFUSED, f"no thread for the task: {error}"))
 
     def _add_worker(self) -> None:
         with self._lock:
             if self._workers >= self._slots or self._is_closed:
                 return
+            thread = threading.Thread(target=self._work, name="ppacer-task", daemon=True)
+            thread.start()
             self._workers += 1
-        thread = threading.Thread(target=self._work, name="ppacer-task", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (attempt := self._queue.get()) is not None:
-            if self._waiting.pop(attempt.grant.token, None) is attempt and not self._run(attempt):
+            if self._waiting.pop(attempt.grant.token, None) is attempt and not self._run_safely(attempt):
                 return  # this thread was given up and has a successor
+
+    def _run_safely(self, attempt: _Attempt) -> bool:
+        """Makes the attempt, and reports it even where our own code cannot."""
+        try:
+            return self._run(attempt)
+        except Exception as error:  # no thread for the watch, say
+            log.exception("task %s cannot be run", attempt.grant.task_id)
+            return self._report(attempt, Outcome(End.REFUSED, str(error)))
 
     def _run(self, attempt: _Attempt) -> bool:
         """Makes the attempt; False if it was reported before it came to its end."""
@@ -161,11 +178,11 @@ class ThreadRunner:
         attempt.gives_up = gives_up
         self._watch.look_at(gives_up)
 
-    def _let_be(self, attempt: _Attempt, end: End) -> bool:
+    def _let_be(self, attempt: _Attempt, outcome: Outcome) -> bool:
         """Reports an attempt that was not begun; False if it was."""
         if self._waiting.pop(attempt.grant.token, None) is not attempt:
             return False
-        return self._report(attempt, Outcome(end, end_text(end)))
+        return self._report(attempt, outcome)
 
     def _report(self, attempt: _Attempt, outcome: Outcome) -> bool:
         if self._live.pop(attempt.grant.token, None) is not attempt:
@@ -174,6 +191,11 @@ class ThreadRunner:
             attempt.captured.finish()
         conclude(attempt.grant, outcome, self._sink)
         return True
+
+
+def _unbegun(end: End) -> Outcome:
+    """The outcome of an attempt that was taken back before it was begun."""
+    return Outcome(end, end_text(end))
 
 
 class _Watch:
@@ -197,8 +219,9 @@ class _Watch:
             with self._lock:
                 self._next = min(self._next, when)
                 if self._thread is None and not self._is_closed:
-                    self._thread = threading.Thread(target=self._run, name="ppacer-watch", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="ppacer-watch", daemon=True)
+                    thread.start()
+                    self._thread = thread
             self._news.set()
 
     def close(self) -> None:

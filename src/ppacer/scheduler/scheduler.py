@@ -460,6 +460,7 @@ class Scheduler:
             self._kept = [request for request in kept if request.is_awaited]  # the others are told again
             self._degrade(error, now)
             return False
+        self.memory.tasks.forgive()
         self._together(now, kept)
         if now.mono < self._retry_at:
             return False  # it refused again

@@ -259,6 +259,12 @@ class TaskScheduler:
                 held.deadline = None if held.deadline is None else held.deadline + gap
                 held.missing_since = None
 
+    def forgive(self) -> None:
+        """After an outage: what executors could not report may be missing in their heartbeats for that."""
+        for session in self.sessions.values():
+            for held in session.held.values():
+                held.missing_since = None
+
     def adopt(self, now: Now) -> list[LeaseExpired]:
         """After memory was read back: sorts running attempts by who may still have them.
 
