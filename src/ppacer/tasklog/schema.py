@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, insert
+from sqlalchemy import TIMESTAMP, BigInteger, Column, Index, Integer, MetaData, Table, Text, insert
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+
 from sqlalchemy.sql import quoted_name
 
 from ppacer.tasklog.records import Stored
