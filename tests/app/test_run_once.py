@@ -1,5 +1,6 @@
 """`run_once`: a whole dag as an ordinary unit test."""
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -171,3 +172,16 @@ def test_asking_for_the_result_of_a_stranger_is_a_failure_in_words() -> None:
     run = ppacer.run_once(dag)
     assert run.run.status == "FAILED"
     assert "task 'frist' is no parent of 'second'; its parents: first" in (run.tasks[1].error or "")
+
+
+def test_threads_take_turns_often_while_a_program_runs_and_as_before_afterwards() -> None:
+    before, seen = sys.getswitchinterval(), []
+
+    @task
+    def look() -> None:
+        seen.append(sys.getswitchinterval())
+
+    with Dag("d") as dag:
+        look()
+    ppacer.run_once(dag)
+    assert seen[0] < before == sys.getswitchinterval()

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import TIMESTAMP, BigInteger, Column, Index, Integer, MetaData, Table, Text, insert
 from sqlalchemy.dialects import sqlite
-
 from sqlalchemy.sql import quoted_name
 
 from ppacer.tasklog.records import Stored
