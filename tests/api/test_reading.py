@@ -55,6 +55,7 @@ def test_a_scheduler_that_waits_for_its_database_says_so_everywhere(
     with monkeypatch.context() as patch:
         patch.setattr(program.program.store, "apply", full)
         patch.setattr(program.program.store, "_rows", full)
+        patch.setattr(program.program.store, "_row", full)
         answer = program.post("/api/v1/dags/etl/trigger")
         assert is_problem(answer, 503, "unavailable")
         assert "free some space" in answer.json["detail"]
