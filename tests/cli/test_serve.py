@@ -190,3 +190,12 @@ def test_the_page_and_the_health_are_served(tmp_path: Path) -> None:
             assert answer.status == 200
         with urlopen(server.url, timeout=PATIENCE) as answer:
             assert b"good" in answer.read()
+
+
+@pytest.mark.parametrize("db", ["sqlite:///scheduler.db", "link.db"])
+def test_a_second_scheduler_is_refused_by_every_name_of_the_file(tmp_path: Path, db: str) -> None:
+    with serving(tmp_path):
+        (tmp_path / "link.db").symlink_to("scheduler.db")
+        ended = really("serve", DAGS, "--port", "0", "--db", db, cwd=tmp_path)
+        assert (ended.code, ended.said.split(" (")[0]) == (exits.CONFLICT, "another scheduler")
+        assert really("trigger", "good", "--db", db, cwd=tmp_path).code == exits.OK  # found by that name

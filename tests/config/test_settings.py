@@ -73,3 +73,30 @@ def test_the_place_of_a_wrong_option_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", [0, 65_535])
 def test_limits_are_possible(tmp_path: Path, port: int) -> None:
     assert settings(tmp_path, {"port": port}).port == port
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("sqlite:///x.db", "x.db"),
+        ("sqlite:////tmp/x.db", "/tmp/x.db"),
+        ("SQLite+pysqlite:///a b/x.db", "a b/x.db"),
+        ("x.db", "x.db"),
+        ("postgresql://user@host/name", "postgresql://user@host/name"),
+    ],
+)
+def test_a_file_in_a_url_is_that_file(tmp_path: Path, text: str, path: str) -> None:
+    assert settings(tmp_path, flags={"db": text}).db == path
+    assert settings(tmp_path, flags={"logs_db": text}).logs_db == path
+
+
+@pytest.mark.parametrize("text", ["sqlite://", "sqlite:///", "sqlite:///x.db?mode=memory"])
+def test_a_url_of_no_file_is_one_sentence(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="names no file"):
+        settings(tmp_path, flags={"db": text})
+
+
+def test_the_file_of_the_database_is_found_behind_links(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    assert Settings(db=str(tmp_path / "link.db")).db_file == tmp_path.resolve() / "real.db"
+    assert Settings(db="postgresql://user@host/name").db_file is None

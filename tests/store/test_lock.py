@@ -175,3 +175,13 @@ def test_the_file_is_plain_json(path: Path) -> None:
     lock = FileLock(path).acquire(url="u")
     assert json.loads(lock.path.read_text()) == {"pid": os.getpid(), "url": "u"}
     lock.release()
+
+
+def test_links_to_one_file_have_one_lock(path: Path) -> None:
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    lock = FileLock(link).acquire()
+    assert owner_of(path) == owner_of(link) == {"pid": os.getpid()}
+    with pytest.raises(StoreLockedError):
+        FileLock(path).acquire()
+    lock.release()

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,9 +127,9 @@ class Program:
 
     def _lock(self) -> FileLock | None:
         """Makes sure that this is the only scheduler on the file, and that no earlier one's tasks live on."""
-        if "://" in self.settings.db:
+        path = self.settings.db_file
+        if path is None:
             return None
-        path = Path(self.settings.db).absolute()
         lock = FileLock(path).acquire()
         self._stack.callback(lock.release)
         children = path.with_name(path.name + ".children.lock")

@@ -69,13 +69,12 @@ def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backen
     from ppacer.store import owner_of
 
     settings = load({}, {"db": db, "logs_db": logs_db}, os.environ, Path.cwd())
-    owner = None
-    if "://" not in settings.db:
-        owner = owner_of(Path(settings.db).absolute())
-        if owner is not None and owner.get("url"):
-            return HttpClient(reachable(owner["url"]))
-        if not Path(settings.db).exists():
-            raise SchedulerUnavailable(_nothing_there(settings.db))
+    file = settings.db_file
+    owner = None if file is None else owner_of(file)
+    if owner is not None and owner.get("url"):
+        return HttpClient(reachable(owner["url"]))
+    if file is not None and not file.exists():
+        raise SchedulerUnavailable(_nothing_there(settings.db))
     from ppacer.cli.offline import Offline
 
     return Offline(settings.db, settings.logs_db, None if owner is None else owner.get("pid", 0))

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 from ppacer.errors import ConfigError
 
 FILE = "ppacer.toml"
+SQLITE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 RUNNERS = ("process", "pool", "thread", "async")
 
 
@@ -42,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logs_max: int = 1_000
 
     @property
+    def db_file(self) -> Path | None:
+        """The file of the database, whatever links lead to it; None when it is on a server."""
+        return None if "://" in self.db else Path(self.db).resolve()
+
+    @property
     def slots_or_default(self) -> int:
         """How many attempts run at once."""
         return self.slots or 2 * (os.cpu_count() or 1)
@@ -59,7 +66,18 @@ def load(
         ("the command line", {name: value for name, value in flags.items() if value is not None}),
     ):
         merged |= _checked(where, values)
-    return _limits(msgspec.convert(merged, Settings, strict=False))
+    settings = _limits(msgspec.convert(merged, Settings, strict=False))
+    return msgspec.structs.replace(settings, db=_plain(settings.db), logs_db=_plain(settings.logs_db))
+
+
+def _plain(db: str) -> str:
+    """The path in a URL of SQLite, so that one file has one lock however it is written; else as it is."""
+    url = SQLITE.fullmatch(db)
+    if url is None:
+        return db
+    if not url["path"] or "?" in url["path"]:
+        raise ConfigError(f"{db} names no file; write a path, or sqlite:/// before it")
+    return url["path"]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class FileLock:
     """Holds `<database>.lock` while it is open; the file says who holds it. The kernel frees it at death."""
 
     def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".lock")
+        self.path = _path(database)
         self._file: int | None = None
 
     def acquire(self, **owner: Any) -> Self:
@@ -55,6 +55,12 @@ class FileLock:
             self._file = None
 
 
+def _path(database: Path) -> Path:
+    """The lock lies beside the file itself: links to one file have one lock."""
+    database = database.resolve()
+    return database.with_name(database.name + ".lock")
+
+
 def _lock(file: int) -> bool:
     """Takes the lock alone; who shares it for an instant is somebody who merely looks (`owner_of`)."""
     for _ in range(LOOKS_MAX):
@@ -74,7 +80,7 @@ def _lock(file: int) -> bool:
 
 def owner_of(database: Path) -> dict[str, Any] | None:
     """What the holder of the lock says of itself; None when nobody holds it."""
-    path = database.with_name(database.name + ".lock")
+    path = _path(database)
     try:
         with path.open("rb") as file:
             try:
