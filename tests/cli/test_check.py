@@ -29,6 +29,15 @@ BAD_FILES = {
     "a module that is not there": ("import no_such_module", "No module named 'no_such_module'"),
     "a syntax error": ("def broken(:\n    pass", "SyntaxError"),
     "an exit": ("raise SystemExit(3)", "SystemExit"),
+    "a scheduler without a guard": (
+        "import ppacer\nwith Dag('d') as d:\n    Node(Empty('a'))\nppacer.serve(d, port=0)",
+        "ppacer.serve(...) is called while the file is imported; "
+        "put it below `if __name__ == \"__main__\":`, as its last lines",
+    ),
+    "a run without a guard": (
+        "import ppacer\nwith Dag('d') as d:\n    Node(Empty('a'))\nppacer.run_once(d)",
+        "ppacer.run_once(...) is called while the file is imported",
+    ),
     "no dag": ("x = 1", "defines no dag"),
 }
 WITH_TRACEBACK = {"a module that is not there", "a syntax error", "an exit"}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ppacer.config import Settings, load, make_mask
 from ppacer.dag import Dag, Registry
-from ppacer.errors import PpacerError
+from ppacer.errors import LoadError, PpacerError
+from ppacer.load import is_loading
 from ppacer.notify import LogSender, Sender
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def serve(
     give way to ppacer.toml, PPACER_* and `flags`. `notifier` gets the alerts of tasks that have none of
     their own. A second signal stops at once. Raises PpacerError with a sentence when it cannot start.
     """
+    refuse_import("serve")
     registry = as_registry(dags)
     settings = load(options, flags or {}, os.environ, Path.cwd())
     configure_logging(settings.log_level)
@@ -64,6 +66,15 @@ def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmPa
         if not program.is_alive():
             raise PpacerError("a part of the program has ended by itself; the log above says why")
         log.info("stopping: running tasks have %g s to finish; once more to stop at once", settings.drain)
+
+
+def refuse_import(name: str) -> None:
+    """Raises LoadError when a file of dags is just being imported, perhaps by a task process of itself."""
+    if is_loading():
+        raise LoadError(
+            f"ppacer.{name}(...) is called while the file is imported; "
+            'put it below `if __name__ == "__main__":`, as its last lines'
+        )
 
 
 def make_warm_parent(registry: Registry, sender: Sender, file: Path | None) -> "WarmParent | None":
@@ -147,6 +158,7 @@ def run_once(
     default runner tasks run in threads, where timeouts are cooperative; `runner="process"` gives each attempt
     its own process. Raises ParamsError; a failed run is returned, not raised.
     """
+    refuse_import("run_once")
     registry = Registry([dag])
     sender = notifier or LogSender()
     settings = Settings(runner=runner, slots=slots, echo=False, drain=0.0)
