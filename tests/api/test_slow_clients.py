@@ -1,14 +1,16 @@
 """Who sends slowly, or reads slowly, or not at all, keeps nobody else from being served."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from api.live import Live, answer_of
+from api.live import PATIENCE, Gate, Live, answer_of, is_problem, parsed
 
 COUNT = 60
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 TRIGGER = b"POST /api/v1/dags/etl/trigger HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -65,3 +67,68 @@ def test_a_slow_request_is_answered_in_the_end(shared: Live) -> None:
         for connection in opened:
             connection.sendall(b"\r\n\r\n")
         assert all(connection.recv(20).startswith(b"HTTP/1.1 200") for connection in opened)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server ends the connection soon, whatever it says before."""
+    connection.settimeout(PATIENCE)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("first", "half"),
+    [(b"", b""), (b"", b"GET /healthz HTTP/1.1\r\nHost: 127"), (WHOLE, b"GET /he"), (WHOLE, b"\r\n")],
+)
+def test_a_header_that_is_not_whole_in_time_closes_the_connection(
+    shared: Live, monkeypatch: pytest.MonkeyPatch, first: bytes, half: bytes
+) -> None:
+    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
+        connection.sendall(first)
+        assert not first or connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(half)
+        begin = time.monotonic()
+        assert is_closed(connection)
+        assert time.monotonic() - begin < 10  # not by the keep-alive timer of 15 s
+
+
+def trickle(connection: socket.socket) -> None:
+    """A byte now and then, for ten seconds at most."""
+    for _ in range(500):
+        connection.sendall(b"G")
+        time.sleep(0.02)
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
+        connection.sendall(b"GET /")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            trickle(connection)
+
+
+def test_a_body_that_is_not_whole_in_time_is_refused(shared: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.2)
+    answer = parsed(shared.raw(TRIGGER + b"Content-Length: 10\r\n\r\n{"))  # until the server closes
+    assert is_problem(answer, 408, "request_timeout")
+
+
+def test_time_at_work_does_not_count(shared: Live, monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    """Neither the limit of headers nor that of bodies ends a long poll, nor a half request behind it."""
+    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.2)
+    run_id = shared.trigger("held")
+    request = f"GET /api/v1/runs/{run_id}?wait=1 HTTP/1.1\r\nHost: {shared.host}\r\n\r\n".encode()
+    received = shared.raw(request + b"GET /he", until=lambda data: b"exec_ts" in data)
+    assert parsed(received).json["run"]["status"] == "RUNNING"
+    gate.open()
+    shared.ended(run_id)

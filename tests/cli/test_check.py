@@ -31,8 +31,7 @@ BAD_FILES = {
     "an exit": ("raise SystemExit(3)", "SystemExit"),
     "a scheduler without a guard": (
         "import ppacer\nwith Dag('d') as d:\n    Node(Empty('a'))\nppacer.serve(d, port=0)",
-        "ppacer.serve(...) is called while the file is imported; "
-        "put it below `if __name__ == \"__main__\":`, as its last lines",
+        'while the file is imported; put it below `if __name__ == "__main__":`, as its last lines',
     ),
     "a run without a guard": (
         "import ppacer\nwith Dag('d') as d:\n    Node(Empty('a'))\nppacer.run_once(d)",

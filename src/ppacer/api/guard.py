@@ -17,6 +17,8 @@ from ppacer.api.problems import RequestError, problem
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_BYTES_MAX = 2 * 1024 * 1024
+BODY_SECONDS = 30.0
+TOO_SLOW = "the request body was not whole in time"
 TOO_LARGE = f"a request body has at most {BODY_BYTES_MAX:,} bytes"
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
@@ -89,15 +91,22 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Refuses a body of unknown length once it is longer than it may be."""
+    """Refuses a body that is too long or takes too long; after it one may wait for the client to leave."""
     seen = 0
+    end: float | None = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, end
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError:
+            raise RequestError(TOO_SLOW, 408, "request_timeout") from None
         seen += len(message.get("body", b""))
         if seen > BODY_BYTES_MAX:
             raise RequestError(TOO_LARGE, 413, "body_too_large")
+        if not message.get("more_body"):
+            end = None
         return message
 
     return limited

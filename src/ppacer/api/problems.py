@@ -35,8 +35,10 @@ class RequestError(Exception):
         self.detail, self.status, self.code = detail, status, code
 
 
-_TITLES = {400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 409: "Conflict"}
+_TITLES = {400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed"}
 _TITLES |= {
+    408: "Too slow",
+    409: "Conflict",
     413: "Too large",
     421: "Misdirected request",
     422: "Not possible",
@@ -68,7 +70,8 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
 def of_error(request: Request, error: Exception) -> Response:
     """The answer for one of our errors; anything else is a bug and says nothing of itself."""
     if isinstance(error, RequestError):
-        return problem(error.status, error.code, error.detail)
+        headers = {"connection": "close"} if error.status == 408 else None  # the rest of it may never come
+        return problem(error.status, error.code, error.detail, headers)
     for kind, status, code in _CODES:
         if isinstance(error, kind):
             return problem(status, code, str(error))

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ppacer.api.connection import Connection
 from ppacer.api.door import Door
 from ppacer.api.guard import HEADERS, Guard
 from ppacer.api.problems import RequestError, of_error, problem
@@ -74,7 +75,7 @@ class Server:
         self._end_waits = end_waits
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
