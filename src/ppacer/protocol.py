@@ -11,6 +11,9 @@ from ppacer.tasklog import LogRecord
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
+INPUTS_BYTES_MAX = (
+    60 * 1024 * 1024
+)  # of all results that one attempt takes: sixty of the largest there may be
 
 
 class End(StrEnum):
@@ -25,7 +28,10 @@ class End(StrEnum):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """The right to execute one attempt. `results` are the JSON texts of the direct parents' results."""
+    """The right to execute one attempt. `results` are the JSON texts of the direct parents' results.
+
+    `problem`: why it cannot succeed; it is not to be started but to be reported as FAILED with these words.
+    """
 
     run_id: int
     dag_id: str
@@ -38,6 +44,7 @@ class Grant(msgspec.Struct, frozen=True):
     runner: str | None = None
     params: dict[str, Any] = {}
     results: dict[str, str] = {}
+    problem: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

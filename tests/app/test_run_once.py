@@ -60,6 +60,21 @@ def test_a_failed_run_is_returned_with_every_attempt() -> None:
     assert "RuntimeError: on purpose" in (detail.tasks[0].error or "")
 
 
+@pytest.mark.parametrize("runner", ["thread", "async", "process"])
+def test_a_listener_that_raises_spoils_nothing(runner: str) -> None:
+    @task
+    async def talk() -> None:
+        print("hello")
+        print("world")
+
+    def broken(changes: object, records: object) -> None:
+        raise ValueError("no")
+
+    with Dag("d") as dag:
+        talk()
+    assert ppacer.run_once(dag, runner=runner, on_progress=broken).run.status == "SUCCESS"
+
+
 def test_a_dag_without_tasks_succeeds() -> None:
     assert ppacer.run_once(Dag("empty")).run.status == "SUCCESS"
 

@@ -70,7 +70,7 @@ def test_a_failed_run_of_a_counted_demo_is_a_failure(tmp_path: Path) -> None:
     from ppacer.cli.demo import Ends
 
     stop = Event()
-    ends = Ends(2, stop)
+    ends = Ends(2, stop, lambda line: None)
     ends._take(1, "demo_flaky", "FAILED")
     assert not stop.is_set()
     ends._take(2, "demo_etl", "SUCCESS")

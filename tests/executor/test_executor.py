@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from executor.world import eventually, grant
@@ -153,6 +154,16 @@ def test_a_runner_that_cannot_start_anything_refuses_and_the_executor_goes_on(
     executor.done(started, Outcome(End.SUCCESS))
     eventually(lambda: len(scheduler.reports) == 2, "the other report")
     assert scheduler.reports[1].end is End.SUCCESS
+
+
+def test_an_attempt_with_a_problem_fails_with_its_words_and_is_not_started(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+) -> None:
+    make()
+    scheduler.grants.append(msgspec.structs.replace(grant("a"), problem="too much of it"))
+    eventually(lambda: scheduler.reports, "a report")
+    assert [(r.end, r.error) for r in scheduler.reports] == [(End.FAILED, "too much of it")]
+    assert hands.held == []
 
 
 def test_an_error_nobody_thought_of_does_not_end_the_claims(

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.world import EXEC_TS, grant
+from ppacer.dag.values import RESULT_BYTES_MAX
 from ppacer.executor.frames import FRAME_MAX, FROM_CHILD, JOBS, Ended, Frames, Job, Said, frame
 from ppacer.executor.logs import level_from_env, spoken
 from ppacer.executor.memory import in_use, oom_kills, peak
 from ppacer.executor.runner import Outcome
 from ppacer.executor.timers import Timers
 from ppacer.executor.words import exit_text, shorten
-from ppacer.protocol import End
+from ppacer.protocol import INPUTS_BYTES_MAX, End
 
 
 @given(st.lists(st.text(max_size=20), max_size=5), st.integers(1, 50))
@@ -33,6 +34,12 @@ def test_a_job_survives_its_frame() -> None:
     assert Frames(JOBS).feed(frame(job)) == [job]
     ended = Ended(Outcome(End.FAILED, "no", None, 5), leaving=True)
     assert Frames(FROM_CHILD).feed(frame(ended)) == [ended]
+
+
+def test_the_largest_inputs_fit_into_a_frame() -> None:
+    results = {f"{n:0200}": "x" * (INPUTS_BYTES_MAX // 60 - 210) for n in range(60)}
+    job = Job(grant("a", results=results, y="x" * RESULT_BYTES_MAX), 12.5, last=True)
+    assert len(frame(job)) <= FRAME_MAX
 
 
 @pytest.mark.parametrize("garbage", [b"\x00" * 8, b"\xff" * 8, (FRAME_MAX + 1).to_bytes(4, "little")])

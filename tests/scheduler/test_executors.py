@@ -7,7 +7,7 @@ import pytest
 
 from ppacer.dag import TaskConfig
 from ppacer.protocol import Answer, End, Report
-from ppacer.scheduler import CancelRun, TriggerRun
+from ppacer.scheduler import CancelRun, TriggerRun, grants
 from ppacer.scheduler.requests import Claim, Heartbeat, Reports
 from scheduler.harness import T0, Executor, World, at, dag, seconds
 
@@ -243,6 +243,46 @@ def test_a_step_without_anything_to_do_commits_nothing(world: Make) -> None:
     commits = w.store.commits
     w.run(600, beat=[ex])
     assert w.store.commits == commits
+
+
+@pytest.fixture
+def small_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task takes 100 bytes at most."""
+    monkeypatch.setattr(grants, "INPUTS_BYTES_MAX", 100)
+
+
+@pytest.mark.parametrize(("chars", "fits"), [(37, True), (38, False)])  # and "a", the quotes, the framing
+def test_a_task_with_too_large_inputs_is_granted_with_the_words_why_it_fails(
+    world: Make, small_inputs: None, chars: int, fits: bool
+) -> None:
+    w = world(dag("d", "a", "b", "c: a b"))
+    ex = w.executor()
+    w.trigger()
+    ex.claim()
+    ex.report(ex.holding("a"), result='"' + "x" * 37 + '"')
+    ex.report(ex.holding("b"), result='"' + "x" * chars + '"')
+    grant = ex.holding("c")
+    if fits:
+        assert (len(grant.results), grant.problem) == (2, None)
+    else:
+        assert grant.results == {}
+        assert "the results that task 'c' takes from its 2 parents have more than 100 bytes" in str(
+            grant.problem
+        )
+
+
+def test_grants_with_large_inputs_are_told_a_few_at_a_time(world: Make, small_inputs: None) -> None:
+    w = world(dag("d", "a", *(f"t{n}: a" for n in range(5))))
+    ex = w.executor()
+    w.trigger()
+    ex.claim()
+    poll = ex.claims()
+    w.send(poll)
+    told = [len(ex.report(ex.holding("a"), result='"' + "x" * 60 + '"').grants)]
+    told += [len(poll.future.result(0).grants)]
+    w.run(60, beat=[ex])  # nothing that waits to be told is lost meanwhile
+    assert told == [2, 2]
+    assert sorted(ids(ex)) == ["a", "t0", "t1", "t2", "t3", "t4"]
 
 
 def test_results_of_parents_are_in_the_grant(world: Make) -> None:

@@ -38,10 +38,12 @@ def run_to_end(
     ended = threading.Event()
 
     def watch(changes: Sequence[Change]) -> None:
-        if on_progress is not None:
-            on_progress(changes, ())
-        if any(isinstance(change, RunChanged) and change.status in RUN_FINAL for change in changes):
-            ended.set()
+        try:
+            if on_progress is not None:
+                on_progress(changes, ())
+        finally:  # afterwards, so that the last words have been said when `run_to_end` returns
+            if any(isinstance(change, RunChanged) and change.status in RUN_FINAL for change in changes):
+                ended.set()
 
     with tempfile.TemporaryDirectory(prefix="ppacer-") as folder:
         settings = msgspec.structs.replace(

@@ -215,16 +215,21 @@ class Program:
         """Masks, echoes and writes the records of tasks."""
         mask = self._mask
         if self.settings.echo:
-            self._record_listeners.append(Echo())
+            echo = Echo()
+            self._stack.callback(echo.close)
+            self._record_listeners.append(echo)
 
         def log_records(records: Sequence[LogRecord]) -> None:
             if mask is not str:
                 records = [
                     msgspec.structs.replace(record, message=mask(record.message)) for record in records
                 ]
-            for listener in self._record_listeners:
-                listener(records)
             self.logs.put(records)
+            for listener in self._record_listeners:
+                try:
+                    listener(records)
+                except Exception:  # or it would end the thread of the task that has said something
+                    log.exception("a listener failed")
 
         return log_records
 

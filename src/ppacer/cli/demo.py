@@ -4,8 +4,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ppacer.cli.options import db_option, logs_db_option
 from ppacer.cli.words import plural
 
 if TYPE_CHECKING:
+    from ppacer.app.echo import Echo
     from ppacer.config import Settings
     from ppacer.tasklog import LogRecord
 
@@ -85,35 +86,35 @@ def _free_port() -> int:
 
 def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int | None) -> int:
     from ppacer.app import StopSignals
+    from ppacer.app.echo import Echo
     from ppacer.app.program import Program
     from ppacer.clock import SystemClock
     from ppacer.errors import PpacerError
 
-    begun_at, said = SystemClock().now().utc, Said()
+    begun_at, echo = SystemClock().now().utc, Echo()
+    said = Said(echo)
     program = Program(registry, settings, sender, str, warm)
     program.on_records(said)
-    with StopSignals() as stop, program:
+    with closing(echo), StopSignals() as stop, program:
         stop.at_once = program.stop_now
         assert program.url is not None
         _introduce(program.url, settings.db, runs)
         said.begin()
-        ends = Ends(runs, stop.asked)
+        ends = Ends(runs, stop.asked, echo.say)
         program.on_changes(ends)
         ends.look_back(settings.db, begun_at)
         while not stop.asked.wait(1.0):
             if not program.is_alive():
                 raise PpacerError("a part of the program has ended by itself; the log above says why")
-        click.echo("stopping")
+        echo.say("stopping")
     return ends.code
 
 
 class Said:
     """Echoes what tasks say, from `begin` on; the first task is faster than the introduction."""
 
-    def __init__(self) -> None:
-        from ppacer.app.echo import Echo
-
-        self._echo = Echo()
+    def __init__(self, echo: "Echo") -> None:
+        self._echo = echo
         self._waiting: list[LogRecord] | None = []
         self._lock = threading.Lock()
 
@@ -135,8 +136,8 @@ class Said:
 class Ends:
     """Tells of each run that has ended, and sets `stop` when there were enough of them, or one has failed."""
 
-    def __init__(self, wanted: int | None, stop: threading.Event) -> None:
-        self._wanted, self._stop = wanted, stop
+    def __init__(self, wanted: int | None, stop: threading.Event, say: Callable[[str], None]) -> None:
+        self._wanted, self._stop, self._say = wanted, stop, say
         self._seen: dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -162,8 +163,7 @@ class Ends:
         with self._lock:
             if status not in ("SUCCESS", "FAILED", "CANCELLED") or run_id in self._seen:
                 return
-            with suppress(OSError):  # nobody reads any more, which is no reason to end the scheduler
-                click.echo(f"         run {run_id} of {dag_id}: {status}")
+            self._say(f"         run {run_id} of {dag_id}: {status}")
             if dag_id != MAIN:
                 return
             self._seen[run_id] = status

@@ -109,6 +109,9 @@ class Executor:
             self._end(token, End.CANCELLED)
 
     def _begin(self, grant: Grant) -> None:
+        if grant.problem is not None:
+            conclude(grant, Outcome(End.FAILED, grant.problem), self)
+            return
         try:
             runner = self._runner(grant.runner or self._default)
             with self._lock:

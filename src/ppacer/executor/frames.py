@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ppacer.executor.runner import Outcome
-from ppacer.protocol import Grant
+from ppacer.protocol import INPUTS_BYTES_MAX, Grant
 
-FRAME_MAX = 64 * 1024 * 1024  # far above any job; a longer frame can only be garbage
+FRAME_MAX = INPUTS_BYTES_MAX + 4 * 1024 * 1024  # above any job; a longer frame can only be garbage
 READ_MAX = 64 * 1024  # bytes per read: what a pipe holds, and little enough that others get their turn
 
 Message = TypeVar("Message")

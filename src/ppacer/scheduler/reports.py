@@ -1,12 +1,10 @@
-"""Between the protocol and the engine: grants as messages, reports as events."""
+"""Between the protocol and the engine: reports as events."""
 
 import msgspec
 
-from ppacer.dag import TaskSpec
 from ppacer.engine import Reason, TaskStatus
 from ppacer.engine.events import Failed, Succeeded
-from ppacer.protocol import End, Grant, Report
-from ppacer.scheduler.task_scheduler import Held
+from ppacer.protocol import End, Report
 from ppacer.store import Store
 
 
@@ -34,22 +32,3 @@ def unwritable(report: Report, error: Exception) -> Report:
         f"ended with {report.end}, but what it reported cannot be stored: {type(error).__name__}: {error!a}"
     )
     return msgspec.structs.replace(report, end=End.FAILED, error=text[:2000], result=None, peak_memory=None)
-
-
-def make_grant(
-    token: str, held: Held, spec: TaskSpec, trigger: str, params: dict[str, object], results: dict[str, str]
-) -> Grant:
-    """The message that gives an attempt to its executor."""
-    return Grant(
-        run_id=held.ref.run_id,
-        dag_id=held.ref.dag_id,
-        exec_ts=held.ref.exec_ts,
-        task_id=held.task_id,
-        retry=held.retry,
-        token=token,
-        trigger=trigger,
-        timeout=spec.timeout,
-        runner=spec.runner,
-        params=params,
-        results=results,
-    )

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-import msgspec
-
 from ppacer.clock import Clock, Now
 from ppacer.dag import Dag
 from ppacer.engine import RUN_FINAL, RunRef
@@ -22,9 +20,10 @@ from ppacer.engine.changes import AlertQueued, AlertTried, Change, RunChanged
 from ppacer.errors import CommandError, PpacerError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import LEASE_SECONDS, Answer, End, Grant, Report
 from ppacer.scheduler.commands import Commands
+from ppacer.scheduler.grants import take_grants
 from ppacer.scheduler.inbox import BATCH_MAX, Inbox
 from ppacer.scheduler.memory import Memory
-from ppacer.scheduler.reports import event_of, make_grant, unwritable, was_taken
+from ppacer.scheduler.reports import event_of, unwritable, was_taken
 from ppacer.scheduler.requests import (
     Ask,
     CancelRun,
@@ -275,21 +274,10 @@ class Scheduler:
     def _grants(self, session: Session, now: Now) -> list[Grant]:
         """The grants that the executor has not been told; none when their inputs cannot be read now."""
         try:
-            grants = [self._grant(token, session) for token in session.untold]
+            return take_grants(self.store, self.memory.engine, session)
         except StoreError as error:
             self._degrade(error, now)
             return []
-        session.untold.clear()
-        return grants
-
-    def _grant(self, token: str, session: Session) -> Grant:
-        held = session.held[token]
-        run = self.memory.engine.runs[held.ref.run_id]
-        spec = run.graph.tasks[held.position]
-        ids = [run.graph.tasks[parent].id for parent in spec.parents if run.tasks[parent].has_result]
-        results = self.store.results(held.ref, ids) if ids else {}
-        params = msgspec.json.decode(run.params) if run.params else {}
-        return make_grant(token, held, spec, run.trigger, params, results)
 
     def _tell(self, changes: Sequence[Change]) -> None:
         """News for listeners; one that raises is logged, because everything is committed already."""
