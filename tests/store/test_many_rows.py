@@ -14,7 +14,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.store import Store
 from ppacer.store.hot import EXACT_MAX, MANY, ROWS_MAX, _for_rows, sizes
-from store.shelf import A_DAG, created, ended, execute, granted, new, rows, text
+from store.shelf import A_DAG, REF, created, ended, execute, granted, new, rows, text
 
 R, T = RunStatus, TaskStatus
 
@@ -72,12 +72,34 @@ def test_any_number_of_rows_becomes_the_same_rows(count: int, store: Store, path
     assert sorted(int(row["Result"]) for row in rows(path, "dagrunresults")) == [r.run_id for r in refs]
 
 
-def test_updates_of_many_rows_find_them_by_their_key(store: Store) -> None:
-    for name in sorted(MANY):
-        sql = _for_rows(store._hot[name].sql, 256)
-        if sql.startswith("UPDATE"):
-            with store.write as connection:
-                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")).all()
-            steps = [str(step[3]) for step in plan]
-            assert any(step.startswith("SEARCH") for step in steps), (name, steps)
-            assert not any(step.startswith("SCAN d") for step in steps), (name, steps)
+def test_updates_of_many_rows_find_them_by_their_key(store: Store, path: Path) -> None:
+    execute(path, A_DAG)
+    point = PointRecorded("d", at(0), ScheduleEvent.REGULAR, at(1), at(2))
+    store.apply([point, *created(), new("a"), new("b")])
+    store.apply([granted("a", "k")])
+    store.apply([ended("a", "k", result="1"), RunChanged(REF, at(3), R.RUNNING, R.SUCCESS)])
+    updates = [
+        _for_rows(compiled.sql, 256)
+        for name in MANY
+        for compiled in store._hot[name]._compiled.values()
+        if compiled.sql.startswith("UPDATE")
+    ]
+    assert len(updates) == 4
+    for sql in updates:
+        with store.write as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")).all()
+        steps = [str(step[3]) for step in plan]
+        assert any(step.startswith("SEARCH") for step in steps), (sql, steps)
+        assert not any(step.startswith("SCAN d") for step in steps), (sql, steps)
+
+
+def test_what_a_row_leaves_out_is_null_and_stays_so(store: Store, path: Path) -> None:
+    store.apply([*created(), new("a"), new("b"), granted("b", "k")])
+    by_task = {row["TaskId"]: row for row in rows(path, "dagruntasks")}
+    late = ("Reason", "Error", "EndedAt", "RetryAt", "LostAt", "ResultBytes", "PeakMemory")
+    assert {by_task[task][column] for task in "ab" for column in late} == {None}
+    assert by_task["a"]["Token"] is None
+    store.apply([ended("b", "k")])
+    ended_row = next(row for row in rows(path, "dagruntasks") if row["TaskId"] == "b")
+    assert {ended_row[column] for column in late if column != "EndedAt"} == {None}
+    assert ended_row["Token"] == "k"

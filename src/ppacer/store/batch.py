@@ -1,4 +1,4 @@
-"""Folds the changes of one batch into rows for the hot statements.
+"""Folds the changes of one batch into rows for the hot statements; a row leaves out what is NULL before.
 
 What was created and granted is one insert; what became of a run or a cursor in several steps is one update.
 """
@@ -119,7 +119,7 @@ class Batch:
 
     def _attempt_created(self, change: AttemptCreated) -> None:
         at, exec_ts = self.stamp(change.at), self.stamp(change.ref.exec_ts)
-        self._attempts[change.ref.run_id, change.task_id, change.retry] = {
+        row = self._attempts[change.ref.run_id, change.task_id, change.retry] = {
             "DagId": change.ref.dag_id,
             "ExecTs": exec_ts,
             "TaskId": change.task_id,
@@ -129,18 +129,9 @@ class Batch:
             "StatusUpdateTs": at,
             "Version": VERSION,
             "Restart": change.restart,
-            "Reason": None,
-            "Error": None,
-            "Executor": None,
-            "Token": None,
-            "StartedAt": None,
-            "EndedAt": None if change.status in ATTEMPT_WAITING else at,
-            "LeaseEndAt": None,
-            "LostAt": None,
-            "RetryAt": None,
-            "ResultBytes": None,
-            "PeakMemory": None,
         }
+        if change.status not in ATTEMPT_WAITING:
+            row["EndedAt"] = at
 
     def _attempt_granted(self, change: AttemptGranted) -> None:
         at = self.stamp(change.at)
@@ -159,16 +150,15 @@ class Batch:
 
     def _attempt_ended(self, change: AttemptEnded) -> None:
         at, result = self.stamp(change.at), change.result
-        new = {
-            "Status": change.status,
-            "StatusUpdateTs": at,
+        new = {"Status": change.status, "StatusUpdateTs": at, "EndedAt": at}
+        facts = {
             "Reason": change.reason,
             "Error": change.error,
-            "EndedAt": at,
             "RetryAt": self.stamp(change.retry_at),
             "ResultBytes": None if result is None else len(result.encode()),
             "PeakMemory": change.peak_memory,
         }
+        new |= {column: fact for column, fact in facts.items() if fact is not None}
         self._update_attempt("end_attempt", change, new, k_Status=change.was, k_Token=change.token)
         if result is not None:
             self.rows["insert_result"].append(
