@@ -30,8 +30,11 @@ LONG_DOCSTRINGS = {
 }
 READS_CLOCK = {"clock": "it is the one module that may"}
 SLEEPS = {"cli": "polls for a person who waits at a terminal, with nothing to wake it"}
+SLEEPS |= {"torture/dags": "its tasks take their time"}
 PRINTS = {"cli": "its output is for the terminal", "tasks": "the output of a task is its stdout"}
+PRINTS |= {"torture/dags": PRINTS["tasks"]}
 WRITES_SQL = {"store": "owns scheduler.db", "tasklog": "owns logs.db"}
+WRITES_SQL |= {"torture/rows": "reads what is there, and not what the code under torture says"}
 STARTS_SHELLS = {"tasks": "Bash is a shell on purpose"}
 
 CLOCKS = {f"time.{name}" for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time")}
