@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from ppacer.errors import StoreLockedError
 from ppacer.executor.children import Children
 from ppacer.executor.executor import Executor
 from ppacer.executor.runner import Runner
+from ppacer.executor.survivors import end_survivors
 from ppacer.executor.warm import WarmParent
 from ppacer.notify import Sender
 from ppacer.scheduler import LocalClient, Outbox, Scheduler, has_alert
@@ -42,7 +44,8 @@ log = logging.getLogger("ppacer")
 SWITCH_SECONDS = 0.0005
 """After so long a thread that computes lets another one in. The scheduler asks for the interpreter some ten
 times in a step; beside two threads that compute a hop took 100 ms with the usual 5 ms, and takes 28."""
-CHILDREN_WAIT = 30.0  # seconds that a start waits for the tasks of a killed program to be gone
+CLEANING_WAIT = 1.0  # seconds that the warm parent of a killed program has to end its children
+CHILDREN_WAIT = 30.0  # seconds that a start waits for what it has killed to be gone
 
 
 class Program:
@@ -132,12 +135,20 @@ class Program:
             return None
         lock = FileLock(path).acquire()
         self._stack.callback(lock.release)
+        if self._warm is not None:
+            self._outlive(path, self._warm)
+        return lock
+
+    def _outlive(self, path: Path, warm: WarmParent) -> None:
+        """Returns when no task process of an earlier program is left."""
         children = path.with_name(path.name + ".children.lock")
-        if self._warm is not None and not self._warm.hold(children, CHILDREN_WAIT):
+        is_free = warm.hold(children, CLEANING_WAIT)
+        if survivors := end_survivors(children, {warm.pid}, is_free=is_free):
+            log.warning("ended %d process(es) of tasks of a scheduler that was killed", survivors)
+        if not is_free and not warm.hold(children, CHILDREN_WAIT):
             raise StoreLockedError(
                 f"tasks of a scheduler that was killed still run on {path}; end them, then try again"
             )
-        return lock
 
     def _bind(self) -> Any:
         from ppacer.api.server import bind

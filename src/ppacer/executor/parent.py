@@ -44,6 +44,7 @@ from ppacer.executor.frames import (
 )
 from ppacer.executor.memory import RSS_UNIT
 from ppacer.executor.prepare import prepare
+from ppacer.executor.survivors import HOLDER, mark_of
 from ppacer.notify import Sender
 
 LOCK_POLL = 20  # ms between two looks at a lock that another program's warm parent holds
@@ -241,6 +242,7 @@ class Parent:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._lock_wanted = None
+            os.environ[HOLDER] = mark_of(os.fstat(lock))
             self._tell(Held())
 
     def _end_everything(self) -> None:

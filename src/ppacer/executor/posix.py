@@ -36,19 +36,33 @@ def flush_c_output() -> None:
     _libc.fflush(None)
 
 
+def all_processes() -> list[int]:
+    """Every process that can be seen, zombies included; none where there is no /proc."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()] if IS_LINUX else []
+
+
 def children_by_parent() -> dict[int, list[int]]:
-    """Every process that can be seen, zombies included, below its parent; empty where there is no /proc.
+    """Every process that can be seen below its parent.
 
     (There is a file with the children of a process, but not every kernel is built with it.)
     """
     found: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if IS_LINUX else ():
-        if name.isdecimal():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                # pid (name) state ppid …, and a name may contain ")"
-                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-                found.setdefault(int(fields[1]), []).append(int(name))
+    for pid in all_processes():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            found.setdefault(int(_state(pid)[1]), []).append(pid)
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended, as a zombie has."""
+    with contextlib.suppress(OSError, IndexError):
+        return _state(pid)[0] not in (b"Z", b"X")
+    return False
+
+
+def _state(pid: int) -> list[bytes]:
+    """Its state, its parent, and more: pid (name) state ppid …, and a name may contain ")"."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def below(pid: int) -> set[int]:

@@ -19,6 +19,7 @@ from ppacer.executor.frames import (
     NotLoaded,
 )
 from ppacer.executor.reactor import Reactor
+from ppacer.executor.survivors import end_survivors
 from ppacer.executor.warm import Ends, WarmParent
 
 FORK_PAUSE = 0.2  # seconds before the next try, when the system refuses a process
@@ -165,6 +166,8 @@ class Supply:
         if self._failures > START_TRIES:
             self._customer.refused("the process from which task processes are forked dies before it is ready")
         self._warm.close()
+        if self._warm.lock_path is not None:  # they would hold it for ever, or run beside their successors
+            end_survivors(self._warm.lock_path)
         if self._warm.file is None:
             self._customer.refused(NO_SUCCESSOR)
             return
