@@ -24,7 +24,7 @@ notifier down                    tests/scheduler/test_outbox
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -37,11 +37,17 @@ KILLS = int(os.environ.get("PPACER_CRASH_KILLS", "30"))
 """Of the program, and as many of its task processes."""
 
 KILLS_PER_DATABASE = 5
-STARTUP = (sys.executable, str(Path(__file__).with_name("startup.py")))
-ALL = [*POINTS, *TASK_POINTS]
-POINT_SETS = [ALL[at : at + 4] for at in range(0, len(ALL), 4)]
-ONCE_OR_RARE = {*ALL[: ALL.index("event is there")], "log is written", "alert is sent"}
 RANDOM = max(KILLS - len(POINTS), 2 * KILLS_PER_DATABASE)
+TURNS = range(max(1, KILLS // 30))
+STARTUP = (sys.executable, str(Path(__file__).with_name("startup.py")))
+NAMES = [*POINTS]
+ONCE_OR_RARE = {*NAMES[: NAMES.index("event is there")], "log is written", "alert is sent"}
+
+
+def in_groups(names: Iterable[str], size: int) -> list[list[str]]:
+    """One database for each group."""
+    all_names = list(names)
+    return [all_names[at : at + size] for at in range(0, len(all_names), size)]
 
 
 def play(folder: Path, plan: Plan) -> Verdict:
@@ -49,6 +55,22 @@ def play(folder: Path, plan: Plan) -> Verdict:
         verdict = campaign.play()
     assert verdict.findings == []
     return verdict
+
+
+def play_points(folder: Path, points: list[str], life_max: float, passes: Sequence[int]) -> None:
+    """The first life makes a database, each of the next ones is led to a point, the last one finishes."""
+    environs: dict[int, dict[str, str]] = {
+        life: {"PPACER_CRASH_POINT": f"{point}:{number}"}
+        for life, (point, number) in enumerate(zip(points, passes, strict=True), 2)
+    }
+    plan = Plan(
+        kills=len(points) + 1,
+        life_max=life_max,
+        command=STARTUP,
+        environ=lambda life: environs.get(life, {}),
+    )
+    play(folder, plan)
+    assert (folder / "points").read_text().splitlines() == points
 
 
 @pytest.mark.parametrize("seed", range(-(-RANDOM // KILLS_PER_DATABASE)))
@@ -60,20 +82,21 @@ def test_nothing_is_lost_or_doubled_by_kills_at_random_moments(seed: int, tmp_pa
     assert verdict.attempts > verdict.runs > 0  # or nothing was put to the test
 
 
-@pytest.mark.parametrize("turn", range(max(1, KILLS // 30)))
-@pytest.mark.parametrize("points", POINT_SETS, ids="; ".join)
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("points", in_groups(POINTS, 4), ids="; ".join)
 def test_nothing_is_lost_or_doubled_by_kills_at_named_points(
     points: list[str], turn: int, tmp_path: Path
 ) -> None:
     random = Random(turn)
+    passes = [1 if point in ONCE_OR_RARE else random.randint(1, 12) for point in points]
+    play_points(tmp_path, points, 15.0, passes)
 
-    def environ(life: int) -> Mapping[str, str]:
-        """The first life makes a database and is killed from outside, the last one may finish its work."""
-        if not 2 <= life <= len(points) + 1:
-            return {}
-        name = points[life - 2]
-        most = 1 if name in ONCE_OR_RARE else 12
-        return {"PPACER_CRASH_POINT": f"{name}:{random.randint(1, most)}"}
 
-    play(tmp_path, Plan(len(points) + 1, 0, turn, life_max=2.5, command=STARTUP, environ=environ))
-    assert (tmp_path / "points").read_text().splitlines() == points
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("points", in_groups(TASK_POINTS, 3), ids="; ".join)
+def test_nothing_is_lost_or_doubled_by_task_processes_that_die_at_named_points(
+    points: list[str], turn: int, tmp_path: Path
+) -> None:
+    random = Random(turn)
+    passes = [1 if point.startswith("child") else random.randint(1, 6) for point in points]
+    play_points(tmp_path, points, 2.0, passes)

@@ -12,7 +12,8 @@ from ppacer.executor import posix
 from ppacer.torture import dags, ledger, rows
 from ppacer.torture.commander import Book, Commander
 from ppacer.torture.program import COMMAND, POLL_SECONDS, Program, TortureError, mono, until
-from ppacer.torture.verifier import Evidence, Finding, Kind, Verifier, nothing_is_stuck
+from ppacer.torture.promises import Evidence, Finding, Kind, nothing_is_stuck
+from ppacer.torture.verifier import Verifier
 
 SETTINGS: Mapping[str, object] = {"lease": 2.0, "grace": 0.5, "slots": 8, "echo": "false"}
 LIFE_MAX = 1.2  # seconds of work until the program is killed
@@ -88,17 +89,17 @@ class Campaign:
 
     def _live(self) -> None:
         """One life: begins, works, loses some of its task processes, and is killed."""
-        self._start()
+        environ = self.plan.environ(self.program.lives + 1)
+        self._start(environ)
         url = self.program.url
         if url is not None:  # else it has died already, by what `environ` made of it
             with Commander(url, self._book, self._random):
-                self._hurt(self._random.uniform(0.0, self.plan.life_max))
+                self._hurt(self.plan.life_max * (1.0 if environ else self._random.random()))
         if not self.program.has_ended:
             self.program.kill(with_warm_parent=self._random.random() < WITH_WARM_PARENT)
         self.verdict.kills += 1
 
-    def _start(self) -> None:
-        environ = self.plan.environ(self.program.lives + 1)
+    def _start(self, environ: Mapping[str, str] = {}) -> None:
         try:
             seconds = self.program.start(environ)
         except TortureError:

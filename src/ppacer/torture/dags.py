@@ -56,7 +56,7 @@ def pooled(number: int, ctx: TaskContext) -> int:
     return work(ctx)
 
 
-@task(retries=1, retry_delay=timedelta(milliseconds=100))
+@task(retries=1, retry_delay=timedelta(milliseconds=100), alert_on_retry=True)
 def flaky(number: int, ctx: TaskContext) -> int:
     """Fails sometimes, often enough that some runs fail for good."""
     check(ctx, number)

@@ -3,10 +3,12 @@
 import shutil
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RUNS = """
     SELECT RunId, DagId, ExecTs, Status, TriggeredBy, Restarts, CancelRequestedAt, EndedAt FROM dagruns
@@ -66,18 +68,17 @@ class Point(NamedTuple):
     event: str
 
 
+@dataclass(frozen=True)
 class Rows:
     """All rows of one moment."""
 
-    def __init__(self, db: Path) -> None:
-        with closing(sqlite3.connect(db)) as connection:
-            self.damage = [text for (text,) in connection.execute(CHECK) if text != "ok"]
-            self.runs = {row[0]: Run(*row) for row in connection.execute(RUNS)}
-            self.attempts = [Attempt(*row) for row in connection.execute(ATTEMPTS)]
-            self.restarts: dict[int, int] = dict(connection.execute(RESTARTS))
-            self.parents = {(dag, task): text for dag, task, text in connection.execute(PARENTS)}
-            self.points = [Point(*row) for row in connection.execute(POINTS)]
-            self.alerts = set(connection.execute(ALERTS))
+    damage: list[str]
+    runs: dict[int, Run]
+    attempts: list[Attempt]
+    restarts: dict[int, int]
+    parents: dict[tuple[str, str], str]
+    points: list[Point]
+    alerts: set[tuple[int, str, int]]
 
     @property
     def open_runs(self) -> list[Run]:
@@ -101,4 +102,17 @@ def read(db: Path) -> Rows:
         for suffix in ("", "-wal"):
             if (file := db.with_name(db.name + suffix)).exists():
                 shutil.copy(file, Path(folder, file.name))
-        return Rows(Path(folder, db.name))
+        with closing(sqlite3.connect(Path(folder, db.name))) as connection:
+            return _rows(connection.execute)
+
+
+def _rows(ask: Callable[[str], Iterable[Any]]) -> Rows:
+    return Rows(
+        damage=[text for (text,) in ask(CHECK) if text != "ok"],
+        runs={row[0]: Run(*row) for row in ask(RUNS)},
+        attempts=[Attempt(*row) for row in ask(ATTEMPTS)],
+        restarts=dict(ask(RESTARTS)),
+        parents={(dag_id, task_id): text for dag_id, task_id, text in ask(PARENTS)},
+        points=[Point(*row) for row in ask(POINTS)],
+        alerts=set(ask(ALERTS)),
+    )
