@@ -17,13 +17,18 @@ INPUTS_BYTES_MAX = (
 
 
 class End(StrEnum):
-    """How an attempt ended. HANDED_BACK: given back unfinished; REFUSED: it could not be started here."""
+    """How an attempt ended.
+
+    HANDED_BACK: given back unfinished, because the executor stops. LOST: it died with what it ran in, perhaps
+    by its own fault. REFUSED: it could not be started here.
+    """
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
     TIMED_OUT = "TIMED_OUT"
     CANCELLED = "CANCELLED"
     HANDED_BACK = "HANDED_BACK"
+    LOST = "LOST"
     REFUSED = "REFUSED"
 
 

@@ -340,6 +340,10 @@ class Rows:
         spent = [r for r in rows if r.restart == rows[-1].restart and r.reason in SPENDING] if rows else []
         assert len(spent) <= spec.retries + 1, where  # 3
         assert sum(r.lost for r in rows if r.restart == rows[-1].restart) <= LOST_MAX, where
+        losses = (
+            [r for r in rows if r.restart == rows[-1].restart and r.reason is Reason.LOST] if rows else []
+        )
+        assert sum(r.status is not S.CANCELLED for r in losses) <= LOST_MAX + 1, where
         if spec.at_most_once:
             started = [r for r in rows if r.token is not None and r.reason is not Reason.REFUSED]
             assert len([r for r in started if r.restart == rows[-1].restart]) <= 1, where  # 23

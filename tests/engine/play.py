@@ -10,7 +10,7 @@ from ppacer.dag import Graph
 from ppacer.engine import Reason
 from ppacer.engine.events import Claimed, Event, Failed, LeaseExpired, RetryDue, RunDue, Succeeded, Triggered
 
-REASONS = [Reason.FAILED, Reason.FAILED, Reason.TIMED_OUT, Reason.HANDED_BACK, Reason.REFUSED]
+REASONS = [Reason.FAILED, Reason.FAILED, Reason.TIMED_OUT, Reason.HANDED_BACK, Reason.REFUSED, Reason.LOST]
 RUNS_MAX = 4
 MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose wait "
 MOVES += "cancel restart room stale again forget"
@@ -111,7 +111,7 @@ def _nonsense(world: World, pick: int) -> Event:
         case 0:
             return Succeeded(run_id, task_id, retry, token)
         case 1:
-            return Failed(run_id, task_id, retry, token, REASONS[pick % 5])
+            return Failed(run_id, task_id, retry, token, REASONS[pick % len(REASONS)])
         case 2:
             return LeaseExpired(run_id, task_id, latest + 1 + retry)
         case 3:

@@ -137,6 +137,42 @@ def test_handed_back_is_the_end_of_what_may_run_once_only() -> None:
     assert "RUNNING > FAILED by k1 HANDED_BACK" in world.fail("a", Reason.HANDED_BACK)[0]
 
 
+def test_a_loss_that_the_executor_tells_is_granted_anew_at_once_three_times() -> None:
+    world = one()
+    for retry in range(3):
+        assert world.fail("a", Reason.LOST, "died") == [
+            f"a.{retry} RUNNING > FAILED_PENDING_RETRY by k{retry + 1} LOST (died) retry at 0",
+            f"a.{retry + 1} new SCHEDULED",
+        ]
+        world.claim()
+    assert world.fail("a", Reason.LOST, "died")[:2] == [
+        "a.3 RUNNING > FAILED by k4 LOST (died)",
+        "alert FAILURE a.3 died",
+    ]
+
+
+def test_losses_told_and_losses_noticed_count_together() -> None:
+    world = one()
+    for lose in (world.lose, lambda task_id: world.fail(task_id, Reason.LOST), world.lose):
+        lose("a")
+        world.claim()
+    assert "RUNNING > FAILED by k4 LOST" in world.fail("a", Reason.LOST)[0]
+
+
+def test_a_loss_that_was_noticed_before_it_is_told_is_one_loss() -> None:
+    world = one()
+    for _ in range(3):
+        world.lose("a")
+        assert "FAILED_PENDING_RETRY" in world.fail("a", Reason.LOST)[0]
+        world.claim()
+    assert "RUNNING > FAILED by k4 LOST" in world.fail("a", Reason.LOST)[0]
+
+
+def test_a_loss_that_the_executor_tells_is_the_end_of_what_may_run_once_only() -> None:
+    world = one(at_most_once=True)
+    assert "RUNNING > FAILED by k1 LOST" in world.fail("a", Reason.LOST)[0]
+
+
 def test_a_refused_attempt_is_offered_again_a_second_later() -> None:
     world = one()
     assert world.fail("a", Reason.REFUSED, "unknown task") == [

@@ -115,7 +115,7 @@ def test_when_the_warm_parent_dies_another_takes_its_place(
     os.kill(warm, signal.SIGKILL)
     for started in (*asleep, stubborn):
         outcome = memory.end_of(started)
-        assert outcome.end is End.HANDED_BACK
+        assert outcome.end is End.LOST
         assert "died" in str(outcome.error)
     eventually(lambda: not any(map(is_running, pids)), "the end of the task's processes")
     assert memory.run(children.process, "nothing")[0].end is SUCCESS

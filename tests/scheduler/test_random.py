@@ -27,7 +27,7 @@ Make = Callable[..., World]
 
 LEASE = 30.0
 STEPS = 400
-ENDS = [*[End.SUCCESS] * 8, *[End.FAILED] * 4, End.TIMED_OUT, End.HANDED_BACK, End.REFUSED]
+ENDS = [*[End.SUCCESS] * 8, *[End.FAILED] * 4, End.TIMED_OUT, End.HANDED_BACK, End.LOST, End.REFUSED]
 ERRORS = (StoreUnavailable("away"), StaleWrite("touched 0 rows of 1"), StoreError("constraint"))
 ONE = [int(os.environ["PPACER_SEED"])] if "PPACER_SEED" in os.environ else None
 SEEDS = ONE or range(int(os.environ.get("PPACER_SEEDS", "5")))

@@ -167,6 +167,18 @@ def test_the_third_loss_counts_over_restarts(world: Make) -> None:
     assert [row[2] for row in w.attempts(run)] == [*["FAILED_PENDING_RETRY"] * 3, "FAILED"]
 
 
+def test_losses_that_the_executor_told_count_over_restarts(world: Make) -> None:
+    w = world(dag("d", "a"))
+    run = w.trigger()
+    for _ in range(2):
+        ex = w.executor("local")
+        [grant] = ex.claim()
+        ex.report(grant, End.LOST)  # the answer has the next one, which the restart loses
+        w.restart()
+    assert w.status(run) == "FAILED"
+    assert [row[3] for row in w.attempts(run)] == ["LOST"] * 4
+
+
 def test_a_lost_attempt_that_nobody_took_yet_is_lost_once_over_restarts(world: Make) -> None:
     w = world(dag("d", "a"))
     run = w.trigger()

@@ -56,7 +56,7 @@ class Succeeded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """An attempt ended otherwise; `reason` is any but LOST."""
+    """An attempt ended otherwise; LOST: its executor says that it died with its surroundings."""
 
     run_id: int
     task_id: str

@@ -22,6 +22,9 @@ def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason) -> 
         return REFUSED_DELAY if task.refused < REFUSED_MAX else None
     if reason is Reason.HANDED_BACK:
         return None if spec.at_most_once else ZERO
+    if reason is Reason.LOST:
+        task.lost += not task.is_lost  # that its lease had ended was the same loss
+        return None if spec.at_most_once or task.lost > LOST_MAX else ZERO
     if reason not in SPENDING or task.spent >= spec.retries:
         return None
     task.spent += 1

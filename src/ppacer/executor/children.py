@@ -26,7 +26,7 @@ from ppacer.protocol import End, Grant
 
 SPARES = 2  # children forked ahead of need: they hide how long a fork takes
 IDLE_SECONDS = 60.0  # until a child of the pool without work leaves
-LOST = "handed back unfinished: the process from which task processes are forked has died"
+LOST = "lost: the process from which task processes are forked has died, and all task processes with it"
 
 
 class Children:
@@ -160,8 +160,12 @@ class Children:
             timed_out = attempt.end is End.TIMED_OUT
             sentence = timeout_text(attempt.grant.timeout) if timed_out else end_text(attempt.end)
             return Outcome(attempt.end, with_details(sentence, said.error if said else None), None, peak)
-        if status is None:  # not the fault of the task, so that it shall cost none of its retries
-            return Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK) if self._is_closing else LOST)
+        if status is None and self._is_closing:
+            return Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK))
+        if (
+            status is None
+        ):  # perhaps not the fault of the task: it costs no retry, but is not forgiven for ever
+            return Outcome(End.LOST, LOST)
         sentence = worker.complaint or f"the process of the task {exit_text(status, self._is_oom(status))}"
         return Outcome(End.FAILED, f"{sentence}; peak memory {(peak or 0) / 1e6:,.0f} MB", None, peak)
 
