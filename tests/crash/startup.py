@@ -91,8 +91,7 @@ def wrap(owner: Any, attribute: str, is_after: bool, name: str, number: int) -> 
         nonlocal passes
         passes += 1
         if passes == number:
-            note = os.open("points", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            os.write(note, f"{name}\n".encode())
+            note(name)
             os.kill(os.getpid(), signal.SIGKILL)
 
     @functools.wraps(function)
@@ -110,12 +109,26 @@ def wrap(owner: Any, attribute: str, is_after: bool, name: str, number: int) -> 
 def jump_clock(after: float, seconds: float) -> None:
     """After so many seconds the wall clock of this process is set, by so many seconds; mono is not."""
     began, real = time.monotonic(), SystemClock.now
+    has_jumped = False
 
     def now(self: SystemClock) -> Now:
+        nonlocal has_jumped
         utc, mono = real(self)
-        return Now(utc + timedelta(seconds=seconds) if mono - began > after else utc, mono)
+        if mono - began <= after:
+            return Now(utc, mono)
+        if not has_jumped:
+            has_jumped = True
+            note("the clock jumps")
+        return Now(utc + timedelta(seconds=seconds), mono)
 
     SystemClock.now = now  # type: ignore[method-assign]  # that is what this file is for
+
+
+def note(text: str) -> None:
+    """A line for the test, beside the database."""
+    points = os.open("points", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(points, f"{text}\n".encode())
+    os.close(points)
 
 
 if __name__ == "__main__":
