@@ -184,7 +184,7 @@ def test_slices_are_small_and_a_large_run_goes_alone(store: Store, past: Past, p
 
 def test_large_results_make_a_slice_heavy(store: Store, past: Past, path: Path) -> None:
     for number in range(1, 8):
-        store.apply(ran(number, 50, 1, result='"' + "x" * 1_000_000 + '"'))
+        store.apply(ran(number, 50, 1, result='"' + "x" * 200_000 + '"'))
     store.apply(tried(path))
     slices = [old.run_ids for old in past.slices(NIGHT, 1) if isinstance(old, OldRuns)]
     assert slices == [[1, 2], [3, 4], [5, 6]]

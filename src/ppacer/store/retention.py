@@ -25,8 +25,8 @@ from ppacer.store.schema import (
     schedules,
 )
 
-RUNS_MAX = 100  # in one slice
-WEIGHT_MAX = 500  # rows of attempts and pages of results in one slice; a larger run goes alone
+RUNS_MAX = 100  # looked at together
+WEIGHT_MAX = 100  # rows of attempts and pages of results in one slice, 5 ms of CPU; a larger run goes alone
 PAGE_BYTES = 4096
 
 
