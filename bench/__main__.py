@@ -6,6 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,10 @@ RUNNERS = ("thread", "pool", "process")
 Row = tuple[str, str, str, str]
 
 
-def median(name: str, argument: str = "") -> float:
+def median(name: str, argument: str = "", module: str = "bench.workloads") -> float:
     """The median of a workload, run in an interpreter of its own."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    command = [sys.executable, "-m", "bench.workloads", name, argument]
+    command = [sys.executable, "-m", module, name, argument]
     environ = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -76,9 +77,31 @@ def slow_rows() -> Iterator[Row]:
     yield at_most(
         "kill -9: tasks that ran twice (worst of 3)", float(max(n for _, n in killed)), 16.0, "tasks"
     )
+    yield from rows_with_a_past()
     count, size = programs.installed()
     yield at_most("installed packages", float(count), 24.0, "packages")
     yield at_most("installed size", size, 60.0, "MB")
+
+
+def rows_with_a_past() -> Iterator[Row]:
+    """A database with 1,000,000 old attempts beside an empty one, and the same while they are deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        past = f"{folder}/past.db"
+        seconds = median("fill", past, "bench.old_rows")
+        yield "1,000,000 old attempts: written in", f"{seconds:,.0f} s", "", ""
+        for what, unit in (("chain", "chain of 100, per hop"), ("fan", "1 → 1000 → 1")):
+            empty = median(what, "", "bench.old_rows")
+            for name, where, budget in (
+                (what, "1,000,000 old attempts", 1.2),
+                (f"{what}_pruned", "while they are deleted", 1.5),
+            ):
+                value = median(name, past, "bench.old_rows")
+                yield at_most(f"{unit}: {where} / empty", value / empty, budget, "times")
+        yield at_most(
+            "a look when nothing is to be deleted", median("look", past, "bench.old_rows"), 10.0, "ms"
+        )
+        yield at_most("a slice that is deleted", median("slices", past, "bench.old_rows"), 10.0, "ms")
+        yield at_most("a page of runs, of dags", median("pages", past, "bench.old_rows"), 10.0, "ms")
 
 
 def main() -> None:

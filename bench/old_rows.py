@@ -1,13 +1,25 @@
-"""A database with a past: runs of diamonds that ended long ago, written as fast as SQLite takes them."""
+"""A database with a past: what a million old attempts cost, and what it costs to delete them.
 
+Like `bench.workloads`: `python -m bench.old_rows NAME DATABASE` prints one JSON line, from an interpreter of
+its own. The runs of the past are diamonds that ended 200 days ago.
+"""
+
+import json
+import logging
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.workloads import CHAIN, FAN, chain, fan, node, timed_runs
 from ppacer.clock import to_text
 from ppacer.dag import Dag, Registry
 
@@ -17,6 +29,18 @@ DAGS = 50
 CHUNK = 5_000  # runs in one transaction
 LAST = timedelta(seconds=1)  # between one run and the next
 VERSION = "0.0.0"
+AGO = timedelta(days=200)
+SLICES = 200
+
+
+def diamonds() -> list[Dag]:
+    """The dags of the past."""
+    dags = []
+    for number in range(DAGS):
+        with Dag(f"old{number}") as dag:
+            node("a") >> [node("b"), node("c")] >> node("d")
+        dags.append(dag)
+    return dags
 
 
 def fill(db: Path, dags: list[Dag], runs: int, newest: datetime) -> None:
@@ -87,3 +111,88 @@ def _points(past: Past) -> Iterator[dict[str, Any]]:
         text, after = to_text(at), to_text(at + LAST * DAGS)
         yield {"DagId": dag.id, "InsertTs": text, "Event": "REGULAR", "ScheduleTs": text,
                "NextScheduleTs": after}  # fmt: skip
+
+
+def pruned(seconds: Callable[[str], list[float]], past: str) -> list[float]:
+    """The same while the past is deleted: it takes longer than the measurement."""
+    from ppacer.app import retention
+
+    retention.FIRST_SECONDS = 0.0
+    return seconds(past)
+
+
+def slices(past: str) -> list[float]:
+    """Milliseconds of the scheduler's thread for each of the first slices of runs."""
+    from ppacer.store import Store
+    from ppacer.store.retention import OldRuns, Past
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(past, f"{folder}/scheduler.db")
+        store, reader = Store(f"{folder}/scheduler.db"), Past(f"{folder}/scheduler.db")
+        found = islice(reader.slices(datetime.now(UTC), 100), SLICES)
+        times = [_milliseconds(partial(store.forget, old)) for old in found if isinstance(old, OldRuns)]
+        reader.close()
+        store.close()
+    return times
+
+
+def look(past: str) -> list[float]:
+    """Milliseconds to find out that nothing is old enough."""
+    from ppacer.store.retention import Past
+
+    reader, before = Past(past), datetime.now(UTC) - AGO - LAST * RUNS * 2
+    times = [_milliseconds(lambda: list(reader.slices(before, 100))) for _ in range(5)]
+    reader.close()
+    return times
+
+
+def pages(past: str) -> list[float]:
+    """Milliseconds for the slowest of four pages: dags, runs, runs of a dag, ended runs of a dag."""
+    from ppacer.store.reads import Reads
+
+    reads = Reads(past)
+    looks = (reads.dags, reads.runs, lambda: reads.runs(dag_id="old7"),
+             lambda: reads.runs(dag_id="old7", status=["FAILED", "SUCCESS"]))  # fmt: skip
+    times = [max(_milliseconds(look) for look in looks) for _ in range(5)]
+    reads.close()
+    return times
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
+
+
+def timed_fill(past: str) -> list[float]:
+    """Seconds to write the past."""
+    began = time.perf_counter()
+    fill(Path(past), diamonds(), RUNS, datetime.now(UTC) - AGO)
+    return [time.perf_counter() - began]
+
+
+def hops(past: str) -> list[float]:
+    """Milliseconds of a hop in a chain, by the thread runner."""
+    return [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), "thread", 1, past)]
+
+
+def fans(past: str) -> list[float]:
+    """Milliseconds of a task in 1 → 1000 → 1, by the thread runner."""
+    return [seconds / (FAN + 2) * 1000 for seconds in timed_runs(fan(), "thread", 1, past)]
+
+
+WORKLOADS: dict[str, Callable[[str], list[float]]] = {
+    "fill": timed_fill,
+    "chain": hops,
+    "fan": fans,
+    "chain_pruned": lambda past: pruned(hops, past),
+    "fan_pruned": lambda past: pruned(fans, past),
+    "slices": slices,
+    "look": look,
+    "pages": pages,
+}
+
+
+if __name__ == "__main__":
+    logging.disable(logging.WARNING)
+    print(json.dumps(WORKLOADS[sys.argv[1]](sys.argv[2])))

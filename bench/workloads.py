@@ -7,6 +7,7 @@ and because what one workload leaves in memory must not help or hurt the next.
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -61,8 +62,11 @@ def diamond() -> Dag:
     return dag
 
 
-def timed_runs(dag: Dag, runner: str, runs: int) -> list[float]:
-    """Seconds from the triggers to the end of all `runs` runs, REPEATS times, after one run to warm up."""
+def timed_runs(dag: Dag, runner: str, runs: int, past: str = "") -> list[float]:
+    """Seconds from the triggers to the end of all `runs` runs, REPEATS times, after one run to warm up.
+
+    `past` names a database to begin with; else it is an empty one.
+    """
     from ppacer.app import make_warm_parent
     from ppacer.notify import LogSender
 
@@ -87,6 +91,8 @@ def timed_runs(dag: Dag, runner: str, runs: int) -> list[float]:
         settings = Settings(
             db=f"{folder}/scheduler.db", logs_db=f"{folder}/logs.db", runner=runner, slots=SLOTS, echo=False
         )
+        if past:
+            shutil.copy(past, settings.db)
         with Program(registry, settings, LogSender(), str, warm, http=False) as program:
             program.on_changes(watch)
             seconds = []

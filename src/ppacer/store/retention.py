@@ -144,7 +144,7 @@ class Past:
         """From the first run on, until a page has none that began before `before`: later ones are younger."""
         newest, at = self._newest_old(dag_id, runs_min), 0
         while newest is not None:
-            page = self._rows(_page_of_runs(dag_id, at, newest))
+            page = self._rows(_page_of_runs(dag_id, at, newest, before))
             if not any(row.InsertTs < before for row in page):
                 return
             at = page[-1].RunId
@@ -199,17 +199,20 @@ class Past:
             yield OldTasks(dag_id, before, [(row.TaskId, row.Revision) for row in part])
 
 
-def _page_of_runs(dag_id: str, after: int, newest: int) -> sa.Select[Any]:
-    """The next runs of a dag, with their weight, and whether an alert of them is still to be delivered."""
+def _page_of_runs(dag_id: str, after: int, newest: int, before: datetime) -> sa.Select[Any]:
+    """The next runs of a dag; of the old ones their weight, and whether an alert is still to be delivered."""
     r, t, o = dagruns.c, dagruntasks.c, outbox.c
-    weight = sa.func.count() + sa.func.coalesce(sa.func.sum(t.ResultBytes), 0) // PAGE_BYTES
-    attempts = sa.select(weight).where(t.DagId == r.DagId, t.ExecTs == r.ExecTs)
+    is_old = r.EndedAt < before
+    rows = sa.func.count() + sa.func.coalesce(sa.func.sum(t.ResultBytes), 0) // PAGE_BYTES
+    weight = sa.select(rows).where(t.DagId == r.DagId, t.ExecTs == r.ExecTs).scalar_subquery()
     alert = sa.exists().where(o.DagId == r.DagId, o.ExecTs == r.ExecTs, o.NextTryAt.is_not(None))
-    columns = (r.RunId, r.ExecTs, r.InsertTs, r.EndedAt)
-    query = sa.select(*columns, attempts.scalar_subquery().label("Weight"), alert.label("HasAlert"))
-    return (
-        query.where(r.DagId == dag_id, r.RunId > after, r.RunId <= newest).order_by(r.RunId).limit(RUNS_MAX)
+    columns = (
+        *(r.RunId, r.ExecTs, r.InsertTs, r.EndedAt),
+        sa.case((is_old, weight), else_=0).label("Weight"),
+        sa.and_(is_old, alert).label("HasAlert"),
     )
+    mine = (r.DagId == dag_id, r.RunId > after, r.RunId <= newest)
+    return sa.select(*columns).where(*mine).order_by(r.RunId).limit(RUNS_MAX)
 
 
 def _parts(rows: Sequence[Any]) -> Iterator[list[Any]]:
