@@ -714,6 +714,18 @@ def test_text_that_no_database_takes_ends_its_own_attempt_visibly(world: Make) -
     assert "cannot be stored" in row["Error"]
 
 
+@pytest.mark.parametrize("end", [End.HANDED_BACK, End.REFUSED, End.TIMED_OUT])
+def test_an_end_whose_words_no_database_takes_stays_that_end(world: Make, end: End) -> None:
+    """Being given back costs no retry, also when the reason cannot be stored; and again is answered as once."""
+    w = world(dag("d", "a"))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    message = ex.reports((ex.holding("a"), end), error="no text: \udc80")
+    assert [w.do(message).accepted, w.do(message).accepted] == [[True], [True]]
+    assert w.attempts(run)[0][3] == end
+
+
 def test_a_dead_database_at_the_start_is_an_error_at_once(world: Make) -> None:
     w = world(dag("d", "a"), start=False)
     w.store.gone = True

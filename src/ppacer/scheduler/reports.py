@@ -27,8 +27,12 @@ def was_taken(store: Store, report: Report) -> bool:
 
 
 def unwritable(report: Report, error: Exception) -> Report:
-    """In place of a report that no database takes (text that is no Unicode, say): the attempt has failed."""
+    """In place of a report that no database takes (text that is no Unicode, say): the same end in our words.
+
+    A success whose result is lost is none: the attempt has failed.
+    """
     text = (
         f"ended with {report.end}, but what it reported cannot be stored: {type(error).__name__}: {error!a}"
     )
-    return msgspec.structs.replace(report, end=End.FAILED, error=text[:2000], result=None, peak_memory=None)
+    end = End.FAILED if report.end is End.SUCCESS else report.end
+    return msgspec.structs.replace(report, end=end, error=text[:2000], result=None, peak_memory=None)
