@@ -288,3 +288,13 @@ def test_an_attempt_beyond_its_timeout_in_a_downtime_gets_its_time_again(world: 
     w.run(20, beat=[ex])
     ex.report(ex.holding("a"))
     assert w.status(run) == "SUCCESS"
+
+
+def test_the_open_runs_of_a_removed_dag_keep_to_its_cap(world: Make) -> None:
+    w = world(dag("d", "a", max_active_runs=2), dag("e", "a"))
+    runs = [w.trigger() for _ in range(5)]
+    w.restart(dag("e", "a"), after=1)
+    ex = w.executor("remote")
+    ex.claim()
+    ex.report(next(grant for grant in ex.held.values() if grant.run_id == runs[0]))
+    assert [w.status(run) for run in runs] == ["SUCCESS", "RUNNING", "RUNNING", "SCHEDULED", "SCHEDULED"]

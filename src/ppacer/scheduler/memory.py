@@ -36,6 +36,7 @@ class Memory:
         self._fresh.clear()
         self._free.clear()
         self._newest_run = self.store.newest_run_id()
+        engine.room = self.store.removed_rooms()
         for dag in self.registry.values():
             engine.room[dag.id] = dag.max_active_runs
         for row, graph, attempts in self.store.open_runs():
@@ -43,8 +44,8 @@ class Memory:
         changes: list[Change] = list(self.watcher.load(self.store.dag_rows(), now.utc))
         for lost in self.tasks.adopt(now):
             changes += engine.handle(lost, now.utc)
-        for dag in self.registry.values():
-            changes += engine.handle(RoomChanged(dag.id, dag.max_active_runs), now.utc)
+        for dag_id, room in list(engine.room.items()):
+            changes += engine.handle(RoomChanged(dag_id, room), now.utc)
         return changes
 
     def plan(self, dag_ids: Iterable[str], now: datetime) -> list[Change]:

@@ -1,5 +1,6 @@
 """The scheduler's side of the database: applies batches of changes, reads back what memory needs."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -166,6 +167,11 @@ class Store:
         return {
             row.DagId: DagRow(row) for row in self._rows(sa.select(dags).where(dags.c.RemovedAt.is_(None)))
         }
+
+    def removed_rooms(self) -> dict[str, int]:
+        """The `max_active_runs` of removed dags, by id: their open runs go on within it."""
+        rows = self._rows(sa.select(dags.c.DagId, dags.c.Attributes).where(dags.c.RemovedAt.is_not(None)))
+        return {row.DagId: json.loads(row.Attributes)["MaxActiveRuns"] for row in rows}
 
     def newest_run_id(self) -> int:
         """The highest RunId ever given, 0 in an empty database."""
