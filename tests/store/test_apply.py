@@ -221,6 +221,21 @@ def test_an_alert_waits_in_the_outbox_until_it_is_taken(store: Store, path: Path
     assert [alert[n] for n in ("Tries", "NextTryAt", "SentAt", "GivenUpAt")] == [2, None, text(9), None]
 
 
+def test_what_was_delivered_stays_delivered(store: Store, path: Path) -> None:
+    """The record of a try may be late, and come after that of a later one."""
+    store.apply([AlertQueued(REF, "a", 0, AlertKind.FAILURE, "boom", at(1)), AlertTried(1, at(2))])
+    store.apply([AlertTried(1, at(3), "down", at(9))])
+    store.apply([AlertTried(1, at(4), "down", None)])
+    [row] = rows(path, "outbox")
+    assert (row["SentAt"], row["NextTryAt"], row["GivenUpAt"], row["LastError"]) == (
+        text(2),
+        None,
+        None,
+        None,
+    )
+    assert row["Tries"] == 3
+
+
 def test_an_alert_that_nobody_takes_is_given_up(store: Store, path: Path) -> None:
     store.apply([AlertQueued(REF, "a", 2, AlertKind.RETRY, None, at(1)), AlertTried(1, at(2), "down", None)])
     (alert,) = rows(path, "outbox")

@@ -174,6 +174,11 @@ def queries() -> dict[str, sa.Select[Any]]:
     }
 
 
+def _unless_sent(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """A new value, but what was delivered stays delivered: the record of an earlier try may come late."""
+    return sa.case((outbox.c.SentAt.is_not(None), column), else_=_parameter(column.name))
+
+
 def statements() -> dict[str, Make]:
     """Every hot statement by name, in the order in which a batch executes them."""
     runs, attempts = dagruns, dagruntasks
@@ -186,10 +191,9 @@ def statements() -> dict[str, Make]:
         runs.c.StartedAt: sa.func.coalesce(runs.c.StartedAt, _parameter("StartedAt")),
     }
     same_token = attempts.c.Token.is_not_distinct_from(_parameter("k_Token"))
-    tried = {
-        **_set(outbox, "LastError", "NextTryAt", "SentAt", "GivenUpAt"),
-        outbox.c.Tries: outbox.c.Tries + sa.literal_column("1"),
-    }
+    tried = {outbox.c[name]: _unless_sent(outbox.c[name]) for name in ("LastError", "NextTryAt", "GivenUpAt")}
+    tried[outbox.c.SentAt] = sa.func.coalesce(outbox.c.SentAt, _parameter("SentAt"))
+    tried[outbox.c.Tries] = outbox.c.Tries + sa.literal_column("1")
     return {
         "insert_run": _insert(runs),
         "mark_run": _update(runs, "RunId", values=mark),
