@@ -716,7 +716,7 @@ def test_text_that_no_database_takes_ends_its_own_attempt_visibly(world: Make) -
 
 @pytest.mark.parametrize("end", [End.HANDED_BACK, End.REFUSED, End.TIMED_OUT])
 def test_an_end_whose_words_no_database_takes_stays_that_end(world: Make, end: End) -> None:
-    """Being given back costs no retry, also when the reason cannot be stored; and again is answered as once."""
+    """Being given back costs no retry, whatever the words; the same report again is answered as before."""
     w = world(dag("d", "a"))
     ex = w.executor()
     run = w.trigger()

@@ -485,3 +485,14 @@ def test_a_scheduled_run_takes_the_default_parameters(world: Make) -> None:
     w.run(10)
     [grant] = ex.claim()
     assert (grant.params, grant.trigger) == ({"size": 3, "name": "x"}, "schedule")
+
+
+def test_what_a_clock_set_back_makes_the_future_again_is_not_missed(world: Make) -> None:
+    """A start counts all before it as missed; then the clock is mended, before the first step."""
+    w = world(dag("d", "a", schedule=Fixed(T0, seconds(30))))
+    w.jump(600)
+    w.scheduler.start(w.now())
+    w.set_clock(-300)
+    w.send()
+    w.run(60)
+    assert w.exec_times() == [at(0), at(300), at(330), at(360)]

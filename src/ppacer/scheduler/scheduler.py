@@ -194,6 +194,8 @@ class Scheduler:
         if last is None:
             return
         self.memory.tasks.prolong(now.mono - last.mono)
+        if now.utc < last.utc:
+            self.memory.watcher.set_back(now.utc)
         if now.utc - last.utc > GAP:
             log.warning("no step for %s: points in this time count as missed", now.utc - last.utc)
             self.memory.watcher.missed(last.utc, now.utc)

@@ -79,6 +79,10 @@ class DagRunWatcher:
         """Nobody watched in this time."""
         self.gaps = [*self.gaps, Gap(begin, end)][-GAPS_MAX:]
 
+    def set_back(self, now: datetime) -> None:
+        """The clock shows an earlier time than before: what lies behind it is to come, and not missed."""
+        self.gaps = [Gap(gap.begin, min(gap.end, now)) for gap in self.gaps if gap.begin < now]
+
     def load(self, rows: Mapping[str, DagRow], now: datetime) -> Iterator[DagMarked]:
         """Puts every registered dag on its cursor; dags whose schedule raises are disabled."""
         self.cursors.clear()
