@@ -1,0 +1,91 @@
+"""What may go wrong, how often, and the dice: every kind of fault has its own stream of one seed.
+
+So a kind can be switched off without changing what the others do, which is how a failing seed is shrunk.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Probability for each occasion: a message, a commit, a read, a step, an execution; in /s where it says so.
+RATES = {
+    # the network, for each message
+    "loss": 0.03,
+    "delay": 0.08,
+    "duplicate": 0.04,
+    "give_up": 0.03,
+    # the database, for each commit or read
+    "commit_before": 0.02,
+    "commit_after": 0.02,
+    "read": 0.003,
+    "outage": 0.002,  # for each step
+    # the scheduler, for each step
+    "forget": 0.02,
+    "kill": 0.004,
+    "kill_recovery": 0.3,  # for each start
+    "stop": 0.001,
+    "stall": 0.003,
+    "sleep": 0.0006,
+    "clock": 0.002,
+    "deploy": 0.5,  # for each start
+    # the executors
+    "crash": 0.004,  # /s
+    "partition": 0.003,  # /s
+    "drain": 0.002,  # /s
+    # the tasks, for each execution
+    "fail": 0.2,
+    "refuse": 0.04,
+    "hang": 0.03,
+    "poison": 0.02,
+    "hand_back": 0.02,
+    "stubborn": 0.02,
+    "unwritable": 0.01,
+    # the people outside, /s
+    "cancel": 0.03,
+    "restart": 0.05,
+    "pause": 0.02,
+    "nonsense": 0.02,
+    "unsent": 0.3,  # for each alert: it cannot be delivered
+}
+KINDS = tuple(RATES)
+BOLD = 0.7  # how likely a seed has a kind of fault at all
+FACTORS = (0.3, 1.0, 1.0, 3.0)
+
+
+class Chance:
+    """The dice of one seed. Outside of `faulty` phases no fault happens."""
+
+    def __init__(self, seed: int, without: Iterable[str] = ()) -> None:
+        self.seed = seed
+        self.faulty = True
+        self._streams: dict[str, random.Random] = {}
+        self._rates: dict[str, float] = {}
+        swarm = self.stream("swarm")
+        for kind, rate in RATES.items():
+            is_on, factor = swarm.random() < BOLD, swarm.choice(FACTORS)
+            self._rates[kind] = min(0.9, rate * factor) if is_on else 0.0
+        for kind in without:
+            self._rates[kind] = 0.0
+        self._dice = {kind: self.stream(kind).random for kind in RATES}
+
+    def stream(self, name: str) -> random.Random:
+        """The dice for one purpose."""
+        if name not in self._streams:
+            self._streams[name] = random.Random(f"{self.seed}/{name}")
+        return self._streams[name]
+
+    def strikes(self, kind: str) -> bool:
+        """Whether this fault happens on this occasion."""
+        rate = self._rates[kind]
+        return rate > 0.0 and self.faulty and self._dice[kind]() < rate
+
+    def wait(self, kind: str) -> float | None:
+        """Seconds until this happens again, for kinds with a rate per second; None: never."""
+        rate = self._rates[kind]
+        return self.stream(kind).expovariate(rate) if rate else None
+
+    def pick(self, kind: str, choices: Sequence[T]) -> T:
+        """One of several."""
+        return self.stream(kind).choice(choices)

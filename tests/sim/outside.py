@@ -1,0 +1,134 @@
+"""Everybody else who asks the scheduler for something: people with commands, the postman of the outbox."""
+
+from typing import TYPE_CHECKING, Any
+
+from ppacer.engine.changes import AlertQueued, AlertTried, Change
+from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from sim.dags import seconds
+from sim.wires import Call, Link
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+PATIENCE = 30.0
+TRIES_MAX = 4
+ASKS_MAX = 4  # times for the same thing
+
+
+class People:
+    """They trigger, cancel, restart, pause. Whoever gets no answer asks again for the same thing."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.link = Link(world, is_far=True)
+        self.rng = world.chance.stream("people")
+        self.pace = self.rng.choice([3.0, 8.0, 20.0])  # seconds between triggers
+        self._trigger()
+        for kind in ("cancel", "restart", "pause", "nonsense"):
+            self._next(kind)
+
+    def _next(self, kind: str) -> None:
+        wait = self.world.chance.wait(kind)
+        if wait is not None:
+            self.world.timeline.after(wait, self._disturb, kind)
+
+    def _trigger(self) -> None:
+        if not self.world.chance.faulty:
+            return
+        exec_ts = None
+        if self.rng.random() < 0.3:
+            exec_ts = self.world.now().utc + seconds(self.rng.choice([-1000, 0, 0.5, 30]))
+        if self._is_busy():
+            self.ask(TriggerRun(self.rng.choice(self.world.scenario.ids), {}, exec_ts))
+        self.world.timeline.after(self.rng.expovariate(1 / self.pace), self._trigger)
+
+    def _disturb(self, kind: str) -> None:
+        if not self.world.chance.faulty:
+            return
+        if self._is_busy():
+            self.ask(self._command(kind))
+        self._next(kind)
+
+    def _is_busy(self) -> bool:
+        """Few try their luck with a program that is known to be away."""
+        world = self.world
+        return not (world.is_asleep or world.scheduler is None) or self.rng.random() < 0.05
+
+    def _command(self, kind: str) -> Command:
+        """One command; half of all go to the newest runs."""
+        rng, world = self.rng, self.world
+        newest = world.shelf.fold.newest_run_id()
+        run_id = rng.randint(max(1, newest - rng.choice([3, 30])), newest + 1)
+        dag_id = rng.choice(world.scenario.ids)
+        match kind:
+            case "cancel":
+                return CancelRun(run_id)
+            case "restart":
+                return RestartRun(run_id)
+            case "pause":
+                return PauseDag(dag_id) if rng.random() < 0.3 else UnpauseDag(dag_id)
+        nonsense: list[Command] = [TriggerRun("nobody"), TriggerRun(dag_id, {"no": 1}), CancelRun(0)]
+        return rng.choice([*nonsense, RestartRun(10**12), PauseDag("")])
+
+    def ask(self, command: Command, tries: int = ASKS_MAX) -> None:
+        """Asks, and asks again when there is no answer and it can do no harm."""
+        world = self.world
+        world.oracle.asked(command, world.now())
+        Call(
+            world,
+            self.link,
+            command,
+            PATIENCE,
+            lambda value: world.oracle.answered(command, value, world.now()),
+            lambda error: self._failed(command, error, tries - 1),
+        )
+
+    def _failed(self, command: Command, error: Any, left: int) -> None:
+        """Only what the scheduler itself has said is an answer; a broken connection is none."""
+        world = self.world
+        if isinstance(error, Exception) and not _is_broken(error):
+            world.oracle.answered(command, error, world.now())
+        elif left and not (isinstance(command, TriggerRun) and command.exec_ts is None):
+            world.timeline.after(1.0 + 9.0 * self.rng.random(), self.ask, command, left)
+
+
+def _is_broken(error: Exception) -> bool:
+    return str(error) in ("connection refused", "connection reset", "no answer")
+
+
+class Postman:
+    """What `ppacer.scheduler.Outbox` does, without threads: tries due alerts, records what became of them."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.link = Link(world, is_far=False)
+        self.busy: set[int] = set()
+        self.is_awake = True
+        self._round()
+
+    def heard(self, changes: list[Change]) -> None:
+        """The listener of the scheduler."""
+        if any(isinstance(change, AlertQueued) for change in changes):
+            self.is_awake = True
+
+    def _round(self) -> None:
+        self.world.timeline.after(2.0, self._round)
+        if self.world.scheduler is None or not self.is_awake:
+            return
+        now, self.is_awake = self.world.now(), False
+        for alert_id, row in self.world.shelf.fold.tables.outbox.items():
+            if row["NextTryAt"] is None:
+                continue
+            self.is_awake = True
+            if row["NextTryAt"] <= now.utc and alert_id not in self.busy:
+                self._try(alert_id, row["Tries"] + 1)
+
+    def _try(self, alert_id: int, tries: int) -> None:
+        now = self.world.now().utc
+        tried = AlertTried(alert_id, now)
+        if self.world.chance.strikes("unsent"):
+            again = None if tries >= TRIES_MAX else now + seconds(5.0 * tries)
+            tried = AlertTried(alert_id, now, "the server is away", again)
+        self.busy.add(alert_id)
+        done = lambda value: self.busy.discard(alert_id)  # noqa: E731 - for both outcomes
+        Call(self.world, self.link, tried, 30.0, done, done)

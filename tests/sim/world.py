@@ -1,0 +1,418 @@
+"""One seed: the production scheduler between a database, a network, executors and people that all fail.
+
+Nothing runs by itself and nothing sleeps. A turn is what `Scheduler.run` does in one round: wait for a timer
+or a request (here: let the timeline happen until then), then one `Scheduler.step`. Phases: faults, until the
+number of steps is reached; then all is healed and every run must end; then the oracle looks at everything.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from ppacer.clock import Now
+from ppacer.dag import Registry
+from ppacer.engine.changes import Change
+from ppacer.errors import StoreError
+from ppacer.protocol import Grant
+from ppacer.scheduler import PauseDag, Scheduler
+from ppacer.scheduler import scheduler as scheduler_module
+from ppacer.scheduler.requests import FromExecutor
+from ppacer.store import Store
+from sim.chance import Chance
+from sim.dags import Scenario, seconds
+from sim.executors import Executor
+from sim.oracle import Oracle, Violation
+from sim.outside import People, Postman
+from sim.shelf import Killed, Planned, Shelf, synchronize
+from sim.wires import Call, Sent, Timeline
+
+BIRTH = 1_000.0  # the monotonic clock when it all begins
+LEASES = (30.0, 30.0, 12.0)
+DOWN = (0.1, 1.0, 5.0, 31.0, 70.0, 400.0)
+STALLS = (1.0, 10.0, 16.0, 31.0, 65.0, 200.0)
+SLEEPS = (120.0, 1800.0, 7200.0, 20_000.0)
+JUMPS = (-400.0, -61.0, -5.0, -0.5, 0.5, 10.0, 61.0, 400.0, 4000.0)
+BATCHES = (0.0, 0.0, 0.001, 0.03)  # seconds in which more requests come before the step takes them
+EVERY = 100  # steps between two looks at everything
+SPIN_MAX = 30
+TICK = 1e-6  # seconds; no clock is finer, and no sleep is shorter
+HEAL_SECONDS = 7_200.0
+HEAL_STEPS = 6_000
+NOTES = 60
+
+
+class World:
+    """Everything of one seed. `run` plays it, and raises Violation when a promise is broken."""
+
+    def __init__(
+        self,
+        seed: int,
+        steps_max: int,
+        *,
+        without: Sequence[str] = (),
+        dags_max: int | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.seed, self.steps_max = seed, steps_max
+        self.steps = 0
+        self.chance = Chance(seed, without)
+        self.wires = self.chance.stream("wires")
+        self.timeline = Timeline()
+        self.scenario = Scenario(self.chance.stream("dags"), dags_max)
+        self.lease = self.chance.stream("world").choice(LEASES)
+        self.oracle = Oracle(self.lease)
+        self.shelf = Shelf(self, path)
+        self.scheduler: Scheduler | None = None
+        self.inbox: list[Sent] = []
+        self.answered: list[Sent] = []
+        self.calls: dict[Call, None] = {}  # those that have come to the scheduler
+        self.violation: Violation | None = None
+        self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
+        self.is_first = True
+        self.is_asleep = False
+        self._suspended = self._set = self._fell_asleep = 0.0
+        self._given = self._spins = self._spun_at = 0.0
+        count = self.chance.stream("world").randint(0, 3)
+        self.executors = [Executor(self, name, slots) for name, slots in _EXECUTORS[: count + 1]]
+        self.postman = Postman(self)
+        self.people = People(self)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def now(self) -> Now:
+        """What the scheduler's clocks show."""
+        time = self.timeline.time
+        awake = self._fell_asleep if self.is_asleep else time
+        return Now(self.scenario.begin + seconds(time + self._set), BIRTH + awake - self._suspended)
+
+    def pass_by(self, span: float) -> None:
+        """Time passes, everything happens but the scheduler's steps."""
+        end = self.timeline.time + span
+        while self.timeline.next_at() <= end:
+            self.timeline.happen()
+        self.timeline.time = max(self.timeline.time, end)
+
+    # -- the whole -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the first start to the end of every run."""
+        with self._listening():
+            try:
+                self._play()
+            except Violation as violation:
+                self.violation = violation
+            finally:
+                self.shelf.close()
+            if self.violation is not None:
+                raise self.violation
+
+    def _play(self) -> None:
+        for executor in self.executors:
+            if executor.link.is_far:
+                executor.start()
+        self.begin()
+        while self.steps < self.steps_max:
+            self.turn()
+        self.heal()
+        self.shelf.compare()
+        self._judge()
+
+    def heal(self) -> None:
+        """No more faults: everything must come to its end."""
+        self.note("healed")
+        self.chance.faulty = False
+        self.shelf.heal()
+        for executor in self.executors:
+            executor.heal()
+        self._pause_all()
+        time, steps = self.timeline.time, self.steps
+        while not self._is_quiet():
+            if self.timeline.time - time > HEAL_SECONDS or self.steps - steps > HEAL_STEPS:
+                raise Violation(10, f"after all was healed these runs do not end: {self._open()}")
+            self.turn()
+        assert self.scheduler is not None
+        self.oracle.check_everything(self.scheduler, self.shelf.fold.tables, self.now())
+        self.oracle.check_end(self.scheduler, self.shelf.fold.tables, self.now())
+
+    def _pause_all(self) -> None:
+        """No new runs, until every dag is paused."""
+        for row in self.shelf.fold.tables.dags.values():
+            if row["PausedAt"] is None and row["RemovedAt"] is None:
+                self.people.ask(PauseDag(row["DagId"]))
+        self.timeline.after(7.0, self._pause_all)
+
+    def _open(self) -> list[Any]:
+        return [row for row in self.shelf.fold.tables.dagruns.values() if row["EndedAt"] is None]
+
+    def _is_quiet(self) -> bool:
+        scheduler = self.scheduler
+        if scheduler is None or scheduler.trouble is not None or self.inbox:
+            return False
+        tables = self.shelf.fold.tables
+        if any(row["PausedAt"] is None and row["RemovedAt"] is None for row in tables.dags.values()):
+            return False
+        return not any(ex.running or ex.spool for ex in self.executors) and not self._open()
+
+    # -- one turn --------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Waits as `Scheduler.run` does, then one step."""
+        if self.scheduler is None:
+            self.timeline.happen()
+            return
+        self._mishaps()
+        if self.scheduler is not None:
+            self._round(self.scheduler)
+        self._judge()
+
+    def _round(self, scheduler: Scheduler) -> None:
+        timeline = self.timeline
+        until = timeline.time + scheduler._pause(self.now())
+        while not self.inbox and timeline.next_at() <= until:
+            timeline.happen()
+        if not self.inbox:
+            timeline.time = max(until, timeline.time + TICK)
+        elif batch := self.wires.choice(BATCHES):
+            self.pass_by(batch)
+        if self.scheduler is scheduler:
+            self._step(scheduler)
+
+    def _mishaps(self) -> None:
+        """What may befall the scheduler between two steps."""
+        chance = self.chance
+        if not chance.faulty:
+            return
+        if chance.strikes("outage"):
+            self.shelf.outage()
+        if chance.strikes("kill"):
+            self.shelf.arm()
+        if chance.strikes("clock"):
+            self._set_clock(chance.pick("clock", JUMPS))
+        if chance.strikes("stall"):
+            self._stall(chance.pick("stall", STALLS))
+        if chance.strikes("sleep"):
+            self._sleep(chance.pick("sleep", SLEEPS) * self.chance.stream("sleep").random())
+        if chance.strikes("stop"):
+            self._stop()
+        if chance.strikes("forget"):
+            self._forget()
+
+    def _set_clock(self, by: float) -> None:
+        self.note(f"the clock is set by {by} s")
+        self._set += by
+        self.oracle.clock_set(by)
+
+    def _stall(self, span: float) -> None:
+        """The program is stopped; the world is not."""
+        self.note(f"no step for {span} s")
+        self.pass_by(span)
+        if span > self.lease / 2:  # what came in a shorter one is heard in time
+            self.oracle.slept(span)
+
+    def _sleep(self, span: float) -> None:
+        """The host is asleep, and its monotonic clock with it; other hosts are not."""
+        self.note(f"asleep for {span} s")
+        self._fell_asleep, self.is_asleep = self.timeline.time, True
+        self.pass_by(span)
+        self.is_asleep = False
+        self._suspended += self.timeline.time - self._fell_asleep
+
+    def _forget(self) -> None:
+        """Memory is a cache of rows: dropping it changes only timing."""
+        scheduler = self.scheduler
+        if scheduler is None or scheduler.trouble is not None:
+            return
+        self.note("memory is dropped")
+        now = self.now()
+        try:
+            scheduler._recover(now)
+        except StoreError as error:
+            scheduler._degrade(error, now)
+        except Killed:
+            self.die("while it reads back")
+
+    def _step(self, scheduler: Scheduler) -> None:
+        requests, self.inbox = self.inbox, []
+        now = self.now()
+        self._watch_spins(now, requests)
+        for request in requests:
+            self.notes.append((self.timeline.time, request.ask))
+            if isinstance(request.ask, FromExecutor):
+                self.oracle.heard(request.ask.executor, request.ask, now)
+        self.steps += 1
+        try:
+            scheduler.step(now, requests)
+        except Killed:
+            self.die("in a step")
+            return
+        self._send_answers()
+        self._judge()
+        self.oracle.check_touched(scheduler, now)
+        if self.steps % EVERY == 0:
+            self.oracle.check_everything(scheduler, self.shelf.fold.tables, now)
+            if self.steps % (10 * EVERY) == 0:
+                self.shelf.compare()
+
+    def _watch_spins(self, now: Now, requests: Sequence[Sent]) -> None:
+        """A scheduler that is woken for nothing burns the processor."""
+        if requests or now.mono - self._spun_at > 0.001:
+            self._spins, self._spun_at = 0, now.mono
+        self._spins += 1
+        if self._spins > SPIN_MAX:
+            raise Violation(35, f"{SPIN_MAX} steps within a millisecond, and nobody has asked for anything")
+
+    def _send_answers(self) -> None:
+        answered, self.answered = self.answered, []
+        for request in answered:
+            if request.call is not None:
+                request.call.reply(request)
+
+    # -- the program -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The program is started, perhaps with other dags; it may fail to, or die while it recovers."""
+        if self.is_asleep:
+            self.timeline.after(10.0, self.begin)
+            return
+        if not self.is_first and self.chance.strikes("deploy"):
+            self.note("deployed anew")
+            self.scenario.change(self.now().utc)
+        self.is_first = False
+        now = self.now()
+        registry = Registry(self.scenario.deployed())
+        store = cast(Store, self.shelf)
+        scheduler = Scheduler(store, registry, self, lease=self.lease, new_token=self._token)
+        scheduler.listeners.append(lambda changes: self.postman.heard(list(changes)))
+        if self.chance.strikes("kill_recovery"):
+            self.shelf.arm()
+        self.note("started")
+        try:
+            self.shelf.open()
+            scheduler.start(now)
+        except Killed:
+            self.die("in its recovery")
+        except StoreError:
+            self.die("because the database refuses")
+        else:
+            self.scheduler = scheduler
+            self.oracle.up(now)
+            self.postman.is_awake = True
+            self.executors[0].start()
+
+    def _token(self) -> str:
+        self._given += 1
+        return f"t{self._given:.0f}"
+
+    def die(self, where: str) -> None:
+        """The program ends without a word, and is started again later."""
+        self.note(f"killed {where}")
+        self.oracle.down(self.now())
+        self.scheduler = None
+        self.shelf.disarm()
+        self.executors[0].die()
+        self.postman.busy.clear()
+        self.answered = [request for request in self.answered if self.wires.random() < 0.5]
+        self._send_answers()
+        self.inbox.clear()
+        calls, self.calls = self.calls, {}
+        for call in calls:
+            call.cut()
+        self.timeline.after(self.wires.choice(DOWN), self.begin)
+
+    def _stop(self) -> None:
+        """SIGTERM: commands are refused, the local executor drains, then the program ends."""
+        scheduler = self.scheduler
+        if scheduler is None:
+            return
+        self.note("stopping")
+        scheduler.refuse_commands()
+        self.executors[0].drain()
+        self.timeline.after(9.0, self._close, scheduler)
+
+    def _close(self, scheduler: Scheduler) -> None:
+        if self.is_asleep:
+            self.timeline.after(10.0, self._close, scheduler)
+        if self.scheduler is not scheduler or self.is_asleep:
+            return
+        with suppress(Killed):
+            scheduler.close()
+        self._send_answers()
+        self.die("at its end")
+
+    # -- what is seen ----------------------------------------------------------------------------------------
+
+    def note(self, what: Any) -> None:
+        """Something for the story of a failing seed."""
+        self.notes.append((self.timeline.time, what))
+
+    def committed(self, changes: Sequence[Change]) -> None:
+        """This transaction has become rows."""
+        self.notes.append((self.timeline.time, changes))
+        try:
+            self.oracle.committed(changes, self.now())
+        except Violation as violation:
+            self.violation = self.violation or violation
+            raise
+
+    def convict(self, number: int, text: str) -> None:
+        """A promise is broken; it is raised when the step is over, because the scheduler catches much."""
+        self.violation = self.violation or Violation(number, text)
+
+    def _judge(self) -> None:
+        if self.violation is not None:
+            raise self.violation
+
+    def check_inputs(self, grant: Grant) -> None:
+        """A grant brings the results of exactly those parents that have one (21)."""
+        tables = self.shelf.fold.tables
+        run = tables.dagruns[grant.run_id]
+        graph = tables.dagversions[run["DagId"], run["DagVersion"]]
+        parents = {graph.tasks[parent].id for parent in graph.tasks[graph.index[grant.task_id]].parents}
+        rows = tables.dagrunresults[grant.run_id].values()
+        results = {row["TaskId"]: row["Result"] for row in rows if row["TaskId"] in parents}
+        if grant.results != results:
+            raise Violation(21, f"{grant} should bring {results}")
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """While a seed plays: our sync, and an ear for exceptions that the scheduler survives."""
+        log = logging.getLogger("ppacer")
+        names = vars(scheduler_module)
+        ear, before = _Ear(self), (log.level, log.propagate, names["sync"])
+        log.setLevel(logging.ERROR)
+        log.propagate = False
+        log.addHandler(ear)
+        names["sync"] = synchronize
+        try:
+            yield
+        finally:
+            log.removeHandler(ear)
+            log.level, log.propagate = before[:2]
+            names["sync"] = before[2]
+
+
+class _Ear(logging.Handler):
+    """The scheduler logs what it did not expect; unless we planned it, it is a bug."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hears one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, Planned | UnicodeEncodeError | Violation):
+            self.world.convict(0, f"the code met what it did not expect: {error!r}{_place(error)}")
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+_EXECUTORS = (("local", 3), ("near", 2), ("far", 4), ("slow", 1))
