@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Care": {
         "db": Entry("db", "Check, upgrade, back up and measure the database."),
+        "torture": Entry("torture", "Kill a ppacer again and again, and say what it has lost."),
     },
 }
 

@@ -44,6 +44,7 @@ class Verdict:
     kills: int = 0
     executor_kills: int = 0
     runs: int = 0
+    ended: int = 0
     attempts: int = 0
     acknowledged: int = 0
     recovery_max: float = 0.0
@@ -80,11 +81,14 @@ class Campaign:
 
     def play(self, is_over: Callable[[], bool] = lambda: False) -> Verdict:
         """All lives, the last of which ends when all its work is done."""
-        while self.verdict.kills < self.plan.kills and not self.verdict.findings and not is_over():
-            self._live()
-            self._look()
-        if not self.verdict.findings:
-            self._finish()
+        try:
+            while self.verdict.kills < self.plan.kills and not self.verdict.findings and not is_over():
+                self._live()
+                self._look()
+            if not self.verdict.findings:
+                self._finish()
+        except TortureError as error:
+            self._find(Kind.STUCK, str(error))
         return self.verdict
 
     def _live(self) -> None:
@@ -140,6 +144,7 @@ class Campaign:
         evidence = Evidence(found, ledger.read(self.folder / "ledger"), self._book)
         self.verdict.findings += self._verifier.look(evidence)
         self.verdict.runs, self.verdict.attempts = len(found.runs), len(found.attempts)
+        self.verdict.ended = len(found.runs) - len(found.open_runs)
         self.verdict.acknowledged = len(self._book.answers)
         self._progress(self.verdict)
         return found
