@@ -59,7 +59,7 @@ def run_to_end(
             _wait(program, ended, ref.run_id)
             program.outbox.finish()  # the alerts are rows by now, and the database is about to go
             program.logs.flush(2.0)
-            reads = Reads(settings.db)
+            reads = Reads(settings.db, mask)
             try:
                 return reads.run_detail(ref.run_id)
             finally:

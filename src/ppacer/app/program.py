@@ -19,7 +19,7 @@ from ppacer.api.door import Door
 from ppacer.app.echo import Echo
 from ppacer.app.retention import Retention
 from ppacer.clock import SystemClock
-from ppacer.config import Mask, Settings
+from ppacer.config import Mask, Settings, masked
 from ppacer.dag import Registry
 from ppacer.engine.changes import Change
 from ppacer.errors import StoreLockedError
@@ -232,9 +232,7 @@ class Program:
 
         def log_records(records: Sequence[LogRecord]) -> None:
             if mask is not str:
-                records = [
-                    msgspec.structs.replace(record, message=mask(record.message)) for record in records
-                ]
+                records = [_masked(record, mask) for record in records]
             self.logs.put(records)
             for listener in self._record_listeners:
                 try:
@@ -248,7 +246,7 @@ class Program:
         from ppacer.api.server import Server, make_app
         from ppacer.ui.pages import pages
 
-        reads = Reads(self.settings.db)
+        reads = Reads(self.settings.db, self._mask)
         self._stack.callback(reads.close)
         door = Door(self.scheduler, reads, LogReader(self.settings.logs_db), self.logs.flush, self.clock)
         self.scheduler.listeners.append(door.changed)
@@ -274,3 +272,8 @@ class Program:
     def on_changes(self, listener: Callable[[Sequence[Change]], None]) -> None:
         """Calls `listener` with everything that is committed from now on, in the scheduler's thread."""
         self.scheduler.listeners.append(listener)
+
+
+def _masked(record: LogRecord, mask: Mask) -> LogRecord:
+    hidden = masked(record.attributes, mask)
+    return msgspec.structs.replace(record, message=mask(record.message), attributes=hidden)

@@ -77,7 +77,7 @@ def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backen
         raise SchedulerUnavailable(_nothing_there(settings.db))
     from ppacer.cli.offline import Offline
 
-    return Offline(settings.db, settings.logs_db, None if owner is None else owner.get("pid", 0))
+    return Offline(settings, None if owner is None else owner.get("pid", 0))
 
 
 def reachable(url: str) -> str:

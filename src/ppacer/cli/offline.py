@@ -1,5 +1,6 @@
 """The answers from the files alone, when no scheduler runs: the methods of the HTTP client, no commands."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -7,6 +8,7 @@ from ppacer.api.client import Done, LogPage
 from ppacer.api.why import why_dag, why_run, why_task
 from ppacer.cli.backend import PAGE
 from ppacer.clock import SystemClock
+from ppacer.config import Settings, make_mask
 from ppacer.engine import RUN_FINAL
 from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.store.reads import Reads
@@ -19,10 +21,10 @@ class Offline:
 
     is_live = False
 
-    def __init__(self, db: str, logs_db: str, starting: int | None = None) -> None:
-        self._db, self._starting = db, starting
-        self._reads = Reads(db)
-        self._logs = LogReader(logs_db)
+    def __init__(self, settings: Settings, starting: int | None = None) -> None:
+        self._db, self._starting = settings.db, starting
+        self._reads = Reads(settings.db, make_mask(os.environ, settings.secrets))
+        self._logs = LogReader(settings.logs_db)
         self._now = SystemClock().now
 
     def close(self) -> None:

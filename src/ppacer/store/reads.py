@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ppacer.config import Mask, masked
 from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
@@ -20,9 +21,13 @@ PAGE_MAX = 1_000
 
 
 class Reads:
-    """Answers questions about what is in the database; safe from any thread, never writes."""
+    """Answers questions about what is in the database; safe from any thread, never writes.
 
-    def __init__(self, db: str | Any) -> None:
+    `mask` hides secrets in parameters, which the database has as the tasks need them.
+    """
+
+    def __init__(self, db: str | Any, mask: Mask = str) -> None:
+        self._mask = mask
         self.url = database.make_url(db)
         path = database.sqlite_path(self.url)
         if path is not None and not path.exists():
@@ -59,7 +64,7 @@ class Reads:
                 found = connection.execute(query.execution_options(yield_per=PAGE_MAX))
                 tagged = (row for row in found if tag in json.loads(row.Attributes)["Tags"])
                 rows = list(islice(tagged, _page(limit)))
-            return _with_runs(connection, rows)
+            return _with_runs(connection, rows, self._mask)
 
     def dag(self, dag_id: str) -> DagView:
         """One dag, also a removed one. Raises NotFoundError."""
@@ -67,7 +72,7 @@ class Reads:
             rows = connection.execute(sa.select(dags).where(dags.c.DagId == dag_id)).all()
             if not rows:
                 raise NotFoundError(f"there is no dag {dag_id!r}; `ppacer dags` lists them")
-            return _with_runs(connection, rows)[0]
+            return _with_runs(connection, rows, self._mask)[0]
 
     def points(self, dag_id: str, *, limit: int = 20) -> list[PointView]:
         """What became of the latest schedule points of a dag, newest first."""
@@ -109,12 +114,12 @@ class Reads:
         """Runs, newest first, from the first one with a number below `before`."""
         query = _page_of_runs(dag_id, status, before, _page(limit))
         with self._connect() as connection:
-            return [_run(row) for row in connection.execute(query)]
+            return [_run(row, self._mask) for row in connection.execute(query)]
 
     def run(self, run_id: int) -> RunView:
         """One run without its tasks. Raises NotFoundError."""
         with self._connect() as connection:
-            return _run(_find_run(connection, run_id))
+            return _run(_find_run(connection, run_id), self._mask)
 
     def run_detail(self, run_id: int) -> RunDetail:
         """One run with every task and attempt. Raises NotFoundError."""
@@ -128,7 +133,7 @@ class Reads:
             pinned = (v.DagId == row.DagId, v.DagVersion == row.DagVersion)
             graph = connection.execute(sa.select(v.Graph).where(*pinned)).scalar_one()
         tasks = _tasks(Graph.from_json(graph), attempts, row.Restarts)
-        return RunDetail(_run(row), tasks, [_attempt(attempt) for attempt in attempts])
+        return RunDetail(_run(row, self._mask), tasks, [_attempt(attempt) for attempt in attempts])
 
     def result(self, run_id: int, task_id: str) -> str | None:
         """The JSON text of what a task returned in a run; None when it returned nothing."""
@@ -180,7 +185,7 @@ def _find_run(connection: sa.Connection, run_id: int) -> Any:
     return row
 
 
-def _run(row: Any) -> RunView:
+def _run(row: Any, mask: Mask) -> RunView:
     return RunView(
         run_id=row.RunId,
         dag_id=row.DagId,
@@ -193,7 +198,7 @@ def _run(row: Any) -> RunView:
         started_at=row.StartedAt,
         ended_at=row.EndedAt,
         cancel_requested_at=row.CancelRequestedAt,
-        params=json.loads(row.Params) if row.Params else {},
+        params=masked(json.loads(row.Params), mask) if row.Params else {},
     )
 
 
@@ -250,7 +255,7 @@ def _task(graph: Graph, position: int, row: Any, restarts: int) -> TaskView:
     )
 
 
-def _with_runs(connection: sa.Connection, rows: Sequence[Any]) -> list[DagView]:
+def _with_runs(connection: sa.Connection, rows: Sequence[Any], mask: Mask) -> list[DagView]:
     """The dags with their newest run and the number of open ones; two more queries for a whole page."""
     ids, r = [row.DagId for row in rows], dagruns.c
     if not ids:
@@ -259,17 +264,17 @@ def _with_runs(connection: sa.Connection, rows: Sequence[Any]) -> list[DagView]:
     last = sa.select(r.RunId).where(r.DagId == dags.c.DagId).order_by(r.RunId.desc()).limit(1)
     newest = sa.select(last.scalar_subquery()).where(dags.c.DagId.in_(ids))
     runs = connection.execute(sa.select(dagruns).where(r.RunId.in_(newest)))
-    latest = {row.DagId: _run(row) for row in runs}
+    latest = {row.DagId: _run(row, mask) for row in runs}
     unfinished = [status for status in RunStatus if status not in RUN_FINAL]
     counts = sa.select(r.DagId, r.Status, sa.func.count().label("n"))
     counts = counts.where(r.Status.in_(unfinished), _value(r.DagId).in_(ids)).group_by(r.DagId, r.Status)
     open_runs: Counter[tuple[str, str]] = Counter()
     for row in connection.execute(counts):
         open_runs[row.DagId, row.Status] = row.n
-    return [_dag(row, latest.get(row.DagId), open_runs) for row in rows]
+    return [_dag(row, latest.get(row.DagId), open_runs, mask) for row in rows]
 
 
-def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]]) -> DagView:
+def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]], mask: Mask) -> DagView:
     attributes = json.loads(row.Attributes)
     return DagView(
         dag_id=row.DagId,
@@ -282,7 +287,7 @@ def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]]) 
         version=row.DagVersion,
         catch_up=attributes["CatchUp"],
         max_active_runs=attributes["MaxActiveRuns"],
-        params_schema=attributes["Params"],
+        params_schema=masked(attributes["Params"], mask),
         running=open_runs[row.DagId, RunStatus.RUNNING],
         waiting=open_runs[row.DagId, RunStatus.SCHEDULED],
         latest=latest,

@@ -1,12 +1,13 @@
 """Brings `dags`, `dagtasks` and `dagversions` in line with the registry: only what changed is written."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from ppacer.config import Mask, masked
 from ppacer.dag import Dag, config_as_dict
 from ppacer.errors import ScheduleError
 from ppacer.schedule import CatchUp, first_point
@@ -14,23 +15,22 @@ from ppacer.store.schema import dags, dagtasks, dagversions
 from ppacer.store.store import Store
 from ppacer.version import VERSION
 
-Mask = Callable[[str], str]
 Values = dict[str, Any]
 Known = Mapping[str, Any]  # rows of `dags` by id
 
 IN_MAX = 500  # values in one IN (…)
 
 
-def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = lambda text: text) -> None:
+def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = str) -> None:
     """One transaction. An unchanged registry leaves every row as it is; a dag that is gone is marked removed.
 
     A changed schedule begins at `now`; a dag that was disabled gets another chance. `mask` hides secrets in
-    the source that is kept.
+    the source and the attributes that are kept.
     """
     with store.write as connection:
         known = {row.DagId: row for row in connection.execute(sa.select(dags))}
         changed = [dag for dag in registry.values() if dag.id not in known or _differs(dag, known[dag.id])]
-        _sync_dags(connection, changed, known, now)
+        _sync_dags(connection, changed, known, now, mask)
         _sync_tasks(connection, changed, known, now, mask)
         _sync_versions(connection, changed, known, now)
         gone = [row.DagId for row in known.values() if row.DagId not in registry and row.RemovedAt is None]
@@ -57,7 +57,7 @@ def _differs(dag: Dag, row: Any) -> bool:
     return not same or row.RemovedAt is not None or row.DisabledAt is not None
 
 
-def _dag_row(dag: Dag, now: datetime) -> Values:
+def _dag_row(dag: Dag, now: datetime, mask: Mask) -> Values:
     return {
         "DagId": dag.id,
         "StartTs": dag.start_text,
@@ -66,7 +66,7 @@ def _dag_row(dag: Dag, now: datetime) -> Values:
         "CreateVersion": VERSION,
         "HashDagMeta": dag.hash_meta,
         "HashTasks": dag.hash_tasks,
-        "Attributes": json.dumps(dag.attributes, ensure_ascii=False),
+        "Attributes": json.dumps(masked(dag.attributes, mask), ensure_ascii=False),
         "DagVersion": dag.version,
         "ScheduleSinceAt": now,
         "NextScheduleAt": _first_point(dag, now, dag.catch_up),
@@ -81,9 +81,11 @@ def _first_point(dag: Dag, now: datetime, catch_up: CatchUp) -> datetime | None:
         return None
 
 
-def _sync_dags(connection: sa.Connection, changed: list[Dag], known: Known, now: datetime) -> None:
-    _insert(connection, dags, [_dag_row(dag, now) for dag in changed if dag.id not in known])
-    rows = [_changed_row(dag, known[dag.id], now) for dag in changed if dag.id in known]
+def _sync_dags(
+    connection: sa.Connection, changed: list[Dag], known: Known, now: datetime, mask: Mask
+) -> None:
+    _insert(connection, dags, [_dag_row(dag, now, mask) for dag in changed if dag.id not in known])
+    rows = [_changed_row(dag, known[dag.id], now, mask) for dag in changed if dag.id in known]
     _update(connection, dags, ["DagId"], rows)
 
 
@@ -98,11 +100,11 @@ _OF_VERSION = (
 _OF_SCHEDULE = ("Schedule", "StartTs", "ScheduleSinceAt", "LastScheduleAt", "NextScheduleAt")
 
 
-def _changed_row(dag: Dag, row: Any, now: datetime) -> Values:
+def _changed_row(dag: Dag, row: Any, now: datetime, mask: Mask) -> Values:
     values: Values = {name: getattr(row, name) for name in (*_OF_VERSION, *_OF_SCHEDULE)}
     values |= {"k_DagId": dag.id, "RemovedAt": None, "DisabledAt": None, "DisabledReason": None}
     if row.DagVersion != dag.version:
-        fresh = _dag_row(dag, now) | {"LatestUpdateTs": now, "LatestUpdateVersion": VERSION}
+        fresh = _dag_row(dag, now, mask) | {"LatestUpdateTs": now, "LatestUpdateVersion": VERSION}
         values |= {name: fresh[name] for name in _OF_VERSION}
     if (row.Schedule, row.StartTs) != (dag.schedule_text, dag.start_text) or row.RemovedAt is not None:
         values |= {"Schedule": dag.schedule_text, "StartTs": dag.start_text, "ScheduleSinceAt": now}
@@ -152,7 +154,7 @@ def _task_rows(dag: Dag, now: datetime, mask: Mask, latest: Mapping[str, Any]) -
         body, config = dag.bodies[spec.id], dag.configs[spec.id]
         text = configs.get(id(config))
         if text is None:
-            text = configs[id(config)] = json.dumps(config_as_dict(config), ensure_ascii=False)
+            text = configs[id(config)] = json.dumps(masked(config_as_dict(config), mask), ensure_ascii=False)
         row = {
             "DagId": dag.id,
             "TaskId": spec.id,
@@ -162,7 +164,7 @@ def _task_rows(dag: Dag, now: datetime, mask: Mask, latest: Mapping[str, Any]) -
             "PosWidth": spec.width,
             "Version": VERSION,
             "TaskTypeName": body.type_name,
-            "TaskConfig": mask(text),
+            "TaskConfig": text,
             "TaskBodyHash": body.hash,
             "TaskBodySource": mask(body.source),
             "Parents": json.dumps([dag.graph.tasks[parent].id for parent in spec.parents]),
