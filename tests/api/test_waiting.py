@@ -30,6 +30,26 @@ def many(live: Live, path: str, count: int = POLLS) -> Iterator[list[Waiting]]:
         yield [stack.enter_context(live.asking(path)) for _ in range(count)]
 
 
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many requests are waiting just now."""
+    from ppacer.api.door import News
+
+    count = 0
+    real = News.until
+
+    async def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        try:
+            return await real(*args)
+        finally:
+            count -= 1
+
+    monkeypatch.setattr(News, "until", counted)
+    return lambda: count
+
+
 def held_run(live: Live, gate: Gate) -> int:
     """A run that waits at the gate."""
     run_id = live.trigger("held")
@@ -37,14 +57,16 @@ def held_run(live: Live, gate: Gate) -> int:
     return run_id
 
 
-def test_a_hundred_long_polls_do_not_hold_up_anybody(live: Make, gate: Gate) -> None:
+def test_a_hundred_long_polls_do_not_hold_up_anybody(
+    live: Make, gate: Gate, alive: Callable[[], int]
+) -> None:
     program = live(held(), etl(), talking())
     run_id = held_run(program, gate)
     with (
         many(program, f"/api/v1/runs/{run_id}?wait=20") as for_end,
         many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=20") as for_logs,
     ):
-        time.sleep(0.2)
+        until(lambda: alive() == 2 * POLLS)
         begin = time.monotonic()
         for path in ("/healthz", "/", "/api/v1/dags", f"/api/v1/runs/{run_id}", "/nothing"):
             assert program.get(path).status < 500
@@ -84,27 +106,13 @@ def test_news_of_other_runs_wakes_nobody(live: Make, gate: Gate, monkeypatch: py
         assert {one.answer().status for one in waiting} == {200}
 
 
-def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, alive: Callable[[], int]) -> None:
     """Otherwise polls that nobody reads any more would count against the limit of connections."""
-    from ppacer.api.door import News
-
-    alive = 0
-    real = News.until
-
-    async def counted(*args: Any) -> Any:
-        nonlocal alive
-        alive += 1
-        try:
-            return await real(*args)
-        finally:
-            alive -= 1
-
-    monkeypatch.setattr(News, "until", counted)
     program = live(held())
     run_id = held_run(program, gate)
     with many(program, f"/api/v1/runs/{run_id}?wait=30"):
-        until(lambda: alive == POLLS)
-    until(lambda: alive == 0)
+        until(lambda: alive() == POLLS)
+    until(lambda: alive() == 0)
     gate.open()
 
 
@@ -120,12 +128,14 @@ def test_who_sends_without_end_while_waiting_is_answered(live: Make, gate: Gate)
     assert time.monotonic() - begin < 10
 
 
-def test_the_end_of_the_program_answers_all_who_wait(tmp_path: Path, gate: Gate) -> None:
+def test_the_end_of_the_program_answers_all_who_wait(
+    tmp_path: Path, gate: Gate, alive: Callable[[], int]
+) -> None:
     with Live(tmp_path, held()) as program, ExitStack() as stack:
         run_id = held_run(program, gate)
         polls = stack.enter_context(many(program, f"/api/v1/runs/{run_id}?wait=30"))
         polls += stack.enter_context(many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=30"))
-        time.sleep(0.3)
+        until(lambda: alive() == 2 * POLLS)
         stopping = threading.Thread(target=program.program.__exit__, args=(None, None, None))
         begin = time.monotonic()
         stopping.start()
