@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench import programs
@@ -18,14 +18,19 @@ Row = tuple[str, str, str, str]
 
 
 def median(name: str, argument: str = "", module: str = "bench.workloads") -> float:
-    """The median of a workload, run in an interpreter of its own."""
+    """The median of a workload."""
+    return float(statistics.median(figures(name, argument, module)))
+
+
+def figures(name: str, argument: str = "", module: str = "bench.workloads") -> list[float]:
+    """What a workload has measured, run in an interpreter of its own."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     command = [sys.executable, "-m", module, name, argument]
     environ = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench: {name} {argument} failed\n{done.stderr}")
-    return float(statistics.median(json.loads(done.stdout.splitlines()[-1])))
+    return list(map(float, json.loads(done.stdout.splitlines()[-1])))
 
 
 def verdict(ok: bool) -> str:
@@ -63,7 +68,28 @@ def rows(quick: bool) -> Iterator[Row]:
     yield at_most("10,000 dags: define and start", median("many_dags"), 10.0, "s")
     yield at_most("start to first task of the demo", statistics.median(programs.first_task(5)), 0.8, "s")
     if not quick:
+        yield from curves()
         yield from slow_rows()
+
+
+def curves() -> Iterator[Row]:
+    """How the figures change with size: flat is good."""
+    for runner in RUNNERS:
+        hops = sorted(figures("latencies", runner))
+        shown = " / ".join(f"{hops[len(hops) * per // 1000]:.2f}" for per in (500, 950, 990))
+        yield f"finish → next start, p50 / p95 / p99: {runner}", f"{shown} ms", "", ""
+    yield curve("tasks in a run: 100 / 1,000 / 10,000", "fan_of", (100, 1_000, 10_000), "tasks/s")
+    yield curve("open runs: 1 / 10 / 100 / 1,000", "open_runs", (1, 10, 100, 1_000), "tasks/s")
+    yield curve("hop beside 10 / 1,000 / 10,000 dags", "beside_dags", (10, 1_000, 10_000), "ms")
+    used = figures("memory_of_runs")
+    grown = used[50] - used[25]  # until then SQLite's cache of pages fills, 16 MB
+    yield at_most("memory, 25,000th to 50,000th run", grown, 10.0, "MB more")
+
+
+def curve(what: str, name: str, sizes: Sequence[int], unit: str) -> Row:
+    """One row for several sizes."""
+    values = [median(name, str(size)) for size in sizes]
+    return what, f"{' / '.join(f'{value:,.{0 if value > 100 else 2}f}' for value in values)} {unit}", "", ""
 
 
 def slow_rows() -> Iterator[Row]:

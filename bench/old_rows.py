@@ -173,12 +173,12 @@ def timed_fill(past: str) -> list[float]:
 
 def hops(past: str) -> list[float]:
     """Milliseconds of a hop in a chain, by the thread runner."""
-    return [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), "thread", 1, past)]
+    return [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), "thread", 1, past=past)]
 
 
 def fans(past: str) -> list[float]:
     """Milliseconds of a task in 1 → 1000 → 1, by the thread runner."""
-    return [seconds / (FAN + 2) * 1000 for seconds in timed_runs(fan(), "thread", 1, past)]
+    return [seconds / (FAN + 2) * 1000 for seconds in timed_runs(fan(), "thread", 1, past=past)]
 
 
 WORKLOADS: dict[str, Callable[[str], list[float]]] = {

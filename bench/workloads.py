@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import ppacer
 from ppacer.dag import Dag, Registry, task
 from ppacer.schedule import Cron
 
@@ -55,22 +56,40 @@ def fan(width: int = FAN) -> Dag:
     return dag
 
 
-def diamond() -> Dag:
-    """a → b, c → d"""
-    with Dag("diamond", max_active_runs=DIAMONDS) as dag:
+def diamond(runs: int = DIAMONDS) -> Dag:
+    """a → b, c → d; so many runs at a time."""
+    with Dag("diamond", max_active_runs=runs) as dag:
         node("a") >> [node("b"), node("c")] >> node("d")
     return dag
 
 
-def timed_runs(dag: Dag, runner: str, runs: int, past: str = "") -> list[float]:
-    """Seconds from the triggers to the end of all `runs` runs, REPEATS times, after one run to warm up.
+def hourly(count: int) -> list[Dag]:
+    """So many dags of two tasks that run once an hour."""
+    dags = []
+    for number in range(count):
+        with Dag(f"dag{number}", schedule=Cron(f"{number % 60} * * * *")) as dag:
+            node("a") >> node("b")
+        dags.append(dag)
+    return dags
+
+
+def timed_runs(
+    dag: Dag,
+    runner: str,
+    runs: int,
+    repeats: int = REPEATS,
+    past: str = "",
+    others: Sequence[Dag] = (),
+    after_each: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Seconds from the triggers to the end of all `runs` runs, `repeats` times, after one run to warm up.
 
     `past` names a database to begin with; else it is an empty one.
     """
     from ppacer.app import make_warm_parent
     from ppacer.notify import LogSender
 
-    registry = Registry([dag])
+    registry = Registry([dag, *others])
     warm = make_warm_parent(registry, LogSender(), None)  # before all other imports, as `serve` does it
 
     from ppacer.app.program import Program
@@ -96,7 +115,7 @@ def timed_runs(dag: Dag, runner: str, runs: int, past: str = "") -> list[float]:
         with Program(registry, settings, LogSender(), str, warm, http=False) as program:
             program.on_changes(watch)
             seconds = []
-            for repeat in range(REPEATS + 1):
+            for repeat in range(repeats + 1):
                 left = 1 if repeat == 0 else runs
                 done.clear()
                 began = time.perf_counter()
@@ -105,6 +124,7 @@ def timed_runs(dag: Dag, runner: str, runs: int, past: str = "") -> list[float]:
                 seconds.append(time.perf_counter() - began)
                 for request in requests:
                     request.future.result()
+                after_each()
         _assert_all_succeeded(settings.db)
     return seconds[1:]
 
@@ -225,19 +245,11 @@ def _start(define: Callable[[], Registry]) -> float:
 
 def idle_program(count: str) -> None:
     """A program with `count` hourly dags, until it is killed; for the measurement of idleness."""
-    import ppacer
-
-    dags = []
-    for number in range(int(count)):
-        with Dag(f"dag{number}", schedule=Cron(f"{number % 60} * * * *")) as dag:
-            node("a") >> node("b")
-        dags.append(dag)
-    ppacer.serve(dags, port=0)
+    ppacer.serve(hourly(int(count)), port=0)
 
 
 def fan_program() -> None:
     """A program with the fan dag, until it is killed; each task leaves a line in the file ledger."""
-    import ppacer
 
     @task
     def mark(ctx: ppacer.TaskContext) -> None:
@@ -254,6 +266,43 @@ def fan_program() -> None:
     ppacer.serve(dag, port=0, slots=SLOTS, echo=False)
 
 
+def latencies(runner: str) -> list[float]:
+    """Milliseconds from the end of one task's code to the beginning of the next one's, all of a chain."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = os.open(f"{folder}/ledger", os.O_RDWR | os.O_APPEND | os.O_CREAT)
+
+        @task
+        def stamp(ctx: ppacer.TaskContext) -> None:
+            begun = time.monotonic()
+            os.write(ledger, f"{ctx.run.run_id} {ctx.task_id[1:]} {begun} {time.monotonic()}\n".encode())
+
+        with Dag("stamps") as dag:
+            nodes = [stamp.with_options(id=f"t{i}")() for i in range(CHAIN)]
+            for before, after in pairwise(nodes):
+                before >> after
+        timed_runs(dag, runner, 1)
+        text = Path(folder, "ledger").read_text()
+        lines = sorted([float(word) for word in line.split()] for line in text.splitlines())
+        os.close(ledger)
+    return [(b[2] - a[3]) * 1000 for a, b in pairwise(lines) if a[0] == b[0] > 1]
+
+
+def memory_of_runs(steps: int = 50, runs: int = 1_000) -> list[float]:
+    """MB in use after so many runs of one task, and after as many again, and so on."""
+    from resource import getpagesize
+
+    used: list[float] = []
+
+    def look() -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        used.append(pages * getpagesize() / 1e6)
+
+    with Dag("single", max_active_runs=runs) as dag:
+        node("only")
+    timed_runs(dag, "thread", runs, steps, after_each=look)
+    return used
+
+
 WORKLOADS: dict[str, Callable[[str], list[float]]] = {
     "chain": lambda runner: [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), runner, 1)],
     "fan": lambda runner: [(FAN + 2) / seconds for seconds in timed_runs(fan(), runner, 1)],
@@ -266,6 +315,17 @@ WORKLOADS: dict[str, Callable[[str], list[float]]] = {
     "engine_fan": lambda _: engine_events(fan),
     "many_tasks": lambda _: many_tasks(),
     "many_dags": lambda _: many_dags(),
+    "fan_of": lambda width: [
+        (int(width) + 2) / seconds for seconds in timed_runs(fan(int(width)), "thread", 1, 3)
+    ],
+    "open_runs": lambda runs: [
+        int(runs) * 4 / seconds for seconds in timed_runs(diamond(int(runs)), "thread", int(runs), 3)
+    ],
+    "beside_dags": lambda count: [
+        seconds / CHAIN * 1000 for seconds in timed_runs(chain(), "thread", 1, 3, others=hourly(int(count)))
+    ],
+    "latencies": latencies,
+    "memory_of_runs": lambda _: memory_of_runs(),
 }
 
 PROGRAMS: dict[str, Callable[[str], None]] = {"idle": idle_program, "fan_program": lambda _: fan_program()}
