@@ -169,6 +169,38 @@ def test_the_stats_count(databases: Path) -> None:
     assert lines[2] == "dags      6"
     assert lines[3].startswith("runs      2 (1 SUCCESS, 1 FAILED), the oldest of ")
     assert lines[4] == "attempts  8"
+    rule = "0 runs are to go: ended 90 days ago, not among the newest 100 of their dag"
+    assert lines[5] == f"retention {rule}"
+    tables = {words[0]: words[1:] for words in map(str.split, lines[7:])}
+    assert tables["dagruns"][0] == "2"
+    assert tables["dagruntasks"][0] == "8"
     answer: Any = call("db", "stats", "--json").json
     assert (answer["dags"], answer["runs"], answer["attempts"]) == (6, {"SUCCESS": 1, "FAILED": 1}, 8)
     assert answer["logs_bytes"] == Path("logs.db").stat().st_size
+
+
+def test_the_stats_name_the_room_of_each_table_and_what_is_free(databases: Path) -> None:
+    size = Path("scheduler.db").stat().st_size
+    answer: Any = call("db", "stats", "--json").json
+    used = sum(table["bytes"] for table in answer["tables"] if table["bytes"] is not None)
+    assert 0 < used <= size
+    assert answer["free_bytes"] == 0
+    execute("DELETE FROM dagtasks")
+    answer = call("db", "stats", "--json").json
+    assert answer["free_bytes"] > 0
+    assert " free), revision " in ok("db", "stats")
+
+
+@pytest.mark.parametrize(
+    ("days", "runs", "expired"), [("0", "1", None), ("1", "1", 0), ("1e-9", "1", 1), ("1e-9", "2", 0)]
+)
+def test_the_stats_say_what_retention_will_delete(
+    databases: Path, monkeypatch: pytest.MonkeyPatch, days: str, runs: str, expired: int | None
+) -> None:
+    execute("UPDATE dagruns SET DagId = 'same'")
+    monkeypatch.setenv("PPACER_RETENTION_DAYS", days)
+    monkeypatch.setenv("PPACER_RETENTION_RUNS", runs)
+    answer: Any = call("db", "stats", "--json").json
+    assert answer["expired_runs"] == expired
+    if expired is None:
+        assert "retention everything is kept for ever\n" in ok("db", "stats")

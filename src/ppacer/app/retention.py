@@ -6,7 +6,6 @@ of its time: the busier that is, the longer a slice takes, and the longer is the
 
 import logging
 import threading
-from datetime import timedelta
 
 from ppacer.clock import Clock
 from ppacer.config import Settings
@@ -80,9 +79,9 @@ class Retention:
 
     def _sweep(self) -> None:
         """Everything that is old now. The logs of a run go first: so nothing is left without its run."""
-        if not self.settings.retention_days:
+        before = self.settings.retention_before(self.clock.now().utc)
+        if before is None:
             return
-        before = self.clock.now().utc - timedelta(days=self.settings.retention_days)
         runs = 0
         for old in self.past.slices(before, self.settings.retention_runs):
             if self._stopped.is_set():

@@ -11,8 +11,8 @@ from ppacer.cli.options import db_option, json_option, logs_db_option, print_jso
 
 if TYPE_CHECKING:
     from ppacer.config import Settings
-    from ppacer.store.care import Stats
     from ppacer.store.copies import Progress
+    from ppacer.store.stats import Stats
 
 
 @click.group("db")
@@ -133,18 +133,23 @@ def _progress() -> "Progress":
 @logs_db_option
 @json_option
 def stats_command(db: str | None, logs_db: str | None, as_json: bool) -> None:
-    """Print how many dags, runs and attempts there are, and how large the files are."""
-    from ppacer.store import care
+    """Print how much there is in each table, how large the files are, and what retention will delete.
+
+    When runs are old is said by ppacer.toml and PPACER_*, as for `ppacer serve`.
+    """
+    from ppacer.clock import SystemClock
+    from ppacer.store import stats
 
     settings = _settings(db, logs_db)
-    stats = care.stats(settings.db)
-    logs_bytes = care.size_of(Path(settings.logs_db))
+    before = settings.retention_before(SystemClock().now().utc)
+    found = stats.stats(settings.db, before, settings.retention_runs)
+    logs_bytes = stats.size_of(Path(settings.logs_db))
     if as_json:
         import msgspec
 
-        print_json({**msgspec.structs.asdict(stats), "logs_bytes": logs_bytes})
+        print_json({**msgspec.structs.asdict(found), "logs_bytes": logs_bytes})
     else:
-        _show(settings, stats, logs_bytes)
+        _show(settings, found, logs_bytes)
 
 
 def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
@@ -153,14 +158,27 @@ def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
     runs = ", ".join(f"{count:,} {status}" for status, count in stats.runs.items())
     oldest = f", the oldest of {exact(stats.oldest_run_at)[:19]} UTC" if stats.oldest_run_at else ""
     large = "" if stats.bytes is None else f", {size(stats.bytes)}"
+    free = f" ({size(stats.free_bytes)} free)" if stats.free_bytes else ""
     for name, value in (
-        ("database", f"{settings.db}{large}, revision {stats.revision}"),
+        ("database", f"{settings.db}{large}{free}, revision {stats.revision}"),
         ("logs", f"{settings.logs_db}, {'not there yet' if logs_bytes is None else size(logs_bytes)}"),
         ("dags", f"{stats.dags:,}"),
         ("runs", f"{sum(stats.runs.values()):,}{f' ({runs})' if runs else ''}{oldest}"),
         ("attempts", f"{stats.attempts:,}"),
+        ("retention", _retention(settings, stats.expired_runs)),
     ):
         click.echo(f"{name:<9} {value}")
+    click.echo(f"\n{'table':<14} {'rows':>12} {'size':>10}")
+    for table in stats.tables:
+        large = "" if table.bytes is None else size(table.bytes)
+        click.echo(f"{table.name:<14} {table.rows:>12,} {large:>10}")
+
+
+def _retention(settings: "Settings", expired: int | None) -> str:
+    if expired is None:
+        return "everything is kept for ever"
+    days, runs = settings.retention_days, settings.retention_runs
+    return f"{expired:,} runs are to go: ended {days:g} days ago, not among the newest {runs:,} of their dag"
 
 
 def _settings(db: str | None, logs_db: str | None) -> "Settings":

@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def slots_or_default(self) -> int:
         """How many attempts run at once."""
         return self.slots or 2 * (os.cpu_count() or 1)
+
+    def retention_before(self, now: datetime) -> datetime | None:
+        """What ended before is old; None when everything is kept for ever."""
+        return now - timedelta(days=self.retention_days) if self.retention_days else None
 
 
 def load(

@@ -1,8 +1,7 @@
-"""Looking after a database from outside the scheduler: is it sound, how large is it, upgrade it, copy it."""
+"""Looking after a database from outside the scheduler: is it sound, upgrade it, copy it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -13,20 +12,9 @@ from ppacer.errors import ConfigError, StoreError
 from ppacer.store import copies, database, migrate
 from ppacer.store.copies import Progress
 from ppacer.store.lock import FileLock
-from ppacer.store.schema import ATTEMPT_WAITING, REVISION, dagruns, dagruntasks, dags, dagversions
+from ppacer.store.schema import ATTEMPT_WAITING, REVISION, dagruns, dagruntasks, dagversions
 
 SHOWN_MAX = 20
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """How much is in a database; sizes in bytes, with the write-ahead log, None where there is no file."""
-
-    revision: str | None
-    dags: int
-    runs: dict[str, int]
-    attempts: int
-    oldest_run_at: datetime | None
-    bytes: int | None
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -39,7 +27,7 @@ class Upgrade(msgspec.Struct, frozen=True):
 
 def problems(db: str) -> list[str]:
     """What is wrong with a database, in sentences; empty when it is sound."""
-    with _reading(db) as connection:
+    with reading(db) as connection:
         found = _damage(connection)
         if found:
             return found
@@ -51,35 +39,8 @@ def problems(db: str) -> list[str]:
 
 def damage(db: str) -> list[str]:
     """What is wrong with a database as a file, whatever is in it."""
-    with _reading(db) as connection:
+    with reading(db) as connection:
         return _damage(connection)
-
-
-def stats(db: str) -> Stats:
-    """Counts and sizes."""
-    r = dagruns.c
-    with _reading(db) as connection:
-        by_status = sa.select(r.Status, sa.func.count().label("n")).group_by(r.Status)
-        runs = {row.Status: row.n for row in connection.execute(by_status)}
-        return Stats(
-            revision=migrate.revision_of(connection),
-            dags=connection.scalar(
-                sa.select(sa.func.count()).select_from(dags).where(dags.c.RemovedAt.is_(None))
-            )
-            or 0,
-            runs={status: runs[status] for status in RunStatus if status in runs},
-            attempts=connection.scalar(sa.select(sa.func.count()).select_from(dagruntasks)) or 0,
-            oldest_run_at=connection.scalar(sa.select(r.InsertTs).order_by(r.RunId).limit(1)),
-            bytes=size_of(database.sqlite_path(database.make_url(db))),
-        )
-
-
-def size_of(file: Path | None) -> int | None:
-    """Bytes of a SQLite file and of its write-ahead log; None when it is not there."""
-    if file is None or not file.exists():
-        return None
-    log = file.with_name(file.name + "-wal")
-    return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
 def upgrade(db: str) -> Upgrade:
@@ -113,7 +74,8 @@ def copy(db: str, target: Path, progress: Progress) -> int:
 
 
 @contextmanager
-def _reading(db: str) -> Iterator[sa.Connection]:
+def reading(db: str) -> Iterator[sa.Connection]:
+    """A connection that only reads, to a database that must be there."""
     url = database.make_url(db)
     existing(db)
     engine = database.reader_engine(url)
