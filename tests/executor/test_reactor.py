@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from executor.world import SUCCESS, Memory, grant, messages, nothing_left_behind
 from ppacer.executor.frames import Ended, Job, Said, frame
 from ppacer.executor.reactor import Reactor
@@ -62,6 +64,42 @@ def test_a_descriptor_forgotten_in_the_same_round_is_not_called() -> None:
         loop.forget(fresh[0])
         for fd in {one, two, into_one, into_two, *fresh}:
             os.close(fd)
+
+
+def test_a_descriptor_forgotten_when_it_was_read_is_not_written_to() -> None:
+    with reactor() as loop:
+        one, other = socket.socketpair()
+        called: list[str] = []
+
+        def read() -> None:
+            called.append("read")
+            loop.forget(one.fileno())
+
+        loop.watch(one.fileno(), read, lambda: called.append("write"))
+        other.send(b"x")
+        rounds(loop, 3)
+        assert called == ["read"]
+        one.close()
+        other.close()
+
+
+def test_a_descriptor_that_cannot_be_watched_is_not_watched() -> None:
+    with reactor() as loop:
+        out, into = os.pipe()
+        os.close(into)
+        os.close(out)
+        with pytest.raises(OSError):
+            loop.watch(out, lambda: None)
+        again, into = os.pipe()
+        assert again == out
+        called: list[str] = []
+        loop.watch(again, lambda: called.append(str(os.read(again, 1))))
+        os.write(into, b"x")
+        rounds(loop, 2)
+        assert called == ["b'x'"]
+        loop.forget(again)
+        os.close(again)
+        os.close(into)
 
 
 def test_an_error_in_one_action_does_not_end_the_loop() -> None:

@@ -426,7 +426,7 @@ def test_a_run_that_vanishes_from_the_database_does_not_stop_the_others(world: M
 
 @pytest.mark.parametrize("part", ["away", "gone"])
 def test_a_database_away_for_a_while_costs_nothing_but_time(world: Make, part: str) -> None:
-    w = world(dag("d", "a", "b: a"), dag("s", "x", schedule=Fixed(at(60), seconds(60))))
+    w = world(dag("d", "a", "b: a"), dag("s", "x", schedule=Fixed(at(60), seconds(60)), catch_up=True))
     ex = w.executor()
     run = w.trigger()
     ex.claim()

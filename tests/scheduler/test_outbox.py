@@ -314,6 +314,28 @@ def test_a_delivery_whose_record_fails_is_recorded_in_the_end(
     assert 1 <= len(sender.sent) <= times + 1
 
 
+def test_what_was_sent_while_nothing_could_be_recorded_is_not_sent_again(
+    world: Make, outboxes: Callable[..., Outbox]
+) -> None:
+    w = world(dag("d", "a"), dag("e", "a"))
+    sender = Recorder()
+    outbox = outboxes(w, sender)
+    fail(w, "d")
+    fail(w, "e")
+    outbox.scheduler.deaf = True  # type: ignore[attr-defined]  # it is the stand-in
+    for _ in range(20):
+        outbox.step(w.utc)
+        w.run(40)
+    assert sorted(data.dag_id for data in sender.sent) == ["d", "e"]
+    outbox.scheduler.deaf = False  # type: ignore[attr-defined]  # it is the stand-in
+    outbox.step(w.utc)
+    assert outbox.step(w.utc) == 0
+    assert len(sender.sent) == 2
+    assert [(row["SentAt"], row["Tries"]) for row in outbox_rows(w)] == [
+        ("2026-03-02T12:00:00.000000Z", 1)
+    ] * 2
+
+
 def test_alerts_of_an_earlier_program_are_delivered_by_the_next(
     world: Make, outboxes: Callable[..., Outbox]
 ) -> None:
@@ -391,6 +413,27 @@ def test_a_sender_that_hangs_delays_no_alert_of_another_sender(world: Make) -> N
         hanging.leave.set()
         outbox.close(10)
         outbox.alerts.close()
+
+
+def test_a_thousand_alerts_of_a_sender_that_hangs_hide_none_of_another(
+    world: Make, outboxes: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.scheduler.outbox.BATCH_MAX", 3)
+    monkeypatch.setattr("ppacer.scheduler.outbox.PATIENCE_SECONDS", 0.0)
+    hanging, sound = Hanging(), Recorder()
+    w = world(dag("d", "a", configs={"a": {"notifier": hanging}}), dag("e", "a"))
+    outbox = outboxes(w, sound)
+    for _ in range(7):
+        fail(w, "d")
+    outbox.step(w.utc)
+    assert hanging.entered.wait(10)
+    fail(w, "e")
+    outbox.step(w.utc)
+    for sender, thread in list(outbox._busy.values()):
+        thread.join(10 if sender is sound else 0)
+    assert len(sound.sent) == 1
+    hanging.leave.set()
+    outbox._join(10)
 
 
 def test_the_outbox_delivers_when_it_is_woken_and_stops_when_told(world: Make) -> None:

@@ -150,6 +150,35 @@ def test_up_to_a_minute_between_two_steps_is_no_gap(world: Make) -> None:
     assert set(w.events()) == {"REGULAR"}
 
 
+@pytest.mark.parametrize(("catch_up", "runs"), [(False, 1), (2, 2), (True, 360)])
+def test_points_that_fell_due_while_the_database_was_away_are_missed(
+    world: Make, catch_up: CatchUp, runs: int
+) -> None:
+    w = world(dag("d", "a", schedule=fixed(MINUTE, start=at(60)), catch_up=catch_up, max_active_runs=1000))
+    w.store.gone = True
+    w.checks = False
+    w.run(360 * 60 + 30, step=10)
+    w.store.gone = False
+    w.checks = True
+    w.run(20, step=1)
+    times = w.exec_times()
+    assert times == [at(60 * n) for n in range(361 - runs, 361)]
+    if not catch_up:
+        assert w.points()[0] == ("SKIPPED", at(60), at(360 * 60))
+
+
+def test_points_that_fell_due_in_a_short_outage_run_late(world: Make) -> None:
+    w = world(dag("d", "a", schedule=fixed(seconds(10), start=at(10))))
+    w.run(5, step=1)
+    w.store.gone = True
+    w.checks = False
+    w.run(50, step=1)
+    w.store.gone = False
+    w.checks = True
+    w.run(4, step=1)
+    assert w.exec_times() == [at(10 * n) for n in range(1, 6)]
+
+
 def test_points_that_waited_at_the_cap_when_a_gap_came_are_late_and_not_missed(world: Make) -> None:
     """Late is what fell due while the scheduler was stepping; missed is what fell due in the gap."""
     w = world(dag("d", "a", schedule=fixed(seconds(100), start=at(100)), max_active_runs=1))

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,17 @@ def test_readers_see_whole_batches_while_the_writer_writes(store: Store, path: P
         reader.join()
     assert errors == []
     assert len(rows(path, "dagruntasks")) == 1000
+
+
+def test_too_many_readers_at_once_are_told_to_wait(store: Store, path: Path) -> None:
+    engine = database.reader_engine(database.make_url(path))
+    engine.pool._timeout = 0.01  # type: ignore[attr-defined]
+    with ExitStack() as stack:
+        for _ in range(database.READERS_MAX):
+            stack.enter_context(engine.connect())
+        with pytest.raises(StoreUnavailable, match="in use"), database.in_words(engine.url):
+            engine.connect()
+    engine.dispose()
 
 
 def test_a_reader_that_dawdles_does_not_stop_the_writer(store: Store, path: Path) -> None:

@@ -52,8 +52,9 @@ class Reactor:
         """Calls `on_readable` when there is something to read, `on_writable` when there is room to write."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
         change = self._selector.modify if fd in self._watched else self._selector.register
-        self._watched[fd] = (on_readable, on_writable)
-        change(fd, events, self._watched[fd])
+        actions = (on_readable, on_writable)
+        change(fd, events, actions)
+        self._watched[fd] = actions  # when that went well
 
     def forget(self, fd: int) -> None:
         """No longer watches a descriptor; before it is closed."""
@@ -79,7 +80,7 @@ class Reactor:
                 on_readable, on_writable = watched
                 if events & selectors.EVENT_READ:
                     self._do(on_readable)
-                if on_writable and events & selectors.EVENT_WRITE:
+                if on_writable and events & selectors.EVENT_WRITE and self._watched.get(key.fd) is watched:
                     self._do(on_writable)
             self._do(self._answer)
             self._do(lambda: self.timers.run(_now().mono))

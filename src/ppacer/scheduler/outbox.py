@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 
 from ppacer.clock import Clock
 from ppacer.dag import Dag, TaskConfig
@@ -19,6 +20,7 @@ TRIES_MAX = 20  # with the delays below this is about two days
 DELAY_FIRST = timedelta(seconds=5)
 DELAY_MAX = timedelta(hours=4)
 BATCH_MAX = 1_000
+PAGES_MAX = 20  # of a batch each, in one look for alerts whose sender is free
 IDLE_SECONDS = 30.0
 RECORD_SECONDS = 30.0
 PATIENCE_SECONDS = 2.0  # a sender that takes longer goes on beside the others
@@ -41,6 +43,7 @@ class Outbox:
         self._news = threading.Event()
         self._last_round = threading.Event()
         self._stopped = threading.Event()
+        self._unrecorded: dict[int, AlertTried] = {}  # by alert; sent or not, that is still to be recorded
         self._busy: dict[int, tuple[Sender, threading.Thread]] = {}  # by the identity of the sender
         self._thread = threading.Thread(target=self._run, name="ppacer-outbox", daemon=True)
 
@@ -90,19 +93,30 @@ class Outbox:
         """Tries every alert that is due, but those of a sender still at work; returns how many were taken."""
         self._join(0.0)
         work: dict[int, tuple[Sender, list[Alert]]] = {}
-        for alert in self.alerts.due(now, BATCH_MAX):
-            sender = self._config(alert).notifier or self.default
-            if id(sender) not in self._busy:
-                work.setdefault(id(sender), (sender, []))[1].append(alert)
+        for sender, alert in islice(self._deliverable(now), BATCH_MAX):
+            work.setdefault(id(sender), (sender, []))[1].append(alert)
         sent: list[Alert] = []
         for key, (sender, alerts) in work.items():
             thread = threading.Thread(
-                target=self._deliver_all, args=(sender, alerts, now, sent), name="ppacer-sender", daemon=True
+                target=self._deliver_all, args=(sender, alerts, sent), name="ppacer-sender", daemon=True
             )
             self._busy[key] = sender, thread
             thread.start()
         self._join(PATIENCE_SECONDS)
         return len(sent)
+
+    def _deliverable(self, now: datetime) -> Iterator[tuple[Sender, Alert]]:
+        """What is due and whose sender is free; in front of it may be many of a sender that hangs."""
+        last = 0
+        for _ in range(PAGES_MAX):
+            page = self.alerts.due(now, BATCH_MAX, after=last)
+            for alert in page:
+                sender = self._config(alert).notifier or self.default
+                if id(sender) not in self._busy:
+                    yield sender, alert
+            if len(page) < BATCH_MAX:
+                return
+            last = page[-1].id
 
     def _join(self, seconds: float) -> None:
         for key, (_, thread) in list(self._busy.items()):
@@ -110,15 +124,17 @@ class Outbox:
             if not thread.is_alive():
                 del self._busy[key]
 
-    def _deliver_all(self, sender: Sender, alerts: list[Alert], now: datetime, sent: list[Alert]) -> None:
+    def _deliver_all(self, sender: Sender, alerts: list[Alert], sent: list[Alert]) -> None:
         for alert in alerts:
             if self._stopped.is_set():
                 return
-            if self._deliver(sender, alert, now):
+            if (tried := self._unrecorded.get(alert.id)) is not None:  # sent before, if not written down
+                self._record(tried)
+            elif self._deliver(sender, alert):
                 sent.append(alert)
         self.wake()  # there may be more by now
 
-    def _deliver(self, sender: Sender, alert: Alert, now: datetime) -> bool:
+    def _deliver(self, sender: Sender, alert: Alert) -> bool:
         config = self._config(alert)
         template = config.retry_template if alert.kind is AlertKind.RETRY else config.failure_template
         data = MsgData(
@@ -132,17 +148,21 @@ class Outbox:
         try:
             sender.send(template, data)
         except BaseException as error:  # also SystemExit: a sender is the user's code and ends nothing here
-            self._failed(alert, error, now)
+            self._failed(alert, error, self.clock.now().utc)
             return False
-        self._record(AlertTried(alert.id, now))
+        self._record(AlertTried(alert.id, self.clock.now().utc))
         return True
 
     def _record(self, tried: AlertTried) -> None:
-        """Waits until it is committed, so that the next look at the outbox does not find this alert again."""
+        """Waits until it is committed; until then the next looks at the outbox find the alert again."""
+        self._unrecorded[tried.alert_id] = tried
+        future = self.scheduler.submit(tried).future
         try:
-            self.scheduler.submit(tried).future.result(RECORD_SECONDS)
+            future.result(RECORD_SECONDS)
+            del self._unrecorded[tried.alert_id]
         except (PpacerError, TimeoutError) as error:
-            log.warning("an alert may be sent twice, its delivery could not be recorded: %s", error)
+            future.cancel()
+            log.warning("what became of an alert could not be recorded yet: %s", error)
             self._stopped.wait(DELAY_FIRST.total_seconds())
 
     def _failed(self, alert: Alert, error: BaseException, now: datetime) -> None:

@@ -110,6 +110,7 @@ class Scheduler:
         self._kept: list[Request] = []  # what waits for the database to come back
         self._retry_at = 0.0  # monotonic
         self._last: Now | None = None
+        self._planned_at = DAWN  # up to here every point is accounted for, or waits its turn
         self._phase = State.STARTED
         self._stopping = threading.Event()
 
@@ -130,7 +131,7 @@ class Scheduler:
         self._phase = State.SYNCHRONIZING
         sync(self.store, self.registry, now.utc, self._mask)
         self.memory.watcher.missed(DAWN, now.utc)
-        self._last = now
+        self._last, self._planned_at = now, now.utc
         self._recover(now)
         self._phase = State.RUNNING
 
@@ -187,6 +188,8 @@ class Scheduler:
             self._do_without(requests, now)
             return
         self._together(now, requests)
+        if self.trouble is None:
+            self._planned_at = now.utc
 
     def _watch_clock(self, now: Now) -> None:
         """Notices that the program or the whole machine was stopped, or the clock was set."""
@@ -195,10 +198,17 @@ class Scheduler:
             return
         self.memory.tasks.prolong(now.mono - last.mono)
         if now.utc < last.utc:
+            self._planned_at = min(self._planned_at, now.utc)
             self.memory.watcher.set_back(now.utc)
-        if now.utc - last.utc > GAP:
-            log.warning("no step for %s: points in this time count as missed", now.utc - last.utc)
-            self.memory.watcher.missed(last.utc, now.utc)
+        if self.trouble is None:
+            self._note_missed(now)
+
+    def _note_missed(self, now: Now) -> None:
+        """Points that fell due while nothing could be planned for long are missed, and not just late."""
+        gap = now.utc - self._planned_at
+        if gap > GAP:
+            log.warning("no runs could be planned for %s: points in this time count as missed", gap)
+            self.memory.watcher.missed(self._planned_at, now.utc)
 
     def _together(self, now: Now, requests: Sequence[Request]) -> None:
         """All that is due and all requests in one transaction; if that fails, each for itself."""
@@ -451,6 +461,7 @@ class Scheduler:
             self._degrade(error, now)
             return False
         self.memory.tasks.forgive()
+        self._note_missed(now)
         self._together(now, kept)
         if now.mono < self._retry_at:
             return False  # it refused again

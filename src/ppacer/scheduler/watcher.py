@@ -76,8 +76,9 @@ class DagRunWatcher:
         self._heap: list[tuple[datetime, str]] = []
 
     def missed(self, begin: datetime, end: datetime) -> None:
-        """Nobody watched in this time."""
-        self.gaps = [*self.gaps, Gap(begin, end)][-GAPS_MAX:]
+        """Nobody watched in this time; one that began at the same moment has become longer."""
+        others = [gap for gap in self.gaps if gap.begin != begin]
+        self.gaps = [*others, Gap(begin, end)][-GAPS_MAX:]
 
     def set_back(self, now: datetime) -> None:
         """The clock shows an earlier time than before: what lies behind it is to come, and not missed."""

@@ -36,13 +36,13 @@ class Alerts:
         """Closes the connections."""
         self._engine.dispose()
 
-    def due(self, now: datetime, limit: int) -> list[Alert]:
-        """The alerts whose time has come, oldest first."""
+    def due(self, now: datetime, limit: int, after: int = 0) -> list[Alert]:
+        """The alerts whose time has come, oldest first, from the first behind the number `after`."""
         o, r = outbox.c, dagruns.c
         query = (
             sa.select(outbox, r.RunId)
             .select_from(outbox.join(dagruns, sa.and_(o.DagId == r.DagId, o.ExecTs == r.ExecTs)))
-            .where(o.NextTryAt <= now)
+            .where(o.NextTryAt <= now, o.AlertId > after)
             .order_by(o.AlertId)
             .limit(limit)
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ppacer.errors import ConfigError, StoreError, StoreUnavailable
 
@@ -125,9 +126,10 @@ def in_words(url: sa.URL) -> Iterator[None]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the drivers raise; hot statements bypass SQLAlchemy and its wrapping."""
+    """What the drivers raise, and a pool without a free connection; hot statements bypass SQLAlchemy."""
+    ours = (DBAPIError, sqlite3.Error, PoolTimeout)
     psycopg = sys.modules.get("psycopg")
-    return (DBAPIError, sqlite3.Error) if psycopg is None else (DBAPIError, sqlite3.Error, psycopg.Error)
+    return ours if psycopg is None else (*ours, psycopg.Error)
 
 
 _FOR_NOW = {
@@ -142,6 +144,10 @@ _FOR_NOW = {
 
 
 def _translate(error: Exception, where: Any) -> StoreError:
+    if isinstance(error, PoolTimeout):
+        return StoreUnavailable(
+            f"{where}: all {READERS_MAX} connections are in use: ask again, or less at once"
+        )
     cause = getattr(error, "orig", None) or error
     code = getattr(cause, "sqlite_errorcode", None)
     if code is None:
