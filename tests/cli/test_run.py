@@ -166,3 +166,9 @@ def test_what_nobody_reads_does_not_end_the_run(folder: Path) -> None:
         ended = really("run", "dags.py", cwd=folder, stdout=gone)
     assert done.exists()
     assert "Traceback" not in ended.err
+
+
+def test_a_level_that_is_none_is_one_sentence() -> None:
+    ended = call("run", f"{DAGS}:good", env={"PPACER_LOG_LEVEL": "loud"})
+    assert ended.code == exits.USAGE
+    assert ended.said.startswith("log_level is 'loud'; it must be one of DEBUG, INFO")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from executor.world import EXEC_TS, grant
 from ppacer.dag.values import RESULT_BYTES_MAX
 from ppacer.executor.frames import FRAME_MAX, FROM_CHILD, JOBS, Ended, Frames, Job, Said, frame
-from ppacer.executor.logs import level_from_env, spoken
+from ppacer.executor.logs import spoken
 from ppacer.executor.memory import in_use, oom_kills, peak
 from ppacer.executor.runner import Outcome
 from ppacer.executor.timers import Timers
@@ -170,18 +170,6 @@ def test_no_message_breaks_a_record() -> None:
     assert len(spoken(record("x" * 10**6))[2]) <= 64 * 1024
     assert spoken(record(Hostile()))[2]
     assert len(str(spoken(record("m", extra={"x": "y" * 10**6}))[3])) <= 64 * 1024
-
-
-@pytest.mark.parametrize(
-    ("text", "level"), [("debug", 10), ("WARNING", 30), ("35", 35), ("nonsense", 20), ("", 20), (None, 20)]
-)
-def test_the_level_comes_from_the_environment(
-    text: str | None, level: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PPACER_LOG_LEVEL", raising=False)
-    if text is not None:
-        monkeypatch.setenv("PPACER_LOG_LEVEL", text)
-    assert level_from_env() == level
 
 
 def test_memory_is_known() -> None:

@@ -49,9 +49,9 @@ def serve(
     refuse_import("serve")
     registry = as_registry(dags)
     settings = load(options, flags or {}, os.environ, Path.cwd())
-    configure_logging(settings.log_level)
+    configure_logging(settings.level)
     sender = notifier or LogSender()
-    _serve(registry, settings, sender, make_warm_parent(registry, sender, file))
+    _serve(registry, settings, sender, make_warm_parent(registry, sender, file, settings.level))
 
 
 def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmParent | None") -> None:
@@ -77,7 +77,9 @@ def refuse_import(name: str) -> None:
         )
 
 
-def make_warm_parent(registry: Registry, sender: Sender, file: Path | None) -> "WarmParent | None":
+def make_warm_parent(
+    registry: Registry, sender: Sender, file: Path | None, level: int = logging.INFO
+) -> "WarmParent | None":
     """The parent of the task processes, forked before any thread, socket, database or server import exists.
 
     Where the user's program has started threads, a fork could inherit a lock that nobody frees: then a fresh
@@ -89,10 +91,10 @@ def make_warm_parent(registry: Registry, sender: Sender, file: Path | None) -> "
 
     file = file or _main_file()
     if threading.active_count() == 1:
-        return WarmParent.fork(registry, sender, file=file)
+        return WarmParent.fork(registry, sender, file, level)
     if file is None:
         raise PpacerError("threads run already and the dags are in no file: start ppacer before them")
-    warm = WarmParent.spawn(file)
+    warm = WarmParent.spawn(file, level)
     warm.wait_loaded()
     return warm
 
@@ -128,9 +130,13 @@ class StopSignals:
         self.asked.set()
 
 
-def configure_logging(level: str) -> None:
-    """The scheduler's own log goes to stderr, unless the program has set up logging itself."""
-    level = os.environ.get("PPACER_LOG_LEVEL", level).upper()
+def configure_logging(level: int, *, quiet: bool = False) -> None:
+    """The scheduler's own log goes to stderr, unless the program has set up logging itself.
+
+    `quiet`: at the usual level, INFO, only warnings, for a terminal that shows what happens anyway.
+    """
+    if quiet and level == logging.INFO:
+        level = logging.WARNING
     logger = logging.getLogger("ppacer")
     logger.setLevel(level)
     if not logging.getLogger().handlers and not logger.handlers:
@@ -156,14 +162,16 @@ def run_once(
 
     Everything is as in production (retries, timeouts, upstream failures), in a temporary database. With the
     default runner tasks run in threads, where timeouts are cooperative; `runner="process"` gives each attempt
-    its own process. Raises ParamsError; a failed run is returned, not raised.
+    its own process. Of ppacer.toml and PPACER_* counts what is no argument here. Raises ParamsError and
+    ConfigError; a failed run is returned, not raised.
     """
     refuse_import("run_once")
     registry = Registry([dag])
     sender = notifier or LogSender()
-    settings = Settings(runner=runner, slots=slots, echo=False, drain=0.0)
+    own = {"runner": runner, "slots": slots, "echo": False, "drain": 0.0}
+    settings = load({}, own, os.environ, Path.cwd())
     forks = {runner, *(config.runner for config in dag.configs.values())} & {"process", "pool"}
-    warm = make_warm_parent(registry, sender, file) if forks else None
+    warm = make_warm_parent(registry, sender, file, settings.level) if forks else None
     return _run_once(dag, registry, settings, sender, warm, params or {}, on_progress)
 
 

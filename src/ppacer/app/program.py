@@ -200,13 +200,16 @@ class Program:
     def _thread_runner(self, executor: Executor) -> Runner:
         from ppacer.executor.thread import ThreadRunner
 
-        slots, grace = self.settings.slots_or_default, self.settings.grace
-        return ThreadRunner(slots, self.registry, executor, self._notifier, grace=grace)
+        s = self.settings
+        return ThreadRunner(
+            s.slots_or_default, self.registry, executor, self._notifier, grace=s.grace, level=s.level
+        )
 
     def _async_runner(self, executor: Executor) -> Runner:
         from ppacer.executor.loop import AsyncRunner
 
-        return AsyncRunner(self.registry, executor, self._notifier, grace=self.settings.grace)
+        s = self.settings
+        return AsyncRunner(self.registry, executor, self._notifier, grace=s.grace, level=s.level)
 
     def _all_children(self, executor: Executor) -> Children:
         """The child processes, which `process` and `pool` share; they take over the warm parent."""

@@ -45,11 +45,12 @@ def demo_command(runs: int | None, port: int | None, db: str | None, logs_db: st
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppacer-demo-")))
         settings = _settings(folder, port, db, logs_db)
-        configure_logging("WARNING")
+        configure_logging(settings.level, quiet=True)
         file = folder / SOURCE.name  # a copy: tracebacks leave out what is in the package
         shutil.copyfile(SOURCE, file)
         registry, sender = load_registry(file), LogSender()
-        warm = make_warm_parent(registry, sender, file)  # from here on everything may be imported
+        warm = make_warm_parent(registry, sender, file, settings.level)
+        # from here on everything may be imported
         return _run(settings, registry, sender, warm, runs)
 
 

@@ -1,9 +1,11 @@
 """`ppacer run`. Imports little before the fork, as `serve`."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,11 +38,12 @@ def run_command(target: str, pairs: tuple[str, ...], document: str | None, runne
     """
     from ppacer.app import configure_logging, run_once
     from ppacer.cli.target import load_target, one_dag
+    from ppacer.config import load
 
     file, registry = load_target(target, is_quiet=as_json)
     dag = one_dag(target, registry)
     params = dag.params.validate(params_of(pairs, document))
-    configure_logging("WARNING")
+    configure_logging(load({}, {}, os.environ, Path.cwd()).level, quiet=True)
     with _sigterm_as_ctrl_c(), closing(_progress(dag, as_json)) as show:
         detail = run_once(dag, params=params, runner=runner, notifier=Unsent(), on_progress=show, file=file)
     if as_json:

@@ -1,6 +1,7 @@
 """The few options, and where they come from: constructor < ppacer.toml < PPACER_* < flags."""
 
 import ipaddress
+import logging
 import os
 import re
 import tomllib
@@ -43,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: float = 90.0
     retention_runs: int = 100
     logs_max: int = 1_000
+
+    @property
+    def level(self) -> int:
+        """`log_level` as `logging` counts: from there on the scheduler and tasks are heard."""
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
 
     @property
     def db_file(self) -> Path | None:

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 from ppacer.clock import SystemClock
-from ppacer.executor.logs import TASK_LOGGER, Outside, level_from_env, spoken
+from ppacer.executor.logs import TASK_LOGGER, Outside, spoken
 from ppacer.executor.output import Output, Stream
 from ppacer.protocol import Grant
 from ppacer.tasklog import LogRecord
@@ -127,17 +127,23 @@ def _is_handled(record: logging.LogRecord) -> bool:
 
 
 class Capture:
-    """While one is open, attempts are captured; the first one installs, the last one to close removes."""
+    """While one is open, attempts are captured; the first one installs, the last one to close removes.
+
+    `level`: from there on records of `logging` are kept.
+    """
 
     _lock = threading.Lock()
     _open = 0
     _undo: Callable[[], None] | None = None
 
+    def __init__(self, level: int = logging.INFO) -> None:
+        self._level = level
+
     def install(self) -> None:
         """Opens it."""
         with Capture._lock:
             if Capture._open == 0:
-                Capture._undo = _install()
+                Capture._undo = _install(self._level)
             Capture._open += 1
 
     def remove(self) -> None:
@@ -149,9 +155,9 @@ class Capture:
                 Capture._undo = None
 
 
-def _install() -> Callable[[], None]:
+def _install(level: int) -> Callable[[], None]:
     root, task = logging.getLogger(), logging.getLogger(TASK_LOGGER)
-    before, level = root.level, level_from_env()
+    before = root.level
     handler, outside = _Handler(level), Outside(before)
     others = list(root.handlers)
     for other in others:

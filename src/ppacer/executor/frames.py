@@ -68,6 +68,7 @@ class Load(msgspec.Struct, frozen=True, array_like=True, tag=True):
     sys_path: list[str]
     argv: list[str]
     pythonpath: str | None
+    level: int
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -1,7 +1,6 @@
 """Records of `logging` as the task log has them: message and traceback as text, `extra` as attributes."""
 
 import logging
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,18 +8,11 @@ import msgspec
 
 from ppacer.executor.words import shorten
 
-LEVEL_VARIABLE = "PPACER_LOG_LEVEL"
 MESSAGE_BYTES_MAX = 64 * 1024
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 TASK_LOGGER = "ppacer.task"
 
 _encoder = msgspec.msgpack.Encoder()
-
-
-def level_from_env() -> int:
-    """The level from which on records of tasks are kept: PPACER_LOG_LEVEL, else INFO; nonsense means INFO."""
-    text = os.environ.get(LEVEL_VARIABLE, "INFO").strip().upper()
-    return int(text) if text.isdecimal() else logging.getLevelNamesMapping().get(text, logging.INFO)
 
 
 def spoken(record: logging.LogRecord) -> tuple[datetime, str, str, dict[str, Any] | None]:

@@ -44,12 +44,20 @@ class _Attempt:
 class AsyncRunner:
     """Runs any number of attempts on an event loop of its own."""
 
-    def __init__(self, registry: Registry, sink: Sink, notifier: Sender, *, grace: float = GRACE) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        sink: Sink,
+        notifier: Sender,
+        *,
+        grace: float = GRACE,
+        level: int = logging.INFO,
+    ) -> None:
         self._registry, self._sink, self._notifier, self._grace = registry, sink, notifier, grace
         self._live: dict[str, _Attempt] = {}
         self._lock = threading.Lock()
         self._is_closed = self._has_stopped = False
-        self._capture = Capture()
+        self._capture = Capture(level)
         self._capture.install()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ppacer-async", daemon=True)

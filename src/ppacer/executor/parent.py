@@ -9,6 +9,7 @@ import _socket
 import contextlib
 import fcntl
 import gc
+import logging
 import os
 import resource
 import select
@@ -58,8 +59,10 @@ _now = SystemClock().now
 class Parent:
     """The warm parent's loop."""
 
-    def __init__(self, main: socket.socket, registry: Registry, notifier: Sender) -> None:
-        self._main, self._registry, self._notifier = main, registry, notifier
+    def __init__(
+        self, main: socket.socket, registry: Registry, notifier: Sender, level: int = logging.INFO
+    ) -> None:
+        self._main, self._registry, self._notifier, self._level = main, registry, notifier, level
         self._main_fd, self._main_pid = main.fileno(), os.getppid()
         self._frames: Frames[ToParent] = Frames(TO_PARENT)
         self._leaders: dict[int, str] = {}  # children by pid, with their marks
@@ -73,7 +76,7 @@ class Parent:
         """Serves the main program until it is gone, then ends everything and the process itself."""
         try:
             self._settle()
-            self._child = prepare(self._registry, self._notifier)
+            self._child = prepare(self._registry, self._notifier, self._level)
             gc.disable()  # nearly everything here is frozen, and a fork has to copy what a collector touches
             while self._step():
                 pass
@@ -228,7 +231,8 @@ class Parent:
         except LoadError as error:
             self._tell(NotLoaded(str(error), error.traceback))
         else:
-            self._child = prepare(self._registry, self._notifier)  # with what the import has brought
+            # once more, with what the import has brought
+            self._child = prepare(self._registry, self._notifier, load.level)
             self._tell(Loaded())
 
     def _hold(self, path: str) -> None:

@@ -16,7 +16,7 @@ from ppacer.executor import posix
 from ppacer.executor.child import MARK, Child, open_stream
 from ppacer.executor.execute import is_async
 from ppacer.executor.frames import JOBS, Frames, Job, frame
-from ppacer.executor.logs import TASK_LOGGER, level_from_env
+from ppacer.executor.logs import TASK_LOGGER
 from ppacer.notify import LogSender, Sender
 from ppacer.protocol import Grant
 
@@ -38,12 +38,15 @@ class _Handler(logging.Handler):
 _handler = _Handler()
 
 
-def prepare(registry: Registry, notifier: Sender) -> Child:
-    """The child that every fork becomes. To be called again when modules have been imported since."""
+def prepare(registry: Registry, notifier: Sender, level: int) -> Child:
+    """The child that every fork becomes; its records from `level` on are kept.
+
+    To be called again when modules have been imported since.
+    """
     terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     _open_streams()
     faulthandler.enable(2)  # a segmentation fault leaves the Python traceback in the log of the task
-    _route_logging(terminal)
+    _route_logging(terminal, level)
     if any(is_async(node.task) for dag in registry.values() for node in dag.nodes.values()):
         import asyncio  # noqa: F401 - once for all children, and for none where there is no `async def`
     _rehearse()
@@ -64,7 +67,7 @@ def _open_streams() -> None:
     streams.stderr = streams.__stderr__ = open_stream(2)
 
 
-def _route_logging(terminal: Sequence[object]) -> None:
+def _route_logging(terminal: Sequence[object], level: int) -> None:
     """Everything to the main program; handlers for the terminal would say it once more, as output."""
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -72,7 +75,7 @@ def _route_logging(terminal: Sequence[object]) -> None:
             handler.stream is stream for stream in terminal
         ):
             root.removeHandler(handler)
-    _handler.setLevel(level_from_env())
+    _handler.setLevel(level)
     root.addHandler(_handler)
     root.setLevel(min(root.level, _handler.level))
     logging.getLogger(TASK_LOGGER).setLevel(_handler.level)

@@ -51,7 +51,14 @@ class ThreadRunner:
     """
 
     def __init__(
-        self, slots: int, registry: Registry, sink: Sink, notifier: Sender, *, grace: float = GRACE
+        self,
+        slots: int,
+        registry: Registry,
+        sink: Sink,
+        notifier: Sender,
+        *,
+        grace: float = GRACE,
+        level: int = logging.INFO,
     ) -> None:
         self._slots, self._registry, self._sink, self._notifier = slots, registry, sink, notifier
         self._grace = grace
@@ -63,7 +70,7 @@ class ThreadRunner:
         self._lock = threading.Lock()
         self._watch = _Watch(self)
         self._is_closed = False
-        self._capture = Capture()
+        self._capture = Capture(level)
         self._capture.install()
 
     def start(self, grant: Grant) -> None:

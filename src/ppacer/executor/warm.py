@@ -55,9 +55,16 @@ _now = SystemClock().now
 class WarmParent:
     """A running warm parent. Closing it, or the death of this program, ends all its descendants."""
 
-    def __init__(self, pid: int, main: socket.socket, ended: Callable[[], bool], file: Path | None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        main: socket.socket,
+        ended: Callable[[], bool],
+        file: Path | None,
+        level: int = logging.INFO,
+    ) -> None:
         main.setblocking(False)
-        self.pid, self.file = pid, file
+        self.pid, self.file, self.level = pid, file, level
         self.lock_path: str | None = None
         self._socket, self._has_ended = main, ended
         self._frames: Frames[FromParent] = Frames(FROM_PARENT)
@@ -66,11 +73,16 @@ class WarmParent:
 
     @classmethod
     def fork(
-        cls, registry: Registry, notifier: Sender | None = None, file: str | Path | None = None
+        cls,
+        registry: Registry,
+        notifier: Sender | None = None,
+        file: str | Path | None = None,
+        level: int = logging.INFO,
     ) -> "WarmParent":
         """Forks this program, which must have one thread. `file` is where a successor imports the dags from.
 
-        Raises ConfigError when other threads run: they might hold locks, which would stay locked for ever.
+        What tasks log is kept from `level` on. Raises ConfigError when other threads run: they might hold
+        locks, which would stay locked for ever.
         """
         if threading.active_count() > 1:
             raise ConfigError("other threads run already; the warm parent must be forked before, or spawned")
@@ -86,16 +98,16 @@ class WarmParent:
         if pid == 0:
             try:
                 ours.close()
-                Parent(theirs, registry, notifier or LogSender()).run()
+                Parent(theirs, registry, notifier or LogSender(), level).run()
             except BaseException:
                 traceback.print_exc()
             finally:  # the code of the main program must not go on in two processes
                 os._exit(1)
         theirs.close()
-        return cls(pid, ours, lambda: _has_ended(pid), None if file is None else Path(file))
+        return cls(pid, ours, lambda: _has_ended(pid), None if file is None else Path(file), level)
 
     @classmethod
-    def spawn(cls, file: str | Path) -> "WarmParent":
+    def spawn(cls, file: str | Path, level: int = logging.INFO) -> "WarmParent":
         """Starts a fresh interpreter that imports the dags from a file; `wait_loaded` tells how that went."""
         ours, theirs = socket.socketpair()
         home = str(Path(ppacer.clock.__file__).parent.parent)
@@ -108,8 +120,8 @@ class WarmParent:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, before)))},
             )
-        warm = cls(process.pid, ours, lambda: process.poll() is not None, Path(file))
-        warm.send(Load(os.path.abspath(file), list(sys.path), list(sys.argv), before))
+        warm = cls(process.pid, ours, lambda: process.poll() is not None, Path(file), level)
+        warm.send(Load(os.path.abspath(file), list(sys.path), list(sys.argv), before, level))
         return warm
 
     def wait_loaded(self, timeout: float = LOAD_SECONDS) -> None:
@@ -138,7 +150,7 @@ class WarmParent:
         """A new warm parent in place of this one, which died; None when the file of the dags is not known."""
         if self.file is None:
             return None
-        warm = WarmParent.spawn(self.file)
+        warm = WarmParent.spawn(self.file, self.level)
         warm.lock_path = self.lock_path
         return warm
 
