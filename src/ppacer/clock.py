@@ -27,6 +27,11 @@ class SystemClock:
         return Now(datetime.now(UTC), time.monotonic())
 
 
+def mono() -> float:
+    """Seconds on the monotonic clock, for who needs no other: a fifth of the cost of `now`."""
+    return time.monotonic()
+
+
 def utc(value: datetime) -> datetime:
     """The same instant in UTC; a datetime without time zone is refused, because it could mean anything."""
     if value.tzinfo is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ppacer.clock import SystemClock
+from ppacer.clock import SystemClock, mono
 from ppacer.dag import BoundTask, Dag, Registry, RunInfo, Task, TaskContext, values
 from ppacer.dag.task import CancelSignal
 from ppacer.executor.runner import Outcome, Sink
@@ -22,11 +22,6 @@ from ppacer.protocol import End, Grant
 
 task_logger = logging.getLogger("ppacer.task")
 now = SystemClock().now
-
-
-def mono() -> float:
-    """Seconds on the clock of deadlines."""
-    return now().mono
 
 
 class Refusal(Exception):  # noqa: N818 - not an error of the task: it is not started

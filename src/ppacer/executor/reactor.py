@@ -7,13 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ppacer.clock import SystemClock
+from ppacer.clock import mono
 from ppacer.executor.timers import Timers
 
 Action = Callable[[], None]
 
 log = logging.getLogger("ppacer.executor")
-_now = SystemClock().now
 
 
 class Reactor:
@@ -35,7 +34,7 @@ class Reactor:
     @staticmethod
     def mono() -> float:
         """Seconds on the clock of the timers."""
-        return _now().mono
+        return mono()
 
     def call(self, action: Action) -> bool:
         """Has the loop do something; from any thread. False when the loop has ended."""
@@ -73,7 +72,7 @@ class Reactor:
         """Runs until `stop`."""
         while not self._is_stopped:
             busy = self._inbox or self._slow
-            for key, events in self._selector.select(0 if busy else self.timers.wait(_now().mono)):
+            for key, events in self._selector.select(0 if busy else self.timers.wait(mono())):
                 watched = self._watched.get(key.fd)
                 if watched is None or watched is not key.data:
                     continue  # forgotten in this round; the number may even belong to another file by now
@@ -83,7 +82,7 @@ class Reactor:
                 if on_writable and events & selectors.EVENT_WRITE and self._watched.get(key.fd) is watched:
                     self._do(on_writable)
             self._do(self._answer)
-            self._do(lambda: self.timers.run(_now().mono))
+            self._do(lambda: self.timers.run(mono()))
             if self._slow:
                 self._do(self._step)
 

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from datetime import timedelta
 from queue import SimpleQueue
 
-from ppacer.clock import SystemClock, in_words
+from ppacer.clock import in_words, mono
 from ppacer.dag import Registry
 from ppacer.executor.capture import Capture, Captured, current
 from ppacer.executor.execute import conclude, execute
@@ -24,7 +24,6 @@ from ppacer.protocol import End, Grant
 JOIN_SECONDS = 0.2  # for free threads at the end; one that is not free then is not waited for
 
 log = logging.getLogger("ppacer.executor")
-_now = SystemClock().now
 
 
 class _Attempt:
@@ -90,7 +89,7 @@ class ThreadRunner:
             return
         attempt.end = end
         if not self._let_be(attempt, _unbegun(end)):
-            self._watch_over(attempt, _now().mono + self._grace)
+            self._watch_over(attempt, mono() + self._grace)
 
     def close(self) -> None:
         """Hands back what still runs. Free threads end now, busy ones after their task."""
@@ -104,9 +103,9 @@ class ThreadRunner:
                 self._report(attempt, Outcome(attempt.end, end_text(attempt.end)))
         for _ in range(self._workers):
             self._queue.put(None)
-        until = _now().mono + JOIN_SECONDS
+        until = mono() + JOIN_SECONDS
         for thread in self._threads:
-            thread.join(max(0.0, until - _now().mono))
+            thread.join(max(0.0, until - mono()))
         self._watch.close()
         self._capture.remove()
 
@@ -169,7 +168,7 @@ class ThreadRunner:
         """Makes the attempt; False if it was reported before it came to its end."""
         timeout = attempt.grant.timeout
         if timeout is not None:
-            attempt.deadline = _now().mono + timeout
+            attempt.deadline = mono() + timeout
             self._watch_over(attempt, attempt.deadline + self._grace)
         attempt.captured = Captured(attempt.grant, self._sink.log)
         outcome = copy_context().run(self._execute, attempt, attempt.captured)
@@ -242,7 +241,7 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._is_closed:
-            now = _now().mono
+            now = mono()
             if self._next <= now:
                 self._look(now)
             self._news.wait(None if self._next == math.inf else self._next - now)

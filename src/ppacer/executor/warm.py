@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ppacer.clock
-from ppacer.clock import SystemClock
+from ppacer.clock import mono
 from ppacer.dag import Registry
 from ppacer.errors import ConfigError, LoadError
 from ppacer.executor import posix
@@ -49,7 +49,6 @@ END_POLL = 0.002
 FDS_MAX = 3 * 16
 
 log = logging.getLogger("ppacer.executor")
-_now = SystemClock().now
 
 
 class WarmParent:
@@ -234,11 +233,6 @@ class WarmParent:
                     if messages:
                         return messages[0][0]
         return None
-
-
-def mono() -> float:
-    """Seconds on the monotonic clock."""
-    return _now().mono
 
 
 def _has_ended(pid: int) -> bool:
