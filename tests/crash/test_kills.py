@@ -1,6 +1,6 @@
 """The program and its task processes are killed at random moments and at named points: nothing may be lost.
 
-Where each fault of RELIABILITY.md is tested:
+Where each fault of docs/reliability.md is tested:
 
 scheduler killed anywhere        here; tests/store/test_crash, tests/app/test_serve
 executor killed                  here (warm parent, children); tests/executor/test_program, test_leaks

@@ -373,7 +373,7 @@ class World:
     # -- the oracle ------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """The invariants of RELIABILITY.md on the rows, and memory against the rows."""
+        """The invariants of docs/reliability.md on the rows, and memory against the rows."""
         oracle.check_rows(self.everything(), self.graphs(), {d.id: d for d in self.dags}, self.breaks)
         self.store.touched = False
         if not self.degraded:

@@ -1,4 +1,4 @@
-"""What must hold after every step, recounted from the rows. The numbers are those of RELIABILITY.md.
+"""What must hold after every step, recounted from the rows. The numbers are those of docs/reliability.md.
 
 Written from the documents: it knows the tables, and nothing of how the scheduler decides.
 """
