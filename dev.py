@@ -1,4 +1,4 @@
-"""The one door for a newcomer and for CI: `python3 dev.py demo|test|check|bench [arguments]`.
+"""The one door for a newcomer and for CI: `python3 dev.py demo|test|check|bench|prove [arguments]`.
 
 Needs Python 3.11 and nothing else. It makes `.venv` beside this file, with uv when that is there, otherwise
 with venv and pip, and remembers what it installed, so that every later call starts at once.
@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,12 +41,20 @@ PARTS = (
     ("tests", "--ignore=tests/executor", "--ignore=tests/app"),
 )
 
+# What takes an hour or more: the same tests as in `test`, in their long form.
+PROOFS = (
+    # name, tests, what makes them long
+    ("simulator", "tests/sim", {"PPACER_SIM_STEPS": "10000000"}),
+    ("crashes", "tests/crash", {"PPACER_CRASH_KILLS": "200"}),
+)
+
 USAGE = """usage: python3 dev.py COMMAND [arguments]
 
   demo   run example dags with the web page on http://127.0.0.1:9321 (arguments go to `ppacer demo`)
   test   run the tests on all cores (arguments go to pytest, paths from the root of the repository)
   check  run ruff, mypy, import-linter and tidy; `check --fix` lets ruff repair and format first
   bench  print the benchmarks beside their budgets
+  prove  run the long forms of simulator and crash tests, or of those named: `prove crashes`
 """
 
 
@@ -69,6 +78,10 @@ def main(arguments: list[str]) -> int:
         ensure_installed("dev")
         os.chdir(ROOT)
         return become(PYTHON, "-m", "bench", *rest)
+    if command == "prove" and {*rest} <= {name for name, *_ in PROOFS}:
+        ensure_installed("dev")
+        os.chdir(ROOT)
+        return prove(rest)
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0
@@ -107,6 +120,22 @@ def check(*, fix: bool) -> int:
                 failed = True
                 print(output.rstrip() + "\n", flush=True)
     return int(failed)
+
+
+def prove(names: list[str]) -> int:
+    """Run the proofs one after the other, and print a line for each; the exit code tells whether all held."""
+    lines = []
+    for name, tests, sizes in PROOFS:
+        if names and name not in names:
+            continue
+        began = time.monotonic()
+        pytest = [str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "worksteal", tests]
+        status = subprocess.call(pytest, env={**os.environ, **sizes})
+        minutes = (time.monotonic() - began) / 60
+        sizes_text = ", ".join(f"{key}={value}" for key, value in sizes.items())
+        lines.append((status, f"{name:12} {'FAILED' if status else 'ok':8} {minutes:6.1f} min  {sizes_text}"))
+    print("\n".join(line for _, line in lines))
+    return max(status for status, _ in lines)
 
 
 def ensure_installed(level: str) -> None:
