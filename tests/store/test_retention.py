@@ -21,12 +21,14 @@ from ppacer.engine.changes import (
     RunRestarted,
 )
 from ppacer.errors import StoreError
-from ppacer.store import Store, retention
-from ppacer.store.retention import OldPoints, OldRuns, Past
+from ppacer.store import Store, care, retention
+from ppacer.store.retention import OldPoints, OldRuns, OldTasks, OldVersions, Past
 from ppacer.store.sync import sync
-from store.shelf import A_DAG, created, dump, ended, execute, granted, new, rows, text
+from store.shelf import A_DAG, SRC, created, dump, ended, execute, granted, new, python, rows, text
 from store.test_sync import Shout, dag
 
+TESTS = Path(__file__).parents[1]
+VERSION = "INSERT INTO dagversions VALUES ('d', 'v1', '2026-03-01T12:00:00.000000Z', '[]')"
 NIGHT = at(100_000)  # what ended before is old
 
 
@@ -219,10 +221,44 @@ def test_what_could_not_be_deleted_does_not_hold_up_the_rest(
 
 def test_a_stretch_of_points_that_was_recorded_lately_stays(store: Store, past: Past, path: Path) -> None:
     store.apply([PointRecorded("d", at(1), ScheduleEvent.REGULAR, at(1), at(2))])
-    store.apply([PointRecorded("d", at(200_000), ScheduleEvent.SKIPPED, at(2), at(199_999))])
+    store.apply([PointRecorded("d", at(200_000), ScheduleEvent.SKIPPED, at(0.5), at(199_999))])
     store.apply([PointRecorded("d", at(200_000), ScheduleEvent.REGULAR, at(200_000), None)])
     assert sweep(store, past) == [1]
     assert [row["Event"] for row in rows(path, "schedules", "ScheduleTs", "Event")] == ["SKIPPED", "REGULAR"]
+
+
+DELETES = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from store.test_retention import NIGHT, Past, Store
+store, past = Store(sys.argv[1]), Past(sys.argv[1])
+for old in past.slices(NIGHT, 1):
+    store.forget(old)
+    print("deleted", flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_leaves_whole_runs_and_the_rest_goes_later(
+    store: Store, past: Past, path: Path
+) -> None:
+    for first in range(1, 1_000, 50):
+        store.apply([change for n in range(first, first + 50) for change in ran(n, 50)])
+    store.apply(tried(path))
+    execute(path, VERSION)
+    left = [1_000]
+    for lines in (1, 3, 7):
+        with python(DELETES, str(path), str(SRC), str(TESTS)) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                assert process.stdout.readline() == "deleted\n"
+            process.kill()
+        assert care.problems(str(path)) == []
+        left.append(len(run_ids(path)))
+    assert left == sorted(left, reverse=True)
+    assert left[-1] > 1
+    sweep(store, past)
+    assert run_ids(path) == [1_000]
+    assert care.problems(str(path)) == []
 
 
 # -- versions ------------------------------------------------------------------------------------------------
@@ -263,6 +299,14 @@ def test_versions_and_sources_that_nothing_needs_go(store: Store, path: Path) ->
     assert revisions(path) == [("a", 3), ("a", 4), ("b", 1), ("b", 2)]
 
 
+def test_a_version_that_has_become_the_current_one_since_it_was_found_stays(store: Store, path: Path) -> None:
+    now = dag("a")
+    sync(store, Registry([now]), at(10))
+    assert store.forget(OldVersions("d", NIGHT, [now.version])) == 0
+    assert store.forget(OldTasks("d", NIGHT, [("a", 0)])) == 0
+    assert set(versions(path)) == {now.version}
+
+
 def test_the_current_version_stays_also_of_a_dag_that_is_gone(store: Store, path: Path) -> None:
     sync(store, Registry([dag("a")]), at(10))
     sync(store, Registry([]), at(20))
@@ -294,11 +338,17 @@ def steps_of(past: Past, before: datetime, runs_min: int) -> int:
 
 
 def test_a_look_costs_the_same_however_many_runs_are_young(store: Store, past: Past, path: Path) -> None:
+    """Behind an old one that is still open."""
+    store.apply(created(RunRef(1, "d", at(1))))
     steps = []
-    for first, last in ((1, 201), (201, 3_001)):
+    for first, last in ((2, 402), (402, 3_002)):
         for number in range(first, last, 100):
             store.apply([change for n in range(number, number + 100) for change in ran(n, 200_000, 1)])
-        execute(path, "UPDATE outbox SET NextTryAt = NULL", "UPDATE dagruns SET InsertTs = EndedAt")
+        execute(
+            path,
+            "UPDATE outbox SET NextTryAt = NULL",
+            "UPDATE dagruns SET InsertTs = EndedAt WHERE RunId > 1",
+        )
         execute(path, "UPDATE schedules SET ScheduleTs = '2026-04' || ScheduleTs")
         steps.append(steps_of(past, NIGHT, 100))
     assert 0 < steps[1] <= steps[0] + 1

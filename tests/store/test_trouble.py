@@ -271,3 +271,18 @@ def test_a_stale_write_is_an_error_of_its_own(store: Store) -> None:
     with pytest.raises(StaleWrite) as error:
         store.apply([new("a"), new("b", ref=REF), *created(RunRef(2, "d", at(2)))[1:]])
     assert not isinstance(error.value, StoreUnavailable)
+
+
+def test_the_log_that_grew_during_a_long_read_becomes_small_again(store: Store, path: Path) -> None:
+    """A backup, or a forgotten query: meanwhile nothing can be folded into the file."""
+    log = Path(f"{path}-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM dagruns").fetchone()
+        number = 0
+        while log.stat().st_size <= database.WAL_BYTES_MAX * 1.2:
+            number += 1
+            store.apply(work(number, tasks=1_000, size=150))
+    for more in range(1, 4):
+        store.apply(work(number + more))
+    assert log.stat().st_size <= database.WAL_BYTES_MAX

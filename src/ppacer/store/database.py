@@ -16,6 +16,7 @@ from ppacer.errors import ConfigError, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 READERS_MAX = 8
+WAL_BYTES_MAX = 16 * 1024 * 1024  # what the write-ahead log is cut back to when it had to grow: a long read
 _WRITER = {"check_same_thread": False, "cached_statements": 512}  # hot statements come in many sizes
 CHECKED_BYTES_MAX = 32 * 1024 * 1024  # a check reads about 100 MB/s, and a start shall not take long
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -67,6 +68,7 @@ def writer_engine(url: sa.URL) -> sa.Engine:
             "synchronous=FULL",  # NORMAL loses acknowledged commits at a power cut
             "temp_store=MEMORY",
             "cache_size=-16000",
+            f"journal_size_limit={WAL_BYTES_MAX}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
