@@ -160,7 +160,10 @@ def test_a_paused_dag_says_so_until_it_is_unpaused(live: Make) -> None:
     program = live(rare())
     for _ in range(2):  # the second time changes nothing
         answer = program.post("/api/v1/dags/rare/pause")
-        assert (answer.status, answer.json) == (200, {"dag_id": "rare", "run_id": None, "exec_ts": None})
+        assert (answer.status, answer.json) == (
+            200,
+            {"dag_id": "rare", "run_id": None, "exec_ts": None, "note": None},
+        )
         assert program.get("/api/v1/dags/rare").json["paused_at"]
     assert "is paused since" in program.get("/api/v1/dags/rare/why").json["why"]
     assert program.run("rare")  # by hand it runs

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import urllib.error
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -76,6 +77,8 @@ def test_after_kill_9_finished_tasks_stay_and_running_ones_run_again(program: Ma
     until(lambda: not is_alive(pid), "the orphan is gone")
     p.start()
     until(lambda: counts(p)["slow"] == 2, "slow runs again")
+    words = p.log.rpartition("ppacer serves 1 dag(s)")[2].splitlines()
+    assert words[1].endswith("1 open run(s) go on; 1 attempt(s) that were running begin again")
     (p.folder / "go").touch()
     detail = p.wait(run_id)
     assert detail["run"]["status"] == "SUCCESS"
@@ -96,6 +99,23 @@ def test_sigterm_lets_running_tasks_finish_and_ends_with_0(program: Make) -> Non
     assert p.process is not None
     assert p.process.wait(20) == 0
     assert p.rows("SELECT Status FROM dagruntasks WHERE TaskId = 'slow'") == [("SUCCESS",)]
+
+
+def test_while_a_stop_waits_one_can_look_and_not_act(program: Make) -> None:
+    p = program(SLOW % ("process", 60.0)).start()
+    run_id = p.trigger("slow")
+    until(lambda: counts(p)["slow"] == 1, "slow runs")
+    p.signal(signal.SIGTERM)
+    until(lambda: "stopping: 1 task(s) have 60 s to finish" in p.log, "the program stops")
+    assert p.get(f"/api/v1/runs/{run_id}")["run"]["status"] == "RUNNING"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        until(lambda: p.trigger("slow"), "a refusal")
+    with refused.value:
+        assert refused.value.code == 503
+        assert "the scheduler is stopping" in refused.value.read().decode()
+    (p.folder / "go").touch()
+    assert p.process is not None
+    assert p.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -224,3 +244,38 @@ def test_a_restart_of_a_failed_run_uses_the_mended_code(program: Make) -> None:
     sources = p.get("/api/v1/dags/edited/tasks/work/sources")["sources"]
     assert [source["revision"] for source in sources] == [1, 0]
     assert '"mended"' in sources[0]["source"]
+
+
+HELPED = EDITED.replace("import ppacer\n", "import ppacer\nimport helper\n", 1).replace(
+    'raise ValueError("a typo")', "return helper.help()"
+)
+FAULTY = 'def help():\n    raise ValueError("a typo")  # as it was\n'
+
+
+def test_a_program_says_that_its_files_have_changed_since_it_started(program: Make) -> None:
+    p = program(HELPED)
+    helper = p.folder / "helper.py"
+    helper.write_text(FAULTY)
+    run_id = p.start().trigger("edited")
+    p.wait(run_id)
+    assert "changed" not in p.get(f"/api/v1/runs/{run_id}/why")["why"]
+    helper.write_text('# a line more\n\ndef help():\n    return "mended"\n')
+    note = "helper.py has changed since this program started: start it again to run the mended code"
+    for path in ("why", "tasks/work/why"):
+        assert p.get(f"/api/v1/runs/{run_id}/{path}")["why"].endswith(f" Mind that {note}.")
+    assert p.post(f"/api/v1/runs/{run_id}/restart")["note"] == note
+    assert "ValueError: a typo" in p.wait(run_id)["tasks"][0]["error"]
+    until(lambda: f"note: {note}" in p.log, "the second alert")
+    helper.write_text(FAULTY)
+    assert p.post(f"/api/v1/runs/{run_id}/restart")["note"] is None
+
+
+def test_a_traceback_shows_the_lines_that_ran(program: Make) -> None:
+    p = program(HELPED)
+    helper = p.folder / "helper.py"
+    helper.write_text(FAULTY)
+    p.start()
+    helper.write_text("# a line more\n" + FAULTY.replace("as it was", "as it is"))
+    error = p.wait(p.trigger("edited"))["tasks"][0]["error"]
+    assert "as it was" in error
+    assert "as it is" not in error

@@ -148,6 +148,7 @@ def test_a_pause_holds_until_unpause(server: Server) -> None:
         "dag_id": "yearly",
         "run_id": None,
         "exec_ts": None,
+        "note": None,
     }
     assert server.call("unpause", "yearly", "--json").json["dag_id"] == "yearly"
     assert server.call("pause", "nope").code == exits.NOT_FOUND

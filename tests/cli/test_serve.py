@@ -148,6 +148,9 @@ def test_a_killed_scheduler_leaves_no_lock_behind(tmp_path: Path) -> None:
         server.stop(signal.SIGKILL)
     assert call("runs", "--db", server.db, "--json").json["runs"][0]["status"] == "RUNNING"
     assert "no scheduler is running" in call("why", "1", "--db", server.db).out
+    for command in (["runs"], ["show", "1"]):
+        last = call(*command, "--db", server.db).out.splitlines()[-1]
+        assert last == "No scheduler is running, so what is open does not go on: ppacer serve FILE"
     with serving(tmp_path) as again:
         again.running(1)
         again.ok("cancel", 1)
@@ -161,7 +164,7 @@ def test_while_it_starts_commands_say_so(tmp_path: Path) -> None:
     try:
         ended = call("trigger", "good", "--db", server.db)
         assert ended.code == exits.UNAVAILABLE
-        assert ended.said.endswith(f"(process {os.getpid()}) does not answer yet; try again")
+        assert ended.said.endswith(f"(process {os.getpid()}) does not answer: it is starting or stopping")
         assert call("runs", "--db", server.db).code == 0
     finally:
         lock.release()

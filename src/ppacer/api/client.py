@@ -59,11 +59,12 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A command was carried out; `run_id` is the run it was about, if it was about one."""
+    """A command was carried out; `run_id` is the run it was about, if any; `note`: what else to know."""
 
     dag_id: str
     run_id: int | None = None
     exec_ts: datetime | None = None
+    note: str | None = None
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -115,11 +115,13 @@ class Door:
         logs: LogReader,
         flush_logs: Callable[[float], bool],
         clock: Clock,
+        code_note: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.scheduler = scheduler
         self.reads = reads
         self.logs = logs
         self.clock = clock
+        self.code_note = code_note  # what somebody who has mended the code should know, if anything
         self.news = News()
         self._flush_logs = flush_logs
         self._flushing = asyncio.Lock()

@@ -17,7 +17,7 @@ from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.problems import RequestError
 from ppacer.api.why import why_dag, why_run, why_task
 from ppacer.dag.check import ID_GRAMMAR, shown
-from ppacer.engine import RUN_FINAL, RunRef, RunStatus
+from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import DagError, NotFoundError
 from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
 from ppacer.store.views import DagView, PointView, RunDetail, RunView, SourceView, TaskView
@@ -27,6 +27,7 @@ from ppacer.version import VERSION
 WAIT_SECONDS_MAX = 30.0
 LIMIT_MAX = 1_000
 DEPTH_MAX = 64  # of parameters
+_TRIED_AGAIN = (TaskStatus.FAILED, TaskStatus.FAILED_PENDING_RETRY, TaskStatus.CANCELLED)
 TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
 T = TypeVar("T")
 
@@ -81,11 +82,12 @@ class Why(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A command was carried out; `run_id` is the run it was about, if it was about one."""
+    """A command was carried out; `run_id` is the run it was about, if any; `note`: what else to know."""
 
     dag_id: str
     run_id: int | None = None
     exec_ts: datetime | None = None
+    note: str | None = None
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,13 +223,21 @@ class Routes:
         """GET /api/v1/runs/{run_id}/why."""
         detail = self.door.reads.run_detail(_run_id(request))
         dag = self.door.reads.dag(detail.run.dag_id)
-        return self._why(why_run(dag, detail, self.door.clock.now().utc, self.door.is_live))
+        words = why_run(dag, detail, self.door.clock.now().utc, self.door.is_live)
+        return self._why(words + self._code_note(detail))
 
     def why_task(self, request: Request) -> Response:
         """GET /api/v1/runs/{run_id}/tasks/{task_id}/why."""
         detail = self.door.reads.run_detail(_run_id(request))
         task = _task(detail, _task_id(request))
-        return self._why(why_task(detail, task, self.door.clock.now().utc, self.door.is_live))
+        words = why_task(detail, task, self.door.clock.now().utc, self.door.is_live)
+        return self._why(words + self._code_note(detail))
+
+    def _code_note(self, detail: RunDetail) -> str:
+        """What is to be known before something that has failed is tried again."""
+        has_failed = any(task.status in _TRIED_AGAIN for task in detail.tasks)
+        note = self.door.code_note() if has_failed else None
+        return f" Mind that {note}." if note else ""
 
     def _why(self, words: str) -> Response:
         trouble = self.door.trouble if self.door.is_live else None
@@ -262,7 +272,10 @@ class Routes:
 
     async def restart(self, request: Request) -> Response:
         """POST /api/v1/runs/{run_id}/restart."""
-        return await self._obey(request, RestartRun(_run_id(request)))
+        command = RestartRun(_run_id(request))
+        await _body(request, Nothing)
+        done = _done(await self.door.command(command))
+        return answer(msgspec.structs.replace(done, note=await in_thread(self.door.code_note)))
 
     async def _obey(self, request: Request, command: Command) -> Response:
         await _body(request, Nothing)

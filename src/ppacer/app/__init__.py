@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ppacer.app.code import LoadedCode
 from ppacer.config import Settings, load, make_mask
 from ppacer.dag import Dag, Registry
 from ppacer.errors import LoadError, PpacerError
@@ -17,6 +18,7 @@ from ppacer.load import is_loading
 from ppacer.notify import LogSender, Sender
 
 if TYPE_CHECKING:
+    from ppacer.app.program import Program
     from ppacer.executor.warm import WarmParent
     from ppacer.store.views import RunDetail
 
@@ -50,22 +52,40 @@ def serve(
     registry = as_registry(dags)
     settings = load(options, flags or {}, os.environ, Path.cwd())
     configure_logging(settings.level)
-    sender = notifier or LogSender()
-    _serve(registry, settings, sender, make_warm_parent(registry, sender, file, settings.level))
+    sender, code = notifier or LogSender(), LoadedCode(file or _main_file())
+    code.remember_lines()
+    _serve(registry, settings, sender, make_warm_parent(registry, sender, file, settings.level), code)
 
 
-def _serve(registry: Registry, settings: Settings, sender: Sender, warm: "WarmParent | None") -> None:
+def _serve(
+    registry: Registry, settings: Settings, sender: Sender, warm: "WarmParent | None", code: LoadedCode
+) -> None:
     from ppacer.app.program import Program  # after the fork: see `make_warm_parent`
 
     mask = make_mask(os.environ, settings.secrets)
-    with StopSignals() as stop, Program(registry, settings, sender, mask, warm) as program:
+    program = Program(registry, settings, sender, mask, warm, code=code, ready=_say_what_begins)
+    with StopSignals() as stop, program:
         stop.at_once = program.stop_now
-        log.info("ppacer serves %d dag(s) at %s, database %s", len(registry), program.url, settings.db)
         while not stop.asked.wait(1.0) and program.is_alive():
             pass
         if not program.is_alive():
             raise PpacerError("a part of the program has ended by itself; the log above says why")
-        log.info("stopping: running tasks have %g s to finish; once more to stop at once", settings.drain)
+        _say_what_ends(program.executor.busy, settings.drain)
+
+
+def _say_what_begins(program: "Program") -> None:
+    dags, db = len(program.registry), program.settings.db
+    log.info("ppacer serves %d dag(s) at %s, database %s", dags, program.url, db)
+    runs, attempts = program.recovered
+    if runs:
+        log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)
+
+
+def _say_what_ends(busy: int, drain: float) -> None:
+    if busy:
+        log.info("stopping: %d task(s) have %g s to finish; once more to stop at once", busy, drain)
+    else:
+        log.info("stopping: no task is running")
 
 
 def refuse_import(name: str) -> None:

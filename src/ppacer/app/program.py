@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from ppacer.api.door import Door
+from ppacer.app.code import LoadedCode
 from ppacer.app.echo import Echo
 from ppacer.app.retention import Retention
 from ppacer.clock import SystemClock
@@ -59,6 +60,8 @@ class Program:
         mask: Mask,
         warm: WarmParent | None,
         *,
+        code: LoadedCode | None = None,
+        ready: Callable[["Program"], None] = lambda program: None,
         http: bool = True,
         scheduled: bool = True,
     ) -> None:
@@ -66,6 +69,8 @@ class Program:
         self.settings = settings
         self.clock = SystemClock()
         self.url: str | None = None
+        self._code = code or LoadedCode(None)
+        self._ready = ready  # called when everything is there, just before the first task begins
         self._notifier = notifier
         self._mask = mask
         self._warm = warm
@@ -116,11 +121,14 @@ class Program:
         if self._scheduled:
             self._start_retention()
         self.executor = self._make_executor()
-        self.executor.start()
         stack.callback(self.executor.close)
-        stack.callback(self._drain)
         if listener is not None:
             self._serve(listener)
+        if lock is not None:
+            stack.callback(lock.describe)  # who looks for the scheduler now reads the files
+        stack.callback(self._drain)  # meanwhile everything can be looked at
+        self._ready(self)
+        self.executor.start()
         if lock is not None:
             lock.describe(url=self.url)
 
@@ -161,7 +169,9 @@ class Program:
 
     def _start_outbox(self) -> None:
         alerts = Alerts(self.settings.db)
-        self.outbox = outbox = Outbox(alerts, self.scheduler, self.registry, self._notifier, self.clock)
+        self.outbox = outbox = Outbox(
+            alerts, self.scheduler, self.registry, self._notifier, self.clock, note=self._code.note
+        )
         self.scheduler.listeners.append(lambda changes: outbox.wake() if has_alert(changes) else None)
         self._stack.callback(alerts.close)
         self._stack.callback(outbox.close)
@@ -251,13 +261,20 @@ class Program:
 
         reads = Reads(self.settings.db, self._mask)
         self._stack.callback(reads.close)
-        door = Door(self.scheduler, reads, LogReader(self.settings.logs_db), self.logs.flush, self.clock)
+        logs = LogReader(self.settings.logs_db)
+        door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
         self.scheduler.listeners.append(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
         app = make_app(door, self.settings.allowed_hosts, pages(door))
         server = self._server = Server(app, listener, door.close)
         server.start()
         self._stack.callback(server.close)
+
+    @property
+    def recovered(self) -> tuple[int, int]:
+        """Just after the start: the open runs, and the attempts in them that an earlier program was at."""
+        runs = self.scheduler.memory.engine.runs.values()
+        return len(runs), sum(task.is_lost for run in runs for task in run.tasks)
 
     def is_alive(self) -> bool:
         """False when one of the threads that it cannot do without has ended by itself."""

@@ -76,6 +76,8 @@ def restart_command(backend: "Backend", run: int, as_json: bool) -> None:
     """Let the failed or cancelled RUN go on: what has succeeded stays, the rest runs again."""
     done = backend.restart(run)
     _tell(as_json, done, f"run {run} of {done.dag_id} goes on: ppacer logs {run} -f")
+    if done.note and not as_json:
+        click.echo(f"mind that {done.note}", err=True)
 
 
 @click.command("pause")

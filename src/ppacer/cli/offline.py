@@ -17,7 +17,7 @@ from ppacer.tasklog import LogReader
 
 
 class Offline:
-    """A database opened read-only. `starting`: the process that has it, but does not answer requests yet."""
+    """A database opened read-only. `starting`: the process that has it, but does not answer requests now."""
 
     is_live = False
 
@@ -105,7 +105,8 @@ class Offline:
     def _refuse(self) -> NoReturn:
         if self._starting is not None:
             raise SchedulerUnavailable(
-                f"the scheduler on {self._db} (process {self._starting}) does not answer yet; try again"
+                f"the scheduler on {self._db} (process {self._starting}) does not answer: "
+                "it is starting or stopping"
             )
         raise SchedulerUnavailable(
             f"no scheduler runs on {self._db}, so nothing can be changed; start one with `ppacer serve FILE`"

@@ -40,8 +40,16 @@ def runs_command(
     screen = Screen()
     if runs:
         show_runs(screen, runs, SystemClock().now().utc)
+        tell_if_stuck(screen, backend, runs)
     else:
         screen.line(_no_runs(backend, dag_id, status))
+
+
+def tell_if_stuck(screen: "Screen", backend: "Backend", runs: "Sequence[RunView]") -> None:
+    """Says that open runs do not go on, when nobody is there for it."""
+    if not backend.is_live and any(run.ended_at is None for run in runs):
+        words = "No scheduler is running, so what is open does not go on: ppacer serve FILE"
+        screen.line(screen.paint(words, "yellow"))
 
 
 def _newest(backend: "Backend", dag_id: str | None, status: Sequence[str], limit: int) -> "list[RunView]":

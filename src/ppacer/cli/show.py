@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppacer.cli.options import asking, json_text, print_json, run_id_of
-from ppacer.cli.runs import run_state
+from ppacer.cli.runs import run_state, tell_if_stuck
 
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
@@ -38,6 +38,8 @@ def show_command(backend: "Backend", run: str, task: str | None, as_json: bool) 
         print_json(detail)
     else:
         show_run(screen, detail, now)
+    if not as_json:
+        tell_if_stuck(screen, backend, [detail.run])
 
 
 def show_run(screen: "Screen", detail: "RunDetail", now: datetime) -> None:

@@ -69,6 +69,11 @@ class Executor:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def busy(self) -> int:
+        """How many attempts run."""
+        return len(self._running)
+
     def is_alive(self) -> bool:
         """False when one of its threads has ended by itself."""
         return all(thread.is_alive() for thread in self._threads)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -33,13 +33,21 @@ class Outbox:
     """
 
     def __init__(
-        self, alerts: Alerts, scheduler: Scheduler, registry: Mapping[str, Dag], default: Sender, clock: Clock
+        self,
+        alerts: Alerts,
+        scheduler: Scheduler,
+        registry: Mapping[str, Dag],
+        default: Sender,
+        clock: Clock,
+        *,
+        note: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.alerts = alerts
         self.scheduler = scheduler
         self.registry = registry
         self.default = default
         self.clock = clock
+        self._note = note  # something that everybody who reads of a failure should know now
         self._news = threading.Event()
         self._last_round = threading.Event()
         self._stopped = threading.Event()
@@ -143,7 +151,7 @@ class Outbox:
             alert.task_id,
             alert.retry,
             alert.error,
-            {"run_id": str(alert.run_id)},
+            {"run_id": str(alert.run_id), **({} if (note := self._note()) is None else {"note": note})},
         )
         try:
             sender.send(template, data)
