@@ -202,3 +202,16 @@ def test_a_second_scheduler_is_refused_by_every_name_of_the_file(tmp_path: Path,
         ended = really("serve", DAGS, "--port", "0", "--db", db, cwd=tmp_path)
         assert (ended.code, ended.said.split(" (")[0]) == (exits.CONFLICT, "another scheduler")
         assert really("trigger", "good", "--db", db, cwd=tmp_path).code == exits.OK  # found by that name
+
+
+def test_damaged_logs_are_told_at_once_and_keep_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / "logs.db").write_bytes(b"no database " * 1000)
+    with serving(tmp_path) as server:
+        server.ended(server.trigger("good"))
+        with urlopen(f"{server.url}/healthz") as health:
+            assert "logs.db is damaged" in health.read().decode()
+        ended = really("logs", "1", "--db", server.db, cwd=tmp_path, timeout=20)
+        assert ended.code == exits.UNAVAILABLE
+        assert "logs.db is damaged" in ended.said
+    assert server.log.read_text().count("task logs cannot be written: ") == 1
+    assert really("logs", "1", "--db", server.db, cwd=tmp_path, timeout=20).code == exits.UNAVAILABLE

@@ -742,3 +742,30 @@ def test_answers_of_conflicts_stay_conflicts_after_a_fault(world: Make) -> None:
     assert settled(w, good).run_id == 2
     assert isinstance(settled(w, bad), ConflictError)
     assert isinstance(settled(w, bad), CommandError)
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_was_removed_or_replaced_takes_nothing_in_until_it_is_back(
+    world: Make, is_replaced: bool
+) -> None:
+    w = world(dag("d", "a"))
+    aside = w.path.rename(w.path.with_name("aside"))
+    if is_replaced:
+        w.path.write_bytes(aside.read_bytes())
+    request = w.scheduler.submit(TriggerRun("d"))
+    w.scheduler.step(w.now(), [request])
+    assert w.scheduler.state is State.DEGRADED
+    with pytest.raises(SchedulerUnavailable, match="was removed or replaced while this program had it open"):
+        request.future.result(0)
+    w.path.unlink(missing_ok=True)
+    w.jump(2)
+    w.scheduler.step(w.now())
+    assert w.scheduler.state is State.DEGRADED
+    aside.rename(w.path)
+    recover(w)
+    assert w.runs() == []
+    w.send(TriggerRun("d"))
+    assert len(w.runs()) == 1

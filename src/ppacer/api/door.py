@@ -120,6 +120,7 @@ class Door:
         self.scheduler = scheduler
         self.reads = reads
         self.logs = logs
+        self.logs_trouble: Callable[[], str | None] = lambda: None
         self.clock = clock
         self.code_note = code_note  # what somebody who has mended the code should know, if anything
         self.news = News()

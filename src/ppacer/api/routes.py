@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`/healthz`: 200 while the scheduler works, 503 while it does not."""
+    """`/healthz`: 200 while the scheduler works, 503 while it does not. Task logs may be in trouble alone."""
 
     state: str
     version: str
@@ -149,7 +149,8 @@ class Routes:
     def health(self, request: Request) -> Response:
         """GET /healthz."""
         trouble = self.door.trouble
-        return answer(Health(self.door.scheduler.state, VERSION, trouble), 503 if trouble else 200)
+        detail = trouble or self.door.logs_trouble()
+        return answer(Health(self.door.scheduler.state, VERSION, detail), 503 if trouble else 200)
 
     def dags(self, request: Request) -> Response:
         """GET /api/v1/dags?after=&limit=&tag=."""

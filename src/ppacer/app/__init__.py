@@ -26,6 +26,9 @@ Dags = Dag | Registry | Iterable[Dag]
 
 log = logging.getLogger("ppacer")
 
+TASK_LOGGER = "ppacer.task"
+"""A copy of executor.logs.TASK_LOGGER: nothing of the executor is needed before a fork."""
+
 
 def as_registry(dags: Dags) -> Registry:
     """One dag, several, or a registry, as a registry."""
@@ -162,10 +165,13 @@ def configure_logging(level: int, *, quiet: bool = False) -> None:
     if not logging.getLogger().handlers and not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-        handler.addFilter(
-            lambda record: not record.name.startswith("ppacer.task")
-        )  # those go to the task log
+        handler.addFilter(lambda record: not _is_of_a_task(record.name))
         logger.addHandler(handler)
+
+
+def _is_of_a_task(logger: str) -> bool:
+    """What tasks say is in the task log, and echoed from there."""
+    return logger == TASK_LOGGER or logger.startswith(f"{TASK_LOGGER}.")
 
 
 def run_once(

@@ -263,6 +263,7 @@ class Program:
         self._stack.callback(reads.close)
         logs = LogReader(self.settings.logs_db)
         door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
+        door.logs_trouble = lambda: self.logs.trouble
         self.scheduler.listeners.append(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
         app = make_app(door, self.settings.allowed_hosts, pages(door))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import date
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,8 @@ def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
     after, tail = 0, wanted.tail
     while True:
         wait = WAIT_SECONDS if wanted.follow and tail is None else 0.0
-        page = patiently(lambda: wanted.page(backend, after, tail, wait))  # noqa: B023 - called at once
+        ask = partial(wanted.page, backend, after, tail, wait)
+        page = patiently(ask) if wanted.follow else ask()
         yield from page.records
         after = page.records[-1].log_id if page.records else after
         if wanted.follow and backend.is_live:

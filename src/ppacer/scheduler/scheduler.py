@@ -184,7 +184,7 @@ class Scheduler:
         for request in (*self._kept, *requests):
             if isinstance(request.ask, FromExecutor):
                 self.memory.tasks.heard(request.ask, now)
-        if self.trouble is not None and not self._reconnect(now):
+        if not self._has_database(now):
             self._do_without(requests, now)
             return
         self._together(now, requests)
@@ -447,6 +447,16 @@ class Scheduler:
 
     def _may_keep(self, ask: Ask) -> bool:
         return isinstance(ask, Reports | AlertTried) and len(self._kept) < BATCH_MAX
+
+    def _has_database(self, now: Now) -> bool:
+        """False while it refuses, or is no longer where it was: that is asked before every commit."""
+        if self.trouble is not None:
+            return self._reconnect(now)
+        try:
+            self.store.look()
+        except StoreUnavailable as error:
+            self._degrade(error, now)
+        return self.trouble is None
 
     def _reconnect(self, now: Now) -> bool:
         """Tries now and then whether the database works again: what was kept is decided first."""

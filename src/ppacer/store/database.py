@@ -118,6 +118,15 @@ def damaged(where: Any) -> StoreError:
     )
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to, however it is called; None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
 def in_words(url: sa.URL) -> Iterator[None]:
     """Turns errors of the driver into sentences: StoreUnavailable where waiting may help, else StoreError."""

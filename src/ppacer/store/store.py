@@ -14,7 +14,7 @@ from ppacer.clock import to_text
 from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, AttemptRow, Reason, RunRef, RunRow, RunStatus, TaskStatus, Trigger
 from ppacer.engine.changes import Change
-from ppacer.errors import StoreError
+from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.store import database, migrate
 from ppacer.store.batch import Batch
 from ppacer.store.hot import Hot, Read, queries, statements
@@ -72,6 +72,7 @@ class Store:
         except BaseException:
             self._engine.dispose()
             raise
+        self._file = None if self.path is None else database.identity(self.path)
         dialect = self._engine.dialect
         self._hot = {name: Hot(name, statement, dialect) for name, statement in statements().items()}
         self._reads = {name: Read(query, dialect) for name, query in queries().items()}
@@ -143,11 +144,24 @@ class Store:
         with self.write as connection:
             return old.delete(connection)
 
+    def look(self) -> None:
+        """Raises StoreUnavailable when the path leads no longer to the open file.
+
+        SQLite would go on to write into a file without a name, which is gone when it is closed. 2 µs.
+        """
+        if self.path is not None and database.identity(self.path) != self._file:
+            raise StoreUnavailable(
+                f"{self.path} was removed or replaced while this program had it open, and what is written "
+                "now would be lost: stop the program, put the file back (or begin anew without it), start "
+                "again"
+            )
+
     def probe(self) -> None:
         """Proves that the database can be written, by a write that changes nothing.
 
         Raises StoreUnavailable when it cannot: on a full disk everything else works, and reads as well.
         """
+        self.look()
         with self.write as connection:
             connection.execute(migrate.REWRITE_STAMP)
 

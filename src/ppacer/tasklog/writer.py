@@ -64,6 +64,7 @@ class LogWriter:
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._listeners: dict[int, Listener] = {}  # replaced, never changed
         self._listeners_lock, self._listener_keys = threading.Lock(), count()
+        self.trouble: str | None = None  # why nothing can be written just now, in words
         self._deadline: float | None = None  # set by close
         self._thread = threading.Thread(target=self._run, name="ppacer-tasklog", daemon=True)
 
@@ -238,7 +239,8 @@ class LogWriter:
         now = self._clock.now().mono
         if not self._outage:
             reason = explain(error, self.path)
-            logger.warning("task logs cannot be written: %s; tasks go on, their records wait", reason)
+            self.trouble = f"task logs cannot be written: {reason}; tasks go on, their records wait"
+            logger.warning("%s", self.trouble)
         pause = self._outage.failed(now)
         if self._batch is not None and self._outage.is_hopeless(now):
             self._mailbox.give_up(self._batch)
@@ -247,7 +249,7 @@ class LogWriter:
 
     def _recovered(self) -> None:
         if self._outage:
-            seconds = self._outage.end(self._clock.now().mono)
+            seconds, self.trouble = self._outage.end(self._clock.now().mono), None
             dropped, self._told = self.dropped - self._told, self.dropped
             logger.info("task logs are written again after %.1f s; %d were dropped", seconds, dropped)
 
