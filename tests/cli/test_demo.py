@@ -86,7 +86,7 @@ def test_a_database_that_is_named_is_kept(tmp_path: Path, own_temp: dict[str, st
     assert really("demo", "--runs", "1", "--port", "0", "--db", "my.db", cwd=tmp_path, env=own_temp).code == 0
     runs = json.loads(ok("runs", "--db", tmp_path / "my.db", "--dag", "demo_etl", "--json"))["runs"]
     assert runs[-1]["status"] == "SUCCESS"
-    assert (tmp_path / "logs.db").exists()
+    assert (tmp_path / "my-logs.db").exists()
 
 
 def test_the_configuration_of_somebody_is_left_alone(tmp_path: Path, own_temp: dict[str, str]) -> None:

@@ -41,8 +41,14 @@ def test_texts_of_the_environment_become_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("port = 'x'", "an option in ppacer.toml is not possible: .*port"),
-        ("colour = 1", "an option in ppacer.toml is not possible: .*colour"),
+        ("port = 'x'", "an option in ppacer.toml is not possible: port must be a whole number, not 'x'"),
+        ("prot = 1", "an option in ppacer.toml is not possible: there is no 'prot'; did you mean port[?]"),
+        (
+            "colour = 1",
+            "an option in ppacer.toml is not possible: there is no 'colour'; there are db, logs_db, ",
+        ),
+        ("secrets = 'KEY'", "secrets must be a list of texts, not 'KEY'"),
+        ("echo = 7", "echo must be true or false, not 7"),
         ("port = 65536", "port is 65536; it must be 0 to 65535"),
         ("host = '0.0.0.0'", "host is '0.0.0.0'; it must be this machine alone"),
         ("host = 'example.org'", "host is 'example.org'; it must be this machine alone"),
@@ -100,3 +106,36 @@ def test_the_file_of_the_database_is_found_behind_links(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
     assert Settings(db=str(tmp_path / "link.db")).db_file == tmp_path.resolve() / "real.db"
     assert Settings(db="postgresql://user@host/name").db_file is None
+
+
+@pytest.mark.parametrize(
+    ("db", "logs_db"),
+    [
+        ("scheduler.db", "logs.db"),
+        ("/srv/a/scheduler.db", "/srv/a/logs.db"),
+        ("shop.db", "shop-logs.db"),
+        ("g/shop", "g/shop-logs.db"),
+        ("sqlite:///g/x.sqlite", "g/x-logs.sqlite"),
+        ("postgresql://user@host/name", "logs.db"),
+    ],
+)
+def test_each_database_has_its_logs_beside_it(tmp_path: Path, db: str, logs_db: str) -> None:
+    assert settings(tmp_path, flags={"db": db}).logs_db == logs_db
+    assert settings(tmp_path, {"logs_db": "mine.db"}, {"db": db}).logs_db == "mine.db"
+
+
+def test_a_link_to_a_database_leads_to_its_logs_too(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.db").touch()
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "real" / "x.db")
+    assert settings(tmp_path, {"db": str(link)}).logs_db == str(tmp_path.resolve() / "real" / "x-logs.db")
+
+
+def test_a_slip_of_the_pen_in_the_environment_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings(tmp_path, environ={"PPACER_PROT": "1", "PPACER_URL": "x", "PPACER_SEED": "7", "PROT": "1"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "PPACER_PROT in the environment is no option; did you mean PPACER_PORT?"
+    ]

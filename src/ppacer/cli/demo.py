@@ -58,13 +58,12 @@ def _settings(folder: Path, port: int | None, db: str | None, logs_db: str | Non
     """Flags for all that ppacer.toml or the environment could turn to somebody's real database."""
     import os
 
-    from ppacer.config import load
+    from ppacer.config import load, logs_beside
 
-    if logs_db is None:
-        logs_db = str(folder / "logs.db" if db is None else Path(db).with_name("logs.db"))
+    db = db or str(folder / "scheduler.db")
     flags = {
-        "db": db or str(folder / "scheduler.db"),
-        "logs_db": logs_db,
+        "db": db,
+        "logs_db": logs_db or logs_beside(db),
         "host": HOST,
         "echo": False,
         "drain": 3.0,

@@ -20,7 +20,9 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 db_option = click.option(
     "--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL."
 )
-logs_db_option = click.option("--logs-db", metavar="FILE", help="The file of the task logs (./logs.db).")
+logs_db_option = click.option(
+    "--logs-db", metavar="FILE", help="The file of the task logs (logs.db, beside the database)."
+)
 url_option = click.option(
     "--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db)."
 )

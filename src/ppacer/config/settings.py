@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ import msgspec
 
 from ppacer.errors import ConfigError
 
+log = logging.getLogger("ppacer")
+
 FILE = "ppacer.toml"
+NO_OPTIONS = {"URL", "CHILD", "HOLDER"}  # PPACER_… that mean something else
 SQLITE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 RUNNERS = ("process", "pool", "thread", "async")
 
@@ -78,7 +81,21 @@ def load(
     ):
         merged |= _checked(where, values)
     settings = _limits(msgspec.convert(merged, Settings, strict=False))
-    return msgspec.structs.replace(settings, db=_plain(settings.db), logs_db=_plain(settings.logs_db))
+    db = _plain(settings.db)
+    logs_db = _plain(settings.logs_db) if "logs_db" in merged else logs_beside(db)
+    return msgspec.structs.replace(settings, db=db, logs_db=logs_db)
+
+
+def logs_beside(db: str) -> str:
+    """Where the task logs of a database are that nobody has named: two databases never share them.
+
+    `logs.db` beside `scheduler.db`, `shop-logs.db` beside `shop.db`, `./logs.db` for one on a server.
+    """
+    if "://" in db:
+        return "logs.db"
+    file = Path(db).resolve() if Path(db).is_symlink() else Path(db)
+    is_usual = file.name == Settings().db
+    return str(file.with_name("logs.db" if is_usual else f"{file.stem}-logs{file.suffix or '.db'}"))
 
 
 def _plain(db: str) -> str:
@@ -101,8 +118,9 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    """PPACER_DB, PPACER_PORT …; variables of that form that name no option are somebody else's."""
+    """PPACER_DB, PPACER_PORT …; other variables of that form are somebody else's, or slips of the pen."""
     values: dict[str, Any] = {}
+    _warn_of_slips(environ)
     for field in msgspec.structs.fields(Settings):
         text = environ.get(f"PPACER_{field.name.upper()}")
         if text is not None:
@@ -113,12 +131,38 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def _warn_of_slips(environ: Mapping[str, str]) -> None:
+    known = {name.upper() for name in _TYPES} | NO_OPTIONS
+    for variable in environ:
+        name = variable.removeprefix("PPACER_")
+        if name != variable and name not in known and (near := _near(name, known)):
+            log.warning("%s in the environment is no option; did you mean PPACER_%s?", variable, near)
+
+
+def _near(name: str, names: Iterable[str]) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
+
+
 def _checked(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        msgspec.convert({**values}, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"an option in {where} is not possible: {error}") from error
+    for name, value in values.items():
+        try:
+            _check(name, value)
+        except ConfigError as error:
+            raise ConfigError(f"an option in {where} is not possible: {error}") from None
     return {**values}
+
+
+def _check(name: str, value: Any) -> None:
+    if name not in _TYPES:
+        near = _near(name, _TYPES)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(_TYPES)}"
+        raise ConfigError(f"there is no {name!r}; {hint}")
+    try:
+        msgspec.convert(value, _TYPES[name], strict=False)
+    except msgspec.ValidationError:
+        raise ConfigError(f"{name} must be {_KINDS[_TYPES[name]]}, not {value!r}") from None
 
 
 def _limits(settings: Settings) -> Settings:
@@ -153,3 +197,11 @@ def _is_loopback(host: str) -> bool:
 
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_KINDS: dict[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple[str, ...]: "a list of texts",
+}
