@@ -1,13 +1,19 @@
 """The commands that look: the same answers from a running scheduler and from its files afterwards."""
 
+import ctypes
 import json
+import os
 import re
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from cli.terminal import DAGS, Server, call, on_tty, plain, serving, until
+from cli.terminal import DAGS, Server, call, on_tty, plain, really, serving, until
 from ppacer.cli import exits
 
 
@@ -175,6 +181,40 @@ def test_following_without_a_scheduler_prints_what_is_there_and_ends(
     ended = call("logs", 3, "-f")
     assert "good night" in ended.out
     assert ended.err == "run 3 is CANCELLED, and no scheduler is running: that is all\n"
+
+
+@pytest.fixture
+def sealed(past: Path) -> Iterator[Path]:
+    """A copy of the folder in which one can only read."""
+    with TemporaryDirectory() as name:
+        for file in ("scheduler.db", "logs.db"):
+            shutil.copy(past / file, name)
+        Path(name).chmod(0o555)
+        yield Path(name)
+        Path(name).chmod(0o755)
+
+
+def without_privileges() -> None:
+    """Before exec: root, too, shall be bound by the permissions of files."""
+    libc, drop, (override, search) = ctypes.CDLL(None, use_errno=True), 24, (1, 2)
+    for capability in (override, search):
+        assert libc.prctl(drop, capability, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.mark.parametrize("args", ["dags --json", "runs --json", "why 2 --json", "logs 1 --json"])
+def test_who_may_only_read_gets_the_same_answers(past: Path, sealed: Path, args: str) -> None:
+    ended = really(*args.split(), cwd=sealed, preexec_fn=without_privileges if os.geteuid() == 0 else None)
+    assert ended.code == 0, ended.err
+    assert ended.out == json.loads((past / "answers.json").read_text())[args]
+
+
+def test_a_driver_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    ended = call("dags", "--db", "postgresql://user@127.0.0.1/name")
+    assert ended.code == exits.USAGE
+    assert ended.said == (
+        "for a database on PostgreSQL the driver psycopg is missing: pip install 'psycopg[binary]'"
+    )
 
 
 @pytest.mark.parametrize("command", ["dags", "runs", "show 1", "logs 1", "why 1", "trigger x", "next x"])

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ppacer.errors import ConfigError, StoreError, StoreUnavailable
+from ppacer.store.lock import owner_of
 
 BUSY_TIMEOUT_MS = 5_000
 READERS_MAX = 8
@@ -49,7 +50,7 @@ def writer_engine(url: sa.URL) -> sa.Engine:
     """An engine with the one connection that writes."""
     path = sqlite_path(url)
     if path is None:
-        return sa.create_engine(url, pool_size=1, max_overflow=0)
+        return _server_engine(url, 1)
     if not path.parent.is_dir():
         raise StoreError(
             f"the folder {path.parent} does not exist; make it, or choose another file with --db"
@@ -83,10 +84,10 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     """An engine for readers; on SQLite its connections cannot write."""
     path = sqlite_path(url)
     if path is None:
-        return sa.create_engine(url, pool_size=READERS_MAX, max_overflow=0)
+        return _server_engine(url, READERS_MAX)
 
     def connect() -> sqlite3.Connection:
-        uri = f"{path.as_uri()}?mode=ro"
+        uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if _lies_still(path) else ''}"
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA query_only=1")
@@ -101,6 +102,24 @@ def reader_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN")  # all queries of one block see the same moment
 
     return engine
+
+
+def _server_engine(url: sa.URL, connections: int) -> sa.Engine:
+    try:
+        return sa.create_engine(url, pool_size=connections, max_overflow=0)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"for a database on PostgreSQL the driver {error.name} is missing: pip install 'psycopg[binary]'"
+        ) from None
+
+
+def _lies_still(path: Path) -> bool:
+    """Whether nobody writes to the file, and we cannot make the helper files of a log beside it either.
+
+    Without them SQLite reads such a file only when it is told that nobody will change it.
+    """
+    is_folded = not path.with_name(f"{path.name}-wal").exists()
+    return is_folded and not os.access(path.parent, os.W_OK) and owner_of(path) is None
 
 
 def check(connection: sa.Connection, path: Path) -> None:

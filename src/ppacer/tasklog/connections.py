@@ -81,7 +81,8 @@ def explain(error: BaseException, path: Path) -> str:
 def _connect(path: Path, writer: bool) -> sqlite3.Connection:
     if writer:
         _mend_permissions(path)
-    uri = f"{path.absolute().as_uri()}?mode={'rwc' if writer else 'ro'}"
+    mode = "rwc" if writer else "ro&immutable=1" if _lies_still(path) else "ro"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -96,6 +97,12 @@ def _connect(path: Path, writer: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _lies_still(path: Path) -> bool:
+    """Whether nobody writes to the file, in a folder where we cannot make the helper files to read a log."""
+    is_folded = not path.with_name(f"{path.name}-wal").exists()
+    return is_folded and not os.access(path.absolute().parent, os.W_OK)
 
 
 def _mend_permissions(path: Path) -> None:
