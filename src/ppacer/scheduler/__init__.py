@@ -1,9 +1,9 @@
 """The scheduler: creates runs (DagRunWatcher), hands out attempts (TaskScheduler), owns every write."""
 
 from ppacer.scheduler.client import LocalClient
-from ppacer.scheduler.outbox import Outbox
+from ppacer.scheduler.outbox import Outbox, has_alert
 from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
-from ppacer.scheduler.scheduler import Scheduler, State, has_alert
+from ppacer.scheduler.scheduler import Scheduler, State
 from ppacer.scheduler.watcher import DagRunWatcher
 
 __all__ = [

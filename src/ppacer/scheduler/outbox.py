@@ -2,13 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 
 from ppacer.clock import Clock
 from ppacer.dag import Dag, TaskConfig
-from ppacer.engine.changes import AlertKind, AlertTried
+from ppacer.engine.changes import AlertKind, AlertQueued, AlertTried, Change
 from ppacer.errors import PpacerError, StoreError
 from ppacer.notify import MsgData, Sender
 from ppacer.scheduler.scheduler import Scheduler
@@ -185,3 +185,8 @@ class Outbox:
     def _config(self, alert: Alert) -> TaskConfig:
         dag = self.registry.get(alert.dag_id)
         return (dag.configs.get(alert.task_id) if dag is not None else None) or TaskConfig()
+
+
+def has_alert(changes: Iterable[Change]) -> bool:
+    """True when the outbox has something new."""
+    return any(isinstance(change, AlertQueued) for change in changes)

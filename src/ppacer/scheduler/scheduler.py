@@ -16,7 +16,7 @@ from typing import Any
 from ppacer.clock import Clock, Now
 from ppacer.dag import Dag
 from ppacer.engine import RUN_FINAL, RunRef
-from ppacer.engine.changes import AlertQueued, AlertTried, Change, RunChanged
+from ppacer.engine.changes import AlertTried, Change, RunChanged
 from ppacer.errors import CommandError, PpacerError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import LEASE_SECONDS, Answer, End, Grant, Report
 from ppacer.scheduler.commands import Commands
@@ -496,8 +496,3 @@ def _in_words(error: Exception) -> PpacerError:
     if isinstance(error, PpacerError):
         return error
     return CommandError(f"this failed in an unexpected way ({type(error).__name__}); see the scheduler's log")
-
-
-def has_alert(changes: Iterable[Change]) -> bool:
-    """True when the outbox has something new."""
-    return any(isinstance(change, AlertQueued) for change in changes)
