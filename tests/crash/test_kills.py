@@ -3,13 +3,13 @@
 Where each fault of docs/reliability.md is tested:
 
 scheduler killed anywhere        here; tests/store/test_crash, tests/app/test_serve
-executor killed                  here (warm parent, children); tests/executor/test_program, test_leaks
-partition, duplicate, late       tests/scheduler/test_executors, test_faults
-reply lost after commit          tests/scheduler/test_faults
+executor killed                  here (warm parent, children), test_survivors; tests/executor/test_leaks
+partition, duplicate, late       tests/sim; tests/scheduler/test_executors, test_faults
+reply lost after commit          tests/sim; tests/scheduler/test_faults
 disk full, read-only, locked     test_database; tests/store/test_trouble, tests/tasklog/test_outage
 corrupted database               tests/store/test_trouble
-power cut                        tests/store (the replay of recorded writes)
-clock jumps, DST, host asleep    test_time; tests/scheduler/test_watcher, tests/schedule
+power cut                        as a kill, with synchronous=FULL: tests/store/test_readers
+clock jumps, DST, host asleep    test_time; tests/sim, tests/scheduler/test_watcher, tests/schedule
 task hangs, ignores signals      test_tasks; tests/executor/test_child
 segfault, _exit, OOM kill        test_tasks; tests/executor/test_child, test_parts
 BaseException, sys.exit          tests/executor/test_execute, test_child

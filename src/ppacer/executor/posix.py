@@ -60,6 +60,13 @@ def is_running(pid: int) -> bool:
     return False
 
 
+def parent_of(pid: int) -> int:
+    """The process above; 0 when that is not known."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(_state(pid)[1])
+    return 0
+
+
 def _state(pid: int) -> list[bytes]:
     """Its state, its parent, and more: pid (name) state ppid …, and a name may contain ")"."""
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

@@ -71,9 +71,8 @@ def _is_opened(pid: int, descriptor: str, file: os.stat_result) -> bool:
 
 def _ancestors() -> set[int]:
     """This process and those above it."""
-    parents = {child: parent for parent, children in posix.children_by_parent().items() for child in children}
     pid, found = os.getpid(), set[int]()
     while pid and pid not in found:
         found.add(pid)
-        pid = parents.get(pid, 0)
+        pid = posix.parent_of(pid)
     return found
