@@ -36,6 +36,19 @@ def test_a_trigger_starts_a_run_and_says_where_it_is(shared: Live) -> None:
     assert datetime.fromisoformat(detail["exec_ts"]).utcoffset() is not None
 
 
+def test_a_trigger_can_choose_the_time_of_the_run_once(shared: Live) -> None:
+    answer = shared.post("/api/v1/dags/etl/trigger", {"exec_ts": "2026-01-31T03:00:00+02:00"})
+    assert (answer.status, answer.json["exec_ts"]) == (201, "2026-01-31T01:00:00Z")
+    shared.ended(answer.json["run_id"])
+    before = shared.rows()
+    again = shared.post("/api/v1/dags/etl/trigger", {"exec_ts": "2026-01-31T01:00:00Z"})
+    assert is_problem(again, 409, "conflict")
+    assert "has a run with the execution time 2026-01-31T01:00:00+00:00 already" in again.json["detail"]
+    assert shared.rows() == before
+    naive = shared.post("/api/v1/dags/etl/trigger", {"exec_ts": "2026-01-31T03:00:00"})
+    assert "2026-01-31T03:00:00 has no time zone; add Z or an offset" in naive.json["detail"]
+
+
 @pytest.mark.parametrize(
     ("dag_id", "params", "words"),
     [

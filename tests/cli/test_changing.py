@@ -1,6 +1,7 @@
 """The commands that change something, and how they end."""
 
 import signal
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def test_parameters_are_json_where_they_can_be_and_text_otherwise(server: Server
         (["good", "-p", "=1"], exits.USAGE, "--param =1 is not of the form NAME=VALUE"),
         (["good", "--params", "[1]"], exits.USAGE, "--params is not a JSON object"),
         (["good", "--params", "{"], exits.USAGE, "--params is not a JSON object"),
+        (["good", "--exec-ts", "yesterday"], exits.USAGE, "--exec-ts yesterday is not a time such as 2026"),
+        (
+            ["good", "--exec-ts", "2026-01-31T03:00"],
+            exits.USAGE,
+            "2026-01-31T03:00:00 has no time zone; add Z",
+        ),
         (["sleeper", "-p", "x=1"], exits.USAGE, "this dag takes no parameters"),
     ],
 )
@@ -45,6 +52,16 @@ def test_a_wrong_trigger_gets_one_sentence_and_begins_nothing(
     assert ended.code == code
     assert words in ended.said
     assert server.call("runs", "--json").json["runs"][:1] == before["runs"][:1]
+
+
+@pytest.mark.parametrize("time", ["2026-01-31T03:00:00Z", "2026-01-31T04:00:00.5+01:00", "20260131T0331Z"])
+def test_a_day_can_be_run_again_but_has_one_run(server: Server, time: str) -> None:
+    run_id = server.trigger("good", "--exec-ts", time)
+    exec_ts = datetime.fromisoformat(server.ended(run_id)["run"]["exec_ts"])
+    assert exec_ts == datetime.fromisoformat(time)
+    again = server.call("trigger", "good", "--exec-ts", time)
+    assert again.code == exits.CONFLICT
+    assert f"has a run with the execution time {exec_ts.isoformat()} already" in again.said
 
 
 @pytest.mark.parametrize(

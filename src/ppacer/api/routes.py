@@ -90,10 +90,11 @@ class Done(msgspec.Struct, frozen=True):
     note: str | None = None
 
 
-class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a trigger."""
 
     params: dict[str, Any] = {}
+    exec_ts: datetime | None = None
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,10 +254,10 @@ class Routes:
         return answer(msgspec.Raw((text or "null").encode()))
 
     async def trigger(self, request: Request) -> Response:
-        """POST /api/v1/dags/{dag_id}/trigger {"params": {…}}."""
-        body = await _body(request, Params)
+        """POST /api/v1/dags/{dag_id}/trigger {"params": {…}, "exec_ts": "…"}; both may be left out."""
+        body = await _body(request, Wanted)
         _check_depth(body.params)
-        ref = await self.door.command(TriggerRun(_dag_id(request), body.params))
+        ref = await self.door.command(TriggerRun(_dag_id(request), body.params, body.exec_ts))
         return answer(_done(ref), 201, location=f"/api/v1/runs/{ref.run_id}")
 
     async def pause(self, request: Request) -> Response:

@@ -1,11 +1,13 @@
 """The commands that change something: `trigger`, `cancel`, `restart`, `pause`, `unpause`."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from ppacer.cli import exits
 from ppacer.cli.options import asking, param_options, params_of, print_json
+from ppacer.errors import ConfigError
 
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
@@ -19,16 +21,34 @@ def _number(ctx: click.Context, param: click.Parameter, text: str) -> int:
     return int(text)
 
 
+def _time(ctx: click.Context, param: click.Parameter, text: str | None) -> datetime | None:
+    """A time as ISO 8601 writes it; that it has a zone the scheduler asks for."""
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--exec-ts {text} is not a time such as 2026-01-31T03:00:00Z") from None
+
+
 @click.command("trigger")
 @click.argument("dag")
 @param_options
+@click.option(
+    "--exec-ts", metavar="TIME", callback=_time,
+    help="The execution time of the run (now): a day that has no run, such as 2026-01-31T03:00:00Z.",
+)  # fmt: skip
 @click.option("--wait", is_flag=True, help="Wait for the end of the run; the exit code tells how it went.")
 @asking
 def trigger_command(
-    backend: "Backend", dag: str, pairs: tuple[str, ...], document: str | None, wait: bool, as_json: bool
+    backend: "Backend",
+    dag: str,
+    pairs: tuple[str, ...],
+    document: str | None,
+    exec_ts: datetime | None,
+    wait: bool,
+    as_json: bool,
 ) -> int:
     """Start a run of a DAG now."""
-    done = backend.trigger(dag, params_of(pairs, document))
+    done = backend.trigger(dag, params_of(pairs, document), exec_ts)
     assert done.run_id is not None
     if not wait:
         _tell(as_json, done, f"run {done.run_id} of {dag} has begun: ppacer logs {done.run_id} -f")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 from ppacer.api.client import Done, LogPage
@@ -87,7 +88,7 @@ class Offline:
                 return why_task(detail, task, self._now().utc, False)
         raise NotFoundError(f"run {run_id} has no task {task_id!r}")
 
-    def trigger(self, dag_id: str, params: dict[str, Any]) -> Done:
+    def trigger(self, dag_id: str, params: dict[str, Any], exec_ts: datetime | None = None) -> Done:
         self._refuse()
 
     def pause(self, dag_id: str) -> Done:

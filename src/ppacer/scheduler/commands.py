@@ -60,13 +60,19 @@ class Commands:
         return Decision(changes, ref, lambda: self._row(ref.run_id, lambda row: row.ref == ref))
 
     def _chosen_ref(self, dag_id: str, exec_ts: datetime) -> RunRef:
+        if exec_ts.tzinfo is None:
+            text = exec_ts.isoformat()
+            raise ParamsError(f"the execution time {text} has no time zone; add Z or an offset like +02:00")
         try:
             exec_ts = utc(exec_ts)
-        except ValueError as error:
-            raise ParamsError(f"the execution time {error}") from error
+        except OverflowError as error:  # the first and the last hours of the calendar
+            raise ParamsError(f"the execution time {exec_ts.isoformat()} has none in UTC") from error
         ref = self._memory.new_ref(dag_id, exec_ts)
         if ref is None:
-            raise ConflictError(f"dag {dag_id!r} has a run with the execution time {exec_ts.isoformat()}")
+            raise ConflictError(
+                f"dag {dag_id!r} has a run with the execution time {exec_ts.isoformat()} already; "
+                "`ppacer restart` lets one that has failed or was cancelled go on"
+            )
         return ref
 
     def _cancel(self, run_id: int, now: Now) -> Decision:
