@@ -40,6 +40,7 @@ RATES = {
     "hang": 0.03,
     "poison": 0.02,
     "hand_back": 0.02,
+    "surroundings": 0.02,  # it dies with the parent of all task processes
     "stubborn": 0.02,
     "unwritable": 0.01,
     # the people outside, /s

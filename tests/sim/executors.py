@@ -212,6 +212,8 @@ class Executor:
             end = End.FAILED
         elif chance.strikes("hand_back"):
             end = End.HANDED_BACK
+        elif chance.strikes("surroundings"):
+            end = End.LOST
         if chance.strikes("hang"):
             duration = 3600.0
         if grant.timeout is not None and duration > grant.timeout:

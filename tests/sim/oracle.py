@@ -4,7 +4,7 @@
     heard messages    ─► Leases           who was heard when, who holds what
     grants, answers   ─► Outside          what the world was told and did
     after a step      ─► memory           the scheduler's memory beside the model
-    now and then      ─► tables           every row beside the model
+    now and then      ─► tables, patience every row beside the model; what is overdue
 
 The number of an invariant (RELIABILITY.md) stands where it is judged. The oracle never asks the product what
 is right: it reads changes, messages, deployed dags and, for 15, 16, 34 and 35, the structures in memory.
@@ -22,6 +22,7 @@ from sim.oracle_leases import Leases
 from sim.oracle_memory import judge_everything, judge_touched
 from sim.oracle_model import Violation
 from sim.oracle_outside import Outside
+from sim.oracle_patience import Patience
 from sim.oracle_points import Points
 from sim.oracle_runs import Runs
 from sim.oracle_tables import compare
@@ -37,6 +38,7 @@ class Oracle:
         self.points = Points()
         self.runs = Runs(self.points, self.leases)
         self.outside = Outside(self.runs)
+        self.patience = Patience(self.points, self.leases, self.runs)
         self._has_committed = False
 
     # -- what happens --------------------------------------------------------------------------------------
@@ -100,6 +102,7 @@ class Oracle:
         self.leases.after_step(now, self._has_committed)
         self._has_committed = False
         judge_touched(scheduler, self.runs)
+        self.patience.after_step(scheduler, now)
         self.runs.touched.clear()
 
     def check_everything(self, scheduler: Any, tables: Any, now: Now) -> None:

@@ -333,7 +333,7 @@ class Runs:
         if reason is Reason.TIMED_OUT:
             self.leases.judge_timeout(attempt, now)
         elif reason is Reason.LOST:
-            if attempt.lost_at is None:
+            if attempt.lost_at is None and self.leases.reported(attempt, End.LOST) is None:
                 self.leases.judge_loss(attempt, now)
         elif self.leases.reported(attempt, *REPORTED[reason]) is None and not (
             reason is Reason.FAILED and self.leases.is_garbled(attempt)

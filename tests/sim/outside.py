@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 TRIES_MAX = 4
+OPEN_MAX = 30  # runs; nobody starts more while so many are not done
 ASKS_MAX = 4  # times for the same thing
 
 
@@ -50,9 +51,11 @@ class People:
         self._next(kind)
 
     def _is_busy(self) -> bool:
-        """Few try their luck with a program that is known to be away."""
+        """Few try their luck with a program that is known to be away, or has enough to do."""
         world = self.world
-        return not (world.is_asleep or world.scheduler is None) or self.rng.random() < 0.05
+        if world.is_asleep or world.scheduler is None:
+            return self.rng.random() < 0.05
+        return len(world.scheduler.memory.engine.runs) < OPEN_MAX
 
     def _command(self, kind: str) -> Command:
         """One command; half of all go to the newest runs."""
@@ -103,6 +106,7 @@ class Postman:
         self.world = world
         self.link = Link(world, is_far=False)
         self.busy: set[int] = set()
+        self.unrecorded: dict[int, AlertTried] = {}
         self.is_awake = True
         self._round()
 
@@ -124,11 +128,25 @@ class Postman:
                 self._try(alert_id, row["Tries"] + 1)
 
     def _try(self, alert_id: int, tries: int) -> None:
-        now = self.world.now().utc
-        tried = AlertTried(alert_id, now)
-        if self.world.chance.strikes("unsent"):
-            again = None if tries >= TRIES_MAX else now + seconds(5.0 * tries)
-            tried = AlertTried(alert_id, now, "the server is away", again)
+        """What was sent is not sent again as long as this program lives: only the record is tried again."""
+        tried = self.unrecorded.get(alert_id) or self._send(alert_id, tries)
+        self.unrecorded[alert_id] = tried
         self.busy.add(alert_id)
-        done = lambda value: self.busy.discard(alert_id)  # noqa: E731 - for both outcomes
-        Call(self.world, self.link, tried, 30.0, done, done)
+        failed = lambda error: self.busy.discard(alert_id)  # noqa: E731 - it is one line of the call
+        Call(self.world, self.link, tried, 30.0, lambda value: self._recorded(alert_id), failed)
+
+    def _send(self, alert_id: int, tries: int) -> AlertTried:
+        now = self.world.now().utc
+        if not self.world.chance.strikes("unsent"):
+            return AlertTried(alert_id, now)
+        again = None if tries >= TRIES_MAX else now + seconds(5.0 * tries)
+        return AlertTried(alert_id, now, "the server is away", again)
+
+    def _recorded(self, alert_id: int) -> None:
+        self.busy.discard(alert_id)
+        self.unrecorded.pop(alert_id, None)
+
+    def forget(self) -> None:
+        """The program has died."""
+        self.busy.clear()
+        self.unrecorded.clear()

@@ -166,6 +166,13 @@ class Shelf:
         """As `Store.dag_rows`."""
         return self._read().dag_rows()
 
+    def look(self) -> None:
+        """As `Store.look`."""
+        if self.is_gone:
+            self._refuse()
+        if self.real is not None:
+            self.real.look()
+
     def probe(self) -> None:
         """As `Store.probe`."""
         self.point()

@@ -1,7 +1,9 @@
 """The judge is judged: histories that each break one invariant, and the legal ones beside them."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +23,7 @@ from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskSt
 from ppacer.protocol import Answer, End
 from ppacer.schedule import Cron, Fixed
 from ppacer.scheduler.requests import CancelRun, PauseDag, RestartRun, TriggerRun
+from sim.dags import Breaks
 from sim.oracle import Violation
 from sim.oracle_calendar import next_point
 from sim.oracle_story import BEGIN, LEASE, Story, chain, seconds
@@ -147,6 +150,62 @@ def test_a_sleep_is_not_counted_against_the_executor() -> None:
     story.oracle.slept(100)
     with breaks(14):
         story.commit(lost(story, ref, "a"))
+
+
+def test_a_report_that_no_database_can_hold_is_a_failure() -> None:
+    story = Story(chain("a"))
+    ref = story.start()
+    grant = story.grant(ref, "a")
+    story.work(grant, result="\ud800")
+    end = story.ended(grant, S.FAILED, Reason.FAILED)
+    story.commit(end, story.alert(grant), story.run(ref, R.RUNNING, R.FAILED))
+
+
+def test_a_point_of_a_gap_before_clocks_were_set_back_runs_when_it_comes() -> None:
+    story = Story(chain(schedule=MINUTE))
+    story.wait(600)
+    story.step()
+    story.utc -= seconds(595)
+    story.step()
+    story.wait(60, step=20)
+    done = story.run(RunRef(1, "d", after(60)), R.RUNNING, R.SUCCESS)
+    story.commit(story.point(after(60), after(120)), *story.scheduled(1, after(60)), done)
+
+
+def test_a_start_in_a_stall_begins_a_lease_of_its_own() -> None:
+    story = Story(chain("a"))
+    ref = story.start()
+    story.wait(100)
+    story.oracle.up(story.now)
+    story.wait(50)
+    story.oracle.slept(150)
+    story.grant(ref, "a")
+    story.wait(LEASE)
+    story.commit(lost(story, ref, "a"))
+
+
+def test_a_schedule_that_raises_is_out_of_band_and_disables_its_dag() -> None:
+    story = Story(chain(schedule=Breaks(BEGIN, seconds(1), 2)))  # it knows two points and no end
+    story.wait(2)
+    done = story.run(RunRef(1, "d", BEGIN), R.RUNNING, R.SUCCESS)
+    story.commit(story.point(BEGIN, after(1)), *story.scheduled(1, BEGIN), done)
+    disabled = DagMarked("d", disabled_at=story.utc, disabled_reason="no idea")
+    story.commit(story.point(after(1), None, "OUT_OF_BAND"), disabled)
+    story.end()
+
+
+def test_7_a_sound_schedule_is_said_to_be_out_of_band() -> None:
+    story = Story(chain(schedule=MINUTE))
+    with breaks(7):
+        story.commit(story.point(after(60), None, "OUT_OF_BAND"))
+
+
+def test_every_invariant_has_a_judge_and_a_test() -> None:
+    judges = "".join(path.read_text() for path in Path(__file__).parent.glob("oracle_*.py"))
+    tests = Path(__file__).read_text()
+    for number in range(1, 36):
+        assert re.search(rf"wrong\(\s*{number}\b", judges), number
+        assert f"breaks({number})" in tests or f"({number}, _" in tests, number
 
 
 # -- one invariant after the other -------------------------------------------------------------------------
@@ -429,6 +488,20 @@ def test_14_a_lease_ends_early(early: bool) -> None:
             story.commit(lost(story, ref, "a"))
     else:
         story.commit(lost(story, ref, "a"))
+
+
+@pytest.mark.parametrize("kind", ["point", "retry", "lease"])
+def test_13_what_is_overdue_is_left_alone(kind: str) -> None:
+    story = Story(chain("a", options={"retries": 1}, schedule=MINUTE if kind == "point" else None))
+    if kind == "retry":
+        story.pending(story.start(), "a", 0, 0)
+    elif kind == "lease":
+        story.grant(story.start(), "a")
+    story.wait(70, step=5)
+    scheduler = remember(story)
+    with breaks(13):
+        for _ in range(20):
+            story.oracle.check_touched(scheduler, story.now)
 
 
 def test_14_a_start_of_the_scheduler_begins_a_whole_lease() -> None:

@@ -3,13 +3,14 @@
 PPACER_SIM_FROM is the first seed. A failure names the seed and the command that plays it again.
 """
 
+import gc
 import os
 
 import pytest
 
 from sim.play import STEPS, Plan, plan_of, play, report, shrink
 
-TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "200000"))
+TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "1000000"))
 FROM = int(os.environ.get("PPACER_SIM_FROM", "0"))
 CHUNK = 25  # seeds in one test: a few seconds
 CHUNKS = -(-TOTAL // (STEPS * CHUNK))
@@ -21,6 +22,8 @@ def test_no_promise_is_broken_under_any_fault(chunk: int) -> None:
         played = play(plan_of(seed))
         if played.violation is not None:
             pytest.fail(report(shrink(played)), pytrace=False)
+    gc.enable()
+    gc.collect()
 
 
 def test_a_seed_plays_the_same_again() -> None:

@@ -31,16 +31,16 @@ from sim.wires import Call, Sent, Timeline
 
 BIRTH = 1_000.0  # the monotonic clock when it all begins
 LEASES = (30.0, 30.0, 12.0)
-DOWN = (0.1, 1.0, 5.0, 31.0, 70.0, 400.0)
+DOWN = (0.1, 0.1, 1.0, 1.0, 1.0, 5.0, 5.0, 31.0, 31.0, 70.0, 400.0)
 STALLS = (1.0, 10.0, 16.0, 31.0, 65.0, 200.0)
-SLEEPS = (120.0, 1800.0, 7200.0, 20_000.0)
+SLEEPS = (120.0, 120.0, 1800.0, 1800.0, 7200.0, 20_000.0)
 JUMPS = (-400.0, -61.0, -5.0, -0.5, 0.5, 10.0, 61.0, 400.0, 4000.0)
 BATCHES = (0.0, 0.0, 0.001, 0.03)  # seconds in which more requests come before the step takes them
 EVERY = 100  # steps between two looks at everything
 SPIN_MAX = 30
 TICK = 1e-6  # seconds; no clock is finer, and no sleep is shorter
-HEAL_SECONDS = 7_200.0
-HEAL_STEPS = 6_000
+PATIENCE = 900.0  # seconds in which at least something must be committed when everything is healed
+HEAL_STEPS = 20_000
 NOTES = 60
 
 
@@ -73,10 +73,12 @@ class World:
         self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
         self.is_first = True
         self.is_asleep = False
-        self._suspended = self._set = self._fell_asleep = 0.0
+        self._suspended = self._set = self._fell_asleep = self._committed_at = 0.0
         self._given = self._spins = self._spun_at = 0.0
         count = self.chance.stream("world").randint(0, 3)
         self.executors = [Executor(self, name, slots) for name, slots in _EXECUTORS[: count + 1]]
+        if count and self.chance.stream("world").random() < 0.3:
+            self.executors[0].slots = 0  # all work is done elsewhere
         self.postman = Postman(self)
         self.people = People(self)
 
@@ -128,9 +130,9 @@ class World:
         for executor in self.executors:
             executor.heal()
         self._pause_all()
-        time, steps = self.timeline.time, self.steps
+        self._committed_at, steps = self.timeline.time, self.steps
         while not self._is_quiet():
-            if self.timeline.time - time > HEAL_SECONDS or self.steps - steps > HEAL_STEPS:
+            if self.timeline.time - self._committed_at > PATIENCE or self.steps - steps > HEAL_STEPS:
                 raise Violation(10, f"after all was healed these runs do not end: {self._open()}")
             self.turn()
         assert self.scheduler is not None
@@ -313,7 +315,7 @@ class World:
         self.scheduler = None
         self.shelf.disarm()
         self.executors[0].die()
-        self.postman.busy.clear()
+        self.postman.forget()
         self.answered = [request for request in self.answered if self.wires.random() < 0.5]
         self._send_answers()
         self.inbox.clear()
@@ -350,6 +352,7 @@ class World:
 
     def committed(self, changes: Sequence[Change]) -> None:
         """This transaction has become rows."""
+        self._committed_at = self.timeline.time
         self.notes.append((self.timeline.time, changes))
         try:
             self.oracle.committed(changes, self.now())
