@@ -11,9 +11,7 @@ from ppacer.tasklog import LogRecord
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
-INPUTS_BYTES_MAX = (
-    60 * 1024 * 1024
-)  # of all results that one attempt takes: sixty of the largest there may be
+INPUTS_BYTES_MAX = 60 * 1024 * 1024  # of all results that one attempt takes; sixty of the largest
 
 
 class End(StrEnum):
@@ -53,7 +51,10 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The end of one attempt; repeating a report changes nothing. Times are wall-clock of the executor."""
+    """The end of one attempt; repeating a report changes nothing.
+
+    `begun`: False when the task was certainly not started.
+    """
 
     run_id: int
     task_id: str
@@ -63,6 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     error: str | None = None
     result: str | None = None
     peak_memory: int | None = None  # bytes
+    begun: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -137,6 +137,20 @@ def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(
     assert p.wait(run_id)["run"]["status"] == "SUCCESS"
 
 
+def test_a_sigterm_to_every_process_hands_back_what_runs(program: Make) -> None:
+    """As systemd sends it, unless it is told otherwise. Here the task has it first."""
+    p = program(SLOW % ("process", 5.0)).start()
+    run_id = p.trigger("slow")
+    until(lambda: counts(p)["slow"] == 1, "slow runs")
+    os.kill(int(p.lines("ledger")[-1].split()[2]), signal.SIGTERM)
+    assert p.stop() == 0
+    attempts = p.rows("SELECT Retry, Status, Reason FROM dagruntasks WHERE TaskId = 'slow' ORDER BY Retry")
+    assert attempts == [(0, "FAILED_PENDING_RETRY", "HANDED_BACK"), (1, "SCHEDULED", None)]
+    (p.folder / "go").touch()
+    p.start()
+    assert p.wait(run_id)["run"]["status"] == "SUCCESS"
+
+
 RETRIES = (
     HEAD
     + """

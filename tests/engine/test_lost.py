@@ -132,6 +132,15 @@ def test_handed_back_costs_no_retry_and_no_alert() -> None:
     assert world.succeed("a")[0].startswith("a.10 RUNNING > SUCCESS")
 
 
+def test_handed_back_before_it_began_costs_nothing_not_even_what_may_run_once_only() -> None:
+    world = one(at_most_once=True)
+    retry, token = world.running(1, "a")
+    assert world.handle(Failed(1, "a", retry, token, Reason.HANDED_BACK, begun=False)) == [
+        "a.0 RUNNING > FAILED_PENDING_RETRY by k1 HANDED_BACK retry at 0",
+        "a.1 new SCHEDULED",
+    ]
+
+
 def test_handed_back_is_the_end_of_what_may_run_once_only() -> None:
     world = one(at_most_once=True)
     assert "RUNNING > FAILED by k1 HANDED_BACK" in world.fail("a", Reason.HANDED_BACK)[0]

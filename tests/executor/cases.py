@@ -199,6 +199,10 @@ def dies(ctx: TaskContext) -> None:
         case "term":
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
+        case "hard term":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
         case "abort":
             os.abort()
         case "close":
@@ -214,6 +218,13 @@ def dies(ctx: TaskContext) -> None:
                 except OSError:
                     pass
             time.sleep(60)
+
+
+@task
+def forgets(ctx: TaskContext) -> None:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    _write_pid(ctx, "forgotten", process.pid)
+    time.sleep(60)
 
 
 @task
@@ -433,9 +444,9 @@ with Dag("cases") as cases:
     root = nothing()
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
-        fails_as, dies, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much, long_line,
-        bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background, cooperative, deaf,
-        dreams, sleepless, fails_async, stops_loop, same_thread,
+        fails_as, dies, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
+        long_line, bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background,
+        cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

@@ -18,7 +18,8 @@ from executor.world import (
     is_running,
     messages,
 )
-from ppacer.executor.children import ChildRunner
+from ppacer.executor import children as children_module
+from ppacer.executor.children import Children, ChildRunner
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.protocol import End
 
@@ -173,11 +174,54 @@ def test_a_task_that_meddles_with_our_descriptors_only_harms_itself(
     assert memory.run(child, "echo", value=1)[0].result == "1"
 
 
-def test_a_stray_sigterm_is_a_failure(child: Runner, memory: Memory) -> None:
-    outcome, _ = memory.run(child, "dies", how="term")
+@pytest.mark.parametrize("how", ["term", "hard term"])
+def test_a_stray_sigterm_is_a_failure(
+    child: Runner, memory: Memory, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children_module, "STRAY_SECONDS", 0.01)
+    outcome, _ = memory.run(child, "dies", how=how)
     assert outcome.end is FAILED
-    assert "ended by SIGTERM" in str(outcome.error)
+    assert str(outcome.error).startswith("ended by SIGTERM, which ppacer has not sent")
     assert memory.run(child, "echo", value=1)[0].result == "1"
+
+
+@pytest.mark.parametrize("how", ["term", "hard term"])
+@pytest.mark.parametrize("first", ["program", "task"])
+def test_a_sigterm_to_all_processes_of_the_program_hands_back_what_runs(
+    children: Children, child: Runner, memory: Memory, how: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children_module, "STRAY_SECONDS", 60.0)
+    if first == "program":
+        children.hand_back()
+    started = memory.start(child, grant("dies", how=how))
+    if first == "task":
+        eventually(lambda: children._terminated, "the end of the task")
+        children.expect_end()
+        memory.run(child, "nothing")
+        assert started.token not in memory.ends  # it could be granted again to this very program
+        children.hand_back()
+    assert memory.end_of(started).end is End.HANDED_BACK
+
+
+def test_an_attempt_that_sigterm_has_ended_is_handed_back_at_the_close(
+    children: Children, process: Runner, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children_module, "STRAY_SECONDS", 60.0)
+    started = memory.start(process, grant("dies", how="term"))
+    eventually(lambda: children._terminated, "the end of the task")
+    children.close()
+    assert memory.end_of(started).end is End.HANDED_BACK
+
+
+def test_what_a_task_that_was_ended_has_started_is_ended_too(
+    process: Runner, memory: Memory, tmp_path: Path
+) -> None:
+    """Even if it had no time to take note of it, and returns well."""
+    started = memory.start(process, grant("forgets", folder=str(tmp_path)))
+    pid = int(eventually(lambda: (tmp_path / "forgotten").exists() and (tmp_path / "forgotten").read_text()))
+    process.cancel(started.token, End.CANCELLED)
+    memory.end_of(started)
+    assert not is_running(pid)
 
 
 def test_memory_of_a_task_is_limited_by_what_it_sets(process: Runner, memory: Memory) -> None:

@@ -80,7 +80,7 @@ def test_without_any_thread_an_attempt_is_refused(
     runner = ThreadRunner(2, registry, memory, LogSender())
     no_threads("ppacer-task")
     outcome, _ = memory.run(runner, "nothing")
-    assert outcome == Outcome(End.REFUSED, "no thread for the task: can't start new thread")
+    assert outcome == Outcome(End.REFUSED, "no thread for the task: can't start new thread", begun=False)
     monkeypatch.undo()
     assert memory.run(runner, "nothing")[0].end is SUCCESS
     runner.close()
@@ -107,6 +107,20 @@ def test_without_a_thread_that_watches_over_timeouts_an_attempt_is_refused(
     assert memory.run(runner, "nothing", timeout=60.0)[0].end is End.REFUSED
     assert memory.run(runner, "nothing", timeout=None)[0].end is SUCCESS
     runner.close()
+
+
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_what_still_waits_is_handed_back_as_not_begun(registry: Registry, memory: Memory, end: str) -> None:
+    runner = ThreadRunner(1, registry, memory, LogSender(), grace=30)
+    first, second = (memory.start(runner, grant("cooperative")) for _ in range(2))
+    memory.wait_for(first, "working")
+    if end == "cancel":
+        for each in (second, first):
+            runner.cancel(each.token, End.HANDED_BACK)
+    runner.close()
+    assert (memory.end_of(first).begun, memory.end_of(second).begun) == (True, False)
+    late = memory.start(runner, grant("nothing"))
+    assert not memory.end_of(late).begun
 
 
 def test_a_cooperative_task_times_out_when_it_returns(thread: Runner, memory: Memory) -> None:

@@ -245,6 +245,16 @@ def test_a_step_without_anything_to_do_commits_nothing(world: Make) -> None:
     assert w.store.commits == commits
 
 
+@pytest.mark.parametrize(("begun", "status"), [(True, "FAILED"), (False, "FAILED_PENDING_RETRY")])
+def test_what_was_handed_back_before_it_began_is_granted_again(world: Make, begun: bool, status: str) -> None:
+    w = world(dag("d", "a", configs={"a": {"at_most_once": True}}))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    ex.report(ex.holding("a"), End.HANDED_BACK, begun=begun)
+    assert w.attempts(run)[0] == ("a", 0, status, "HANDED_BACK")
+
+
 @pytest.fixture
 def small_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task takes 100 bytes at most."""

@@ -90,6 +90,8 @@ class Program:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._children is not None:  # first of all: who stops us may have signalled them, too
+            self._children.expect_end()
         self._stack.close()
 
     def _start(self) -> None:
@@ -134,6 +136,9 @@ class Program:
 
     def _drain(self) -> None:
         self.scheduler.refuse_commands()
+        self.executor.stop_claiming()
+        if self._children is not None:
+            self._children.hand_back()
         self.executor.drain(self.settings.drain)
 
     def _lock(self) -> FileLock | None:

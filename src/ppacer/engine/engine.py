@@ -280,7 +280,7 @@ class Engine:
         if run is None:
             return
         task, spec = run.tasks[position], run.graph.tasks[position]
-        delay = None if run.cancelling else next_delay(run.ref, spec, task, event.reason)
+        delay = None if run.cancelling else next_delay(run.ref, spec, task, event.reason, event.begun)
         if delay is None:
             self._fail(run, position, event, now, out)
             return

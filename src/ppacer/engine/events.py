@@ -56,7 +56,10 @@ class Succeeded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """An attempt ended otherwise; LOST: its executor says that it died with its surroundings."""
+    """An attempt ended otherwise; LOST: its executor says that it died with its surroundings.
+
+    `begun`: False when the task was certainly not started.
+    """
 
     run_id: int
     task_id: str
@@ -65,6 +68,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     reason: Reason
     error: str | None = None
     peak_memory: int | None = None
+    begun: bool = True
 
 
 class LeaseExpired(msgspec.Struct, frozen=True, gc=False):

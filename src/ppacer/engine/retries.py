@@ -15,13 +15,13 @@ DELAY_MAX = 10 * 365.25 * 86_400.0  # seconds; a date after the year 9999 could 
 SPENDING = (Reason.FAILED, Reason.TIMED_OUT)  # the reasons that use up `retries`
 
 
-def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason) -> timedelta | None:
+def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason, begun: bool) -> timedelta | None:
     """How long after this end the next attempt begins; None: there is none left. Counts it as used."""
     if reason is Reason.REFUSED:
         task.refused += 1
         return REFUSED_DELAY if task.refused < REFUSED_MAX else None
     if reason is Reason.HANDED_BACK:
-        return None if spec.at_most_once else ZERO
+        return None if spec.at_most_once and begun else ZERO
     if reason is Reason.LOST:
         task.lost += not task.is_lost  # that its lease had ended was the same loss
         return None if spec.at_most_once or task.lost > LOST_MAX else ZERO

@@ -30,6 +30,7 @@ from ppacer.protocol import End
 
 MARK = "PPACER_CHILD"  # in the environment of a child, and so of every program started below it
 JOBS_MAX = 10_000
+TERMINATED = 128 + signal.SIGTERM  # exit code, as shells have it
 GROWTH_MAX = 256 * 1024 * 1024  # bytes; what a child keeps beyond that is a leak, as a rule
 PEAK_STEP = 8 * 1024 * 1024  # a peak so much above what is in use is forgotten before the next job
 
@@ -82,7 +83,9 @@ class Child:
             self.send(ended)
             if ended.leaving:
                 break
-        os._exit(0)  # no handlers of the main program, no joining of threads that a task left behind
+        # No handlers of the main program, no joining of threads that a task left behind. What a task that was
+        # ended has started it could perhaps not end: a bad exit has the warm parent look for it.
+        os._exit(TERMINATED if self._is_terminated else 0)
 
     def do(self, job: Job) -> Ended:
         """Does one job."""
@@ -98,7 +101,8 @@ class Child:
             outcome = Outcome(End.FAILED, error_text(error))
         self._flush()
         outcome = Outcome(outcome.end, outcome.error, outcome.result, self._peak_of_job())
-        return Ended(outcome, job.last or self._is_terminated or self._is_worn_out())
+        is_leaving = job.last or self._is_terminated or self._is_worn_out()
+        return Ended(outcome, is_leaving, self._is_terminated)
 
     def send(self, message: Said | Ended) -> None:
         """Sends a frame as a whole, whichever thread it comes from, and even if SIGTERM comes meanwhile."""

@@ -20,11 +20,13 @@ from ppacer.executor.reactor import Reactor
 from ppacer.executor.runner import GRACE, Outcome, Sink
 from ppacer.executor.staff import Staff
 from ppacer.executor.warm import WarmParent
-from ppacer.executor.words import end_text, exit_text, timeout_text, with_details
+from ppacer.executor.words import end_text, exit_text, timeout_text, unbegun, with_details
 from ppacer.executor.worker import Attempt, Worker, utc
 from ppacer.protocol import End, Grant
 
 SPARES = 2  # children forked ahead of need: they hide how long a fork takes
+STRAY_SECONDS = 2.0  # after a SIGTERM that we have not sent, for the program to get one as well
+STRAY_SIGTERM = "ended by SIGTERM, which ppacer has not sent: it came from the task itself or from outside"
 IDLE_SECONDS = 60.0  # until a child of the pool without work leaves
 LOST = "lost: the process from which task processes are forked has died, and all task processes with it"
 
@@ -50,7 +52,8 @@ class Children:
         self._numbers = count()
         self._waiting: tuple[deque[Attempt], deque[Attempt]] = (deque(), deque())  # process, pool
         self._oom_kills = memory.oom_kills()
-        self._is_closing = False
+        self._terminated: deque[Attempt] = deque()  # by SIGTERM that we have not sent
+        self._is_ending = self._is_handing_back = self._is_closing = False
         self._reactor = Reactor()
         self._staff = Staff(self._reactor, warm, self, grace=grace, idle=idle_seconds)
         self._thread = threading.Thread(target=self._run, name="ppacer-children", daemon=True)
@@ -72,7 +75,7 @@ class Children:
     def start(self, grant: Grant, *, reuse: bool) -> None:
         """Begins an attempt; from any thread."""
         if not self._reactor.call(lambda: self._accept(grant, reuse)):
-            conclude(grant, Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK)), self._sink)
+            conclude(grant, unbegun(End.HANDED_BACK), self._sink)
 
     def cancel(self, token: str, end: End) -> None:
         """Ends an attempt; from any thread."""
@@ -89,6 +92,7 @@ class Children:
         self._is_closing = True
         self._staff.close()
         self._reactor.close()  # which takes what was started meanwhile
+        self._hand_back()
         self.refused(end_text(End.HANDED_BACK), End.HANDED_BACK)
 
     # -- from start to job -----------------------------------------------------------------------------------
@@ -132,7 +136,7 @@ class Children:
             self._end(attempt, end)
         elif attempt in self._waiting[attempt.reuse]:
             self._waiting[attempt.reuse].remove(attempt)
-            self._finish(attempt, Outcome(end, end_text(end)))
+            self._finish(attempt, unbegun(end))
 
     def _end(self, attempt: Attempt, end: End) -> None:
         """Makes a running attempt end as `end`, unless its result is here or it is ending already."""
@@ -142,15 +146,60 @@ class Children:
 
     def ended(self, worker: Worker, attempt: Attempt, message: Ended) -> bool:
         """Takes the word of the child. In the pool that is the end; else the end of the process is."""
-        attempt.outcome = message.outcome
-        if not attempt.reuse or attempt.end is not None:
+        attempt.outcome, attempt.was_terminated = message.outcome, message.terminated
+        if not attempt.reuse or attempt.end is not None or message.terminated:
             return False
         self._finish(attempt, message.outcome)
         return not message.leaving
 
     def gone(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> None:
         """Ends an attempt whose child is gone."""
-        self._finish(attempt, self._outcome(worker, attempt, status, peak))
+        outcome = self._outcome(worker, attempt, status, peak)
+        if status is not None and os.waitstatus_to_exitcode(status) == -signal.SIGTERM:
+            attempt.was_terminated = True
+        if attempt.was_terminated and attempt.end is None and outcome.end is End.FAILED:
+            self._wait_for_end(attempt, outcome)
+        else:
+            self._finish(attempt, outcome)
+
+    # -- SIGTERM that we have not sent -----------------------------------------------------------------------
+
+    def expect_end(self) -> None:
+        """The program is about to end; from any thread. What SIGTERM has ended is kept for `hand_back`."""
+        self._reactor.call(self._expect_end)
+
+    def hand_back(self) -> None:
+        """Hands back what SIGTERM has ended, and will; from any thread, when nothing is claimed any more."""
+        self._reactor.call(self._hand_back)
+
+    def _wait_for_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Who stops the program may signal all its processes at once: then we hear of it in a moment."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        attempt.outcome = Outcome(End.FAILED, with_details(STRAY_SIGTERM, outcome.error))
+        self._terminated.append(attempt)
+        if self._is_handing_back:
+            self._hand_back()
+        elif not self._is_ending:
+            when = self._reactor.mono() + STRAY_SECONDS
+            attempt.timer = self._reactor.timers.add(when, self._fail_terminated)
+
+    def _expect_end(self) -> None:
+        self._is_ending = True
+        for attempt in self._terminated:
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+
+    def _hand_back(self) -> None:
+        self._is_ending = self._is_handing_back = True
+        while self._terminated:
+            self._finish(self._terminated.popleft(), Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK)))
+
+    def _fail_terminated(self) -> None:
+        """Nobody has stopped the program: the oldest of these attempts has failed by itself."""
+        attempt = self._terminated.popleft()
+        assert attempt.outcome is not None
+        self._finish(attempt, attempt.outcome)
 
     def _outcome(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> Outcome:
         said = attempt.outcome
@@ -205,7 +254,7 @@ class Children:
         """Ends what waits for a worker."""
         for waiting in self._waiting:
             while waiting:
-                self._finish(waiting.popleft(), Outcome(end, why))
+                self._finish(waiting.popleft(), Outcome(end, why, begun=False))
 
 
 class ChildRunner:

@@ -16,6 +16,7 @@ from ppacer.clock import Clock
 from ppacer.errors import PpacerError, SchedulerUnavailable
 from ppacer.executor.execute import conclude
 from ppacer.executor.runner import Outcome, Runner
+from ppacer.executor.words import unbegun
 from ppacer.pace import ExponentialBackoff
 from ppacer.protocol import HEARTBEAT_SECONDS, Answer, Client, End, Grant, Report
 from ppacer.tasklog import LogRecord
@@ -115,7 +116,10 @@ class Executor:
 
     def _begin(self, grant: Grant) -> None:
         if grant.problem is not None:
-            conclude(grant, Outcome(End.FAILED, grant.problem), self)
+            conclude(grant, Outcome(End.FAILED, grant.problem, begun=False), self)
+            return
+        if self._draining:  # it was on its way
+            conclude(grant, unbegun(End.HANDED_BACK), self)
             return
         try:
             runner = self._runner(grant.runner or self._default)
@@ -160,6 +164,7 @@ class Executor:
             None if outcome.error is None else self._mask(outcome.error),
             outcome.result,
             outcome.peak_memory,
+            outcome.begun,
         )
         with self._news:  # at no moment is it neither running nor waiting to be reported
             self._running.pop(grant.token, None)
@@ -205,16 +210,17 @@ class Executor:
 
     # -- stopping --------------------------------------------------------------------------------------------
 
+    def stop_claiming(self) -> None:
+        """Takes no more work, and tells the scheduler so."""
+        self._draining = True
+        self._try("the last claim", lambda: self._take(self._client.claim(self.name, 0, 0.0)))
+
     def drain(self, grace: float = DRAIN_SECONDS) -> None:
         """Claims nothing more, lets what runs finish within `grace` seconds, hands the rest back.
 
         Returns when the scheduler has heard of everything, or does not answer any more.
         """
-        self._draining = True
-        try:
-            self._take(self._client.claim(self.name, 0, 0.0))
-        except PpacerError as error:
-            log.debug("could not tell the scheduler about the drain: %s", error)
+        self.stop_claiming()
         if not self._wait_idle(grace, lambda: self._hurried):
             self._hand_back()
             self._wait_idle(DRAIN_SECONDS)

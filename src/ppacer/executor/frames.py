@@ -36,10 +36,14 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Child to main program: the job is done, its output in the pipes. `leaving`: it takes no other."""
+    """Child to main program: the job is done, its output in the pipes. `leaving`: it takes no other.
+
+    `terminated`: it got SIGTERM meanwhile, from wherever.
+    """
 
     outcome: Outcome
     leaving: bool
+    terminated: bool = False
 
 
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -16,7 +16,7 @@ from ppacer.dag import Registry
 from ppacer.executor.capture import Capture, Captured, current
 from ppacer.executor.execute import conclude, execute_on_loop
 from ppacer.executor.runner import GRACE, Outcome, Sink
-from ppacer.executor.words import end_text, timeout_text, with_details
+from ppacer.executor.words import end_text, timeout_text, unbegun, with_details
 from ppacer.notify import Sender
 from ppacer.protocol import End, Grant
 
@@ -69,7 +69,7 @@ class AsyncRunner:
             if not self._is_closed:
                 self._loop.call_soon_threadsafe(self._begin, grant)
                 return
-        conclude(grant, Outcome(End.HANDED_BACK, "the runner is closed"), self._sink)
+        conclude(grant, unbegun(End.HANDED_BACK), self._sink)
 
     def cancel(self, token: str, end: End) -> None:
         """Cancels the task; when the grace time is over the attempt has ended in any case."""
@@ -139,7 +139,7 @@ class AsyncRunner:
         if attempt.timer is not None:
             attempt.timer.cancel()
         is_new = task.cancelled()  # so early that it has not begun
-        outcome = Outcome(attempt.end or End.CANCELLED) if is_new else task.result()
+        outcome = unbegun(attempt.end or End.CANCELLED) if is_new else task.result()
         if attempt.end not in (None, outcome.end):  # it may have stopped half-way because it was asked to
             outcome = Outcome(attempt.end, with_details(_sentence(attempt), outcome.error))
         self._report(attempt, outcome)

@@ -12,12 +12,16 @@ GRACE = 5.0  # seconds between asking an attempt to end and ending it
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How one attempt ended: the error in words, or the JSON text of its result; peak memory in bytes."""
+    """How one attempt ended: the error in words, or the JSON text of its result; peak memory in bytes.
+
+    `begun`: False when the task was certainly not started.
+    """
 
     end: End
     error: str | None = None
     result: str | None = None
     peak_memory: int | None = None
+    begun: bool = True
 
 
 class Sink(Protocol):

@@ -17,7 +17,7 @@ from ppacer.dag import Registry
 from ppacer.executor.capture import Capture, Captured, current
 from ppacer.executor.execute import conclude, execute
 from ppacer.executor.runner import GRACE, Outcome, Sink
-from ppacer.executor.words import end_text, timeout_text
+from ppacer.executor.words import end_text, timeout_text, unbegun
 from ppacer.notify import Sender
 from ppacer.protocol import End, Grant
 
@@ -77,7 +77,7 @@ class ThreadRunner:
         attempt = _Attempt(grant)
         self._live[grant.token] = self._waiting[grant.token] = attempt
         if self._is_closed:
-            self._let_be(attempt, _unbegun(End.HANDED_BACK))
+            self._let_be(attempt, unbegun(End.HANDED_BACK))
             return
         self._queue.put(attempt)
         self._see_to_workers()
@@ -88,7 +88,7 @@ class ThreadRunner:
         if attempt is None or attempt.end is not None:
             return
         attempt.end = end
-        if not self._let_be(attempt, _unbegun(end)):
+        if not self._let_be(attempt, unbegun(end)):
             self._watch_over(attempt, mono() + self._grace)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class ThreadRunner:
             self._is_closed = True
         for attempt in list(self._live.values()):
             attempt.end = attempt.end or End.HANDED_BACK
-            if not self._let_be(attempt, _unbegun(attempt.end)):
+            if not self._let_be(attempt, unbegun(attempt.end)):
                 self._report(attempt, Outcome(attempt.end, end_text(attempt.end)))
         for _ in range(self._workers):
             self._queue.put(None)
@@ -140,7 +140,7 @@ class ThreadRunner:
         except RuntimeError as error:  # the system has no more threads for us; later it may
             log.warning("no new thread for tasks: %s", error)
             for attempt in list(self._waiting.values()) if self._workers == 0 else ():
-                self._let_be(attempt, Outcome(End.REFUSED, f"no thread for the task: {error}"))
+                self._let_be(attempt, Outcome(End.REFUSED, f"no thread for the task: {error}", begun=False))
 
     def _add_worker(self) -> None:
         with self._lock:
@@ -197,11 +197,6 @@ class ThreadRunner:
             attempt.captured.finish()
         conclude(attempt.grant, outcome, self._sink)
         return True
-
-
-def _unbegun(end: End) -> Outcome:
-    """The outcome of an attempt that was taken back before it was begun."""
-    return Outcome(end, end_text(end))
 
 
 class _Watch:

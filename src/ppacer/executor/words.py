@@ -114,6 +114,11 @@ def end_text(end: End) -> str:
     return end.value.lower().replace("_", " ")
 
 
+def unbegun(end: End) -> Outcome:
+    """The outcome of an attempt that somebody wanted to end before it was begun."""
+    return Outcome(end, end_text(end), begun=False)
+
+
 def last_record(grant: Grant, outcome: Outcome, at: datetime) -> LogRecord:
     """What the log of an attempt says last: how it ended, where that is not success."""
     level = "WARNING" if outcome.end in (End.CANCELLED, End.HANDED_BACK) else "ERROR"

@@ -19,12 +19,16 @@ _now = SystemClock().now
 class Attempt:
     """One attempt on its way through a child."""
 
-    __slots__ = ("_output", "end", "grant", "number", "outcome", "reuse", "sink", "timer", "worker")
+    __slots__ = (
+        *("_output", "end", "grant", "number", "outcome", "reuse", "sink", "timer", "was_terminated"),
+        "worker",
+    )
 
     def __init__(self, grant: Grant, reuse: bool, number: int, sink: Sink) -> None:
         self.grant, self.reuse, self.number, self.sink = grant, reuse, number, sink
         self.end: End | None = None  # how it shall end, once somebody wants it to end
         self.outcome: Outcome | None = None  # what the child says
+        self.was_terminated = False  # by SIGTERM, from wherever
         self.timer: Timer | None = None  # its deadline
         self.worker: Worker | None = None
         self._output: Output | None = None

@@ -13,7 +13,7 @@ def event_of(report: Report) -> Succeeded | Failed:
     key = (report.run_id, report.task_id, report.retry, report.token)
     if report.end is End.SUCCESS:
         return Succeeded(*key, report.result, report.peak_memory)
-    return Failed(*key, Reason(report.end.value), report.error, report.peak_memory)
+    return Failed(*key, Reason(report.end.value), report.error, report.peak_memory, report.begun)
 
 
 def was_taken(store: Store, report: Report) -> bool:
