@@ -105,6 +105,20 @@ DAGS = [
         "etl has no schedule; it runs when triggered: `ppacer trigger etl`.",
     ),
     (
+        dag(schedule=None, next_at=None, running=1),
+        (
+            "etl has no schedule; it runs when triggered: `ppacer trigger etl`. 1 run of it is open; see "
+            "`ppacer runs --dag etl`."
+        ),
+    ),
+    (
+        dag(schedule=None, next_at=None, running=1, waiting=2),
+        (
+            "etl has no schedule; it runs when triggered: `ppacer trigger etl`. 3 runs of it are open; see "
+            "`ppacer runs --dag etl`."
+        ),
+    ),
+    (
         dag(next_at=None),
         "etl gets no more runs by its schedule (Cron: 0 13 * * * (UTC)), which has come to its end.",
     ),
@@ -395,7 +409,8 @@ def test_what_waits_for_a_scheduler_says_that_none_runs() -> None:
     """And what waits for nobody does not."""
     nobody = "But no scheduler is running; start it with `ppacer serve`."
     for view, words in DAGS:
-        waits = view.next_at is not None and view.removed_at is None and view.paused_at is None
+        waits = view.next_at is not None or (view.schedule is None and view.running)
+        waits = waits and view.removed_at is None and view.paused_at is None
         assert why_dag(view, NOW, False) == (f"{words} {nobody}" if waits else words)
     for detail, words in RUNS:
         waits = detail.run.ended_at is None

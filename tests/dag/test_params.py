@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -265,3 +266,44 @@ def test_datetimes_keep_their_zone() -> None:
     assert params.load(params.validate({"at": "2024-06-01T12:00:00+02:00"})).at == datetime(
         2024, 6, 1, 10, tzinfo=UTC
     )
+
+
+OUT = PurePosixPath("out/x.csv")
+
+
+@dataclass
+class Files:
+    """Where from, where to."""
+
+    source: Path
+    target: PurePosixPath = OUT
+    more: list[Path] = field(default_factory=list)
+
+
+class FilesStruct(msgspec.Struct, rename="camel"):
+    """Where from, where to."""
+
+    the_source: Path
+    the_target: Path = Path("out/x.csv")
+
+
+def test_paths_are_parameters() -> None:
+    dag = Dag("d", params=Files)
+    plain = dag.params.validate({"source": Path("a/b"), "more": ["c"]})
+    assert plain == {"source": "a/b", "target": "out/x.csv", "more": ["c"]}
+    assert dag.params.load(plain) == Files(Path("a/b"), OUT, [Path("c")])
+    with pytest.raises(ParamsError, match="parameter 'source' does not fit"):
+        dag.params.validate({"source": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [(Files, ("source", "target")), (FilesStruct, ("theSource", "theTarget"))]
+)
+def test_paths_and_their_defaults_are_in_the_schema(kind: type, names: tuple[str, str]) -> None:
+    schema = Dag("d", params=kind).params.schema()
+    assert schema is not None
+    found = schema["$defs"][kind.__name__]
+    path = {"type": "string", "format": "path"}
+    assert found["properties"][names[0]] == path
+    assert found["properties"][names[1]] == path | {"default": "out/x.csv"}
+    assert (found["required"], found["description"]) == ([names[0]], "Where from, where to.")

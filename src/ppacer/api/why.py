@@ -44,10 +44,18 @@ def why_dag(dag: DagView, now: datetime, is_live: bool) -> str:
             f"It goes on with `ppacer unpause {id}`, and runs by hand even now: {by_hand}."
         )
     if dag.schedule is None:
-        return f"{id} has no schedule; it runs when triggered: {by_hand}."
+        return f"{id} has no schedule; it runs when triggered: {by_hand}." + _open_runs(dag, is_live)
     if dag.next_at is None:
         return f"{id} gets no more runs by its schedule ({dag.schedule}), which has come to its end."
     return _next_run(dag, dag.next_at, now) + ("" if is_live else NOBODY)
+
+
+def _open_runs(dag: DagView, is_live: bool) -> str:
+    count = dag.running + dag.waiting
+    if not count:
+        return ""
+    words = f" {_count(count, 'run')} of it {_be(count)} open; see `ppacer runs --dag {dag.dag_id}`."
+    return words if is_live else words + NOBODY
 
 
 def _next_run(dag: DagView, next_at: datetime, now: datetime) -> str:

@@ -5,7 +5,8 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from pathlib import PurePath
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -15,6 +16,8 @@ from ppacer.errors import DagError, ParamsError
 
 _AT_FIELD = re.compile(r"(?P<text>.*) - at (`key` in )?`\$\.(?P<field>.+)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+
+_class = type
 
 
 class Params:
@@ -127,7 +130,31 @@ def _names(type: type) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def _schema(type: type) -> str:
-    return values.dumps(_settled(msgspec.json.schema(type)))
+    try:
+        schema = msgspec.json.schema(type, schema_hook=_path_schema)
+    except TypeError:  # a default that msgspec cannot write, such as a path
+        schema = msgspec.json.schema(_with_plain_defaults(type), schema_hook=_path_schema)
+    return values.dumps(_settled(schema))
+
+
+def _path_schema(kind: _class) -> dict[str, Any]:
+    if issubclass(kind, PurePath):
+        return {"type": "string", "format": "path"}
+    raise NotImplementedError
+
+
+def _with_plain_defaults(type: _class) -> _class:
+    """A class with the same schema, whose defaults are what our JSON has for them."""
+    from msgspec import inspect  # an import of some weight, needed for few classes
+
+    hints = get_type_hints(type, include_extras=True)
+    fields: list[tuple[str, Any, Any]] = []
+    for field in inspect.type_info(type).fields:  # type: ignore[attr-defined]  # that of a class with fields
+        given: dict[str, Any] = {"default_factory": field.default_factory}
+        if field.default is not msgspec.NODEFAULT:
+            given = {"default": values.to_builtins(field.default)}
+        fields.append((field.name, hints[field.name], msgspec.field(name=field.encode_name, **given)))
+    return msgspec.defstruct(type.__name__, fields, kw_only=True, namespace={"__doc__": type.__doc__})
 
 
 def _settled(schema: Any) -> Any:
@@ -139,6 +166,3 @@ def _settled(schema: Any) -> Any:
     if schema.get("uniqueItems") and isinstance(schema.get("default"), list):
         schema = schema | {"default": sorted(schema["default"], key=values.dumps)}
     return {key: _settled(item) for key, item in schema.items()}
-
-
-_class = type
