@@ -245,6 +245,7 @@ def test_at_a_timeout_finally_blocks_run_and_the_place_is_told(child: Runner, me
     assert outcome.end is TIMED_OUT
     assert messages(log, "stdout") == ["sleeping", "cleaned up True"]
     assert "in cleans_up" in str(outcome.error)
+    assert "child.py" not in str(outcome.error)  # only what the user has written is of use
 
 
 def test_a_coroutine_is_ended_at_its_timeout(child: Runner, memory: Memory) -> None:

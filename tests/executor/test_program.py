@@ -141,6 +141,20 @@ def test_the_lock_tells_whether_it_was_got(registry: Registry, tmp_path: Path, l
         second.close()
 
 
+def test_waiting_for_the_lock_can_be_given_up(registry: Registry, lock: Path) -> None:
+    first, second = fork(registry), fork(registry)
+    asked: list[int] = []
+
+    def give_up() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    assert first.hold(lock, 30)
+    assert not second.hold(lock, 1e6, give_up)
+    first.close()
+    second.close()
+
+
 def fork_and_hold(registry: Registry, lock: Path) -> None:
     warm = fork(registry)
     try:

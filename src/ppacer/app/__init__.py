@@ -66,8 +66,9 @@ def _serve(
     from ppacer.app.program import Program  # after the fork: see `make_warm_parent`
 
     mask = make_mask(os.environ, settings.secrets)
-    program = Program(registry, settings, sender, mask, warm, code=code, ready=_say_what_begins)
-    with StopSignals() as stop, program:
+    stop = StopSignals()
+    options: Any = {"code": code, "ready": _say_what_begins, "give_up": stop.asked.is_set}
+    with stop, Program(registry, settings, sender, mask, warm, **options) as program:
         stop.at_once = program.stop_now
         while not stop.asked.wait(1.0) and program.is_alive():
             pass

@@ -62,6 +62,7 @@ class Program:
         *,
         code: LoadedCode | None = None,
         ready: Callable[["Program"], None] = lambda program: None,
+        give_up: Callable[[], bool] = lambda: False,
         http: bool = True,
         scheduled: bool = True,
     ) -> None:
@@ -71,6 +72,7 @@ class Program:
         self.url: str | None = None
         self._code = code or LoadedCode(None)
         self._ready = ready  # called when everything is there, just before the first task begins
+        self._give_up = give_up  # asked while a start waits for tasks of an earlier program
         self._notifier = notifier
         self._mask = mask
         self._warm = warm
@@ -155,13 +157,16 @@ class Program:
     def _outlive(self, path: Path, warm: WarmParent) -> None:
         """Returns when no task process of an earlier program is left."""
         children = path.with_name(path.name + ".children.lock")
-        is_free = warm.hold(children, CLEANING_WAIT)
+        still = StoreLockedError(
+            f"tasks of a scheduler that was killed still run on {path}; end them, then try again"
+        )
+        is_free = warm.hold(children, CLEANING_WAIT, self._give_up)
+        if not is_free and self._give_up():
+            raise still
         if survivors := end_survivors(children, {warm.pid}, is_free=is_free):
             log.warning("ended %d process(es) of tasks of a scheduler that was killed", survivors)
-        if not is_free and not warm.hold(children, CHILDREN_WAIT):
-            raise StoreLockedError(
-                f"tasks of a scheduler that was killed still run on {path}; end them, then try again"
-            )
+        if not is_free and not warm.hold(children, CHILDREN_WAIT, self._give_up):
+            raise still
 
     def _bind(self) -> Any:
         from ppacer.api.server import bind

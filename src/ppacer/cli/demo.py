@@ -93,9 +93,10 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
 
     begun_at, echo = SystemClock().now().utc, Echo()
     said = Said(echo)
-    program = Program(registry, settings, sender, str, warm)
+    stop = StopSignals()
+    program = Program(registry, settings, sender, str, warm, give_up=stop.asked.is_set)
     program.on_records(said)
-    with closing(echo), StopSignals() as stop, program:
+    with closing(echo), stop, program:
         stop.at_once = program.stop_now
         assert program.url is not None
         _introduce(program.url, settings.db, runs)

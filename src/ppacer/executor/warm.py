@@ -46,6 +46,7 @@ Ends = tuple[int, int, int]
 LOAD_SECONDS = 120.0
 END_SECONDS = 10.0
 END_POLL = 0.002
+ANSWER_POLL = 0.2
 FDS_MAX = 3 * 16
 
 log = logging.getLogger("ppacer.executor")
@@ -131,16 +132,17 @@ class WarmParent:
         if not isinstance(answer, Loaded):
             raise LoadError(f"importing {self.file} took longer than {timeout:.0f} s, or ended its process")
 
-    def hold(self, path: str | Path, timeout: float) -> bool:
+    def hold(self, path: str | Path, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Has the warm parent lock a file for as long as it or any child lives; False when it is still taken.
 
         It is taken as long as descendants of an earlier program are: nothing may be granted before. Raises
         ConfigError when the file cannot be opened. After False, ask again with the same path, or close.
+        It is False, too, soon after `give_up` says so.
         """
         if self.lock_path is None:
             self.lock_path = os.path.abspath(path)
             self.send(Hold(self.lock_path))
-        answer = self._answer(timeout)
+        answer = self._answer(timeout, give_up)
         if isinstance(answer, Held) and answer.error is not None:
             raise ConfigError(answer.error)
         return isinstance(answer, Held)
@@ -219,14 +221,14 @@ class WarmParent:
         for fd in fds[whole:]:
             os.close(fd)
 
-    def _answer(self, timeout: float) -> FromParent | None:
+    def _answer(self, timeout: float, give_up: Callable[[], bool] = lambda: False) -> FromParent | None:
         """The next message, before anybody else reads them; None when there is none in time."""
         until = mono() + timeout
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
-            while (left := until - mono()) > 0:
+            while (left := until - mono()) > 0 and not give_up():
                 self.flush()
-                if selector.select(left):
+                if selector.select(min(left, ANSWER_POLL)):
                     messages = self.read()
                     if messages is None:
                         return None

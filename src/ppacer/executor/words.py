@@ -28,6 +28,7 @@ MACHINERY = (
     os.path.dirname(inspect.getfile(ppacer.clock)) + os.sep,
     os.path.join(os.path.dirname(inspect.getfile(inspect)), "asyncio", ""),
 )
+RUNNERS = os.path.dirname(__file__) + os.sep  # where SIGTERM is answered, in the midst of the user's code
 MEANINGS = {
     "SIGSEGV": "segmentation fault",
     "SIGBUS": "access to memory that is not there",
@@ -55,6 +56,8 @@ def _error_text(error: BaseException) -> str:
     if trace is None and isinstance(error, PpacerError):  # our own sentence, found by our own code
         return str(error)
     shown = traceback.TracebackException(type(error), error, trace or error.__traceback__, compact=True)
+    if trace is not None:
+        _leave_out_ours(shown)
     only = list(shown.format_exception_only())
     summary = next((line for line in only if not line.startswith(" ")), only[0]).strip().splitlines()[0]
     if len(summary) > SUMMARY_MAX:
@@ -62,6 +65,14 @@ def _error_text(error: BaseException) -> str:
     if type(error) is SystemExit:
         summary += " (a task succeeds by returning, not by sys.exit)"
     return LOADED.sub("", f"{summary}\n\n{''.join(shown.format())}").rstrip()
+
+
+def _leave_out_ours(shown: traceback.TracebackException) -> None:
+    """Without the frames of runners, also of the exceptions that led to this one."""
+    error: traceback.TracebackException | None = shown
+    while error is not None:
+        error.stack[:] = [frame for frame in error.stack if not frame.filename.startswith(RUNNERS)]
+        error = error.__cause__ or error.__context__
 
 
 def strip(trace: TracebackType | None) -> TracebackType | None:
