@@ -13,65 +13,15 @@ import msgspec
 import urllib3
 from urllib3 import exceptions
 
-from ppacer.errors import (
-    CommandError,
-    ConfigError,
-    ConflictError,
-    DagError,
-    NotFoundError,
-    PpacerError,
-    SchedulerUnavailable,
-    StoreUnavailable,
-)
+from ppacer.api.wire import ERRORS, Dags, Done, Logs, Problem, Runs, Wanted, Why
+from ppacer.errors import CommandError, ConfigError, NotFoundError, PpacerError, SchedulerUnavailable
 from ppacer.store.views import DagView, RunDetail, RunView
-from ppacer.tasklog import LogRow
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 40.0  # more than the server gives a command
 LOG_PAGE = 1_000  # records of one answer, the server's limit
 T = TypeVar("T")
 Query = Iterable[tuple[str, Any]]
-
-
-class Dags(msgspec.Struct, frozen=True):
-    """A page of dags."""
-
-    dags: list[DagView]
-
-
-class Runs(msgspec.Struct, frozen=True):
-    """A page of runs."""
-
-    runs: list[RunView]
-
-
-class Why(msgspec.Struct, frozen=True):
-    """An explanation in words."""
-
-    why: str
-
-
-class LogPage(msgspec.Struct, frozen=True):
-    """Records of a run in their order; `ended`: the run is over and nothing comes after these."""
-
-    records: list[LogRow]
-    ended: bool
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A command was carried out; `run_id` is the run it was about, if any; `note`: what else to know."""
-
-    dag_id: str
-    run_id: int | None = None
-    exec_ts: datetime | None = None
-    note: str | None = None
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """The body of an error answer (RFC 9457), as far as it matters here."""
-
-    detail: str
-    code: str
 
 
 class HttpClient:
@@ -131,11 +81,11 @@ class HttpClient:
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,
-    ) -> LogPage:
+    ) -> Logs:
         """Records above LogId `after`, or the last `tail` ones; waits up to `wait` seconds for the first."""
         query = [("task_id", task_id), ("retry", retry), ("after", after), ("limit", limit)]
         query += [("level", level), ("tail", tail), ("wait", round(wait))]
-        return self._get(f"/api/v1/runs/{run_id}/logs", LogPage, query, wait)
+        return self._get(f"/api/v1/runs/{run_id}/logs", Logs, query, wait)
 
     def result(self, run_id: int, task_id: str) -> str:
         """The JSON text of what a task returned; `null` when it returned nothing."""
@@ -158,8 +108,7 @@ class HttpClient:
 
     def trigger(self, dag_id: str, params: dict[str, Any], exec_ts: datetime | None = None) -> Done:
         """Starts a run now, as that of `exec_ts`. Raises DagError naming the parameter that does not fit."""
-        body = {"params": params, "exec_ts": exec_ts}
-        return self._post(f"/api/v1/dags/{_segment(dag_id)}/trigger", body)
+        return self._post(f"/api/v1/dags/{_segment(dag_id)}/trigger", Wanted(params, exec_ts))
 
     def pause(self, dag_id: str) -> Done:
         """No new scheduled runs."""
@@ -221,13 +170,8 @@ class HttpClient:
         return _ERRORS.get(problem.code, CommandError)(problem.detail)
 
 
-_ERRORS: dict[str, type[PpacerError]] = {
-    "not_found": NotFoundError,
-    "conflict": ConflictError,
-    "unavailable": SchedulerUnavailable,
-    "database_unavailable": StoreUnavailable,
-    "not_possible": DagError,
-}
+# A bad request is no wrong option, whatever it was there.
+_ERRORS = {code: kind for kind, _, code in ERRORS if code != "bad_request"}
 
 
 def checked_url(text: str) -> str:

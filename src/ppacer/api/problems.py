@@ -6,25 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ppacer.errors import (
-    ConfigError,
-    ConflictError,
-    DagError,
-    NotFoundError,
-    PpacerError,
-    SchedulerUnavailable,
-    StoreUnavailable,
-)
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """The body of every error answer."""
-
-    title: str
-    status: int
-    detail: str
-    code: str
-    type: str = "about:blank"
+from ppacer.api.wire import ERRORS, Problem
+from ppacer.errors import PpacerError
 
 
 class RequestError(Exception):
@@ -46,19 +29,10 @@ _TITLES |= {
     503: "Unavailable",
 }
 
-_CODES: list[tuple[type[PpacerError], int, str]] = [
-    (NotFoundError, 404, "not_found"),
-    (ConflictError, 409, "conflict"),
-    (SchedulerUnavailable, 503, "unavailable"),
-    (StoreUnavailable, 503, "database_unavailable"),
-    (DagError, 422, "not_possible"),
-    (ConfigError, 400, "bad_request"),  # a filter of the log reader
-]
-
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error answer."""
-    body = Problem(_TITLES.get(status, "Error"), status, detail, code)
+    body = Problem(detail, code, _TITLES.get(status, "Error"), status)
     return Response(
         msgspec.json.encode(body),
         status,
@@ -72,7 +46,7 @@ def of_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestError):
         headers = {"connection": "close"} if error.status == 408 else None  # the rest of it may never come
         return problem(error.status, error.code, error.detail, headers)
-    for kind, status, code in _CODES:
+    for kind, status, code in ERRORS:
         if isinstance(error, kind):
             return problem(status, code, str(error))
     return problem(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,11 +15,12 @@ from starlette.routing import Route
 from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.problems import RequestError
 from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.api.wire import Dags, Done, Health, Logs, Nothing, Points, Runs, Sources, Wanted, Why
 from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import DagError, NotFoundError
 from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
-from ppacer.store.views import DagView, PointView, RunDetail, RunView, SourceView, TaskView
+from ppacer.store.views import RunDetail, RunView, TaskView
 from ppacer.tasklog import LogReader, LogRow
 from ppacer.version import VERSION
 
@@ -30,75 +30,6 @@ DEPTH_MAX = 64  # of parameters
 _TRIED_AGAIN = (TaskStatus.FAILED, TaskStatus.FAILED_PENDING_RETRY, TaskStatus.CANCELLED)
 TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
 T = TypeVar("T")
-
-
-class Health(msgspec.Struct, frozen=True):
-    """`/healthz`: 200 while the scheduler works, 503 while it does not. Task logs may be in trouble alone."""
-
-    state: str
-    version: str
-    detail: str | None = None
-
-
-class Dags(msgspec.Struct, frozen=True):
-    """A page of dags; `after` of the next page is the last id."""
-
-    dags: list[DagView]
-
-
-class Runs(msgspec.Struct, frozen=True):
-    """A page of runs, newest first; `before` of the next page is the last number."""
-
-    runs: list[RunView]
-
-
-class Logs(msgspec.Struct, frozen=True):
-    """A page of log records; `after` of the next page is the last log_id. `ended`: nothing more will come."""
-
-    records: list[LogRow]
-    ended: bool
-
-    def __bool__(self) -> bool:
-        """Whether there is something to tell to who waits for it."""
-        return bool(self.records) or self.ended
-
-
-class Points(msgspec.Struct, frozen=True):
-    """What became of schedule points, newest first."""
-
-    points: list[PointView]
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """Every version of a task's source, newest first."""
-
-    sources: list[SourceView]
-
-
-class Why(msgspec.Struct, frozen=True):
-    """An explanation in words."""
-
-    why: str
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A command was carried out; `run_id` is the run it was about, if any; `note`: what else to know."""
-
-    dag_id: str
-    run_id: int | None = None
-    exec_ts: datetime | None = None
-    note: str | None = None
-
-
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a trigger."""
-
-    params: dict[str, Any] = {}
-    exec_ts: datetime | None = None
-
-
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of any other command: none, or an empty object."""
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:

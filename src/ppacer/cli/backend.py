@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ppacer.errors import ConfigError, SchedulerUnavailable
 
 if TYPE_CHECKING:
-    from ppacer.api.client import Done, LogPage
+    from ppacer.api.wire import Done, Logs
     from ppacer.store.views import DagView, RunDetail, RunView
 
 DEFAULT_URL = "http://127.0.0.1:9321"
@@ -44,7 +44,7 @@ class Backend(Protocol):
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,
-    ) -> "LogPage": ...
+    ) -> "Logs": ...
     def result(self, run_id: int, task_id: str) -> str: ...
     def why_dag(self, dag_id: str) -> str: ...
     def why_run(self, run_id: int) -> str: ...

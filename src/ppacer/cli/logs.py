@@ -12,7 +12,7 @@ import click
 from ppacer.cli.options import LEVELS, asking, json_text, run_id_of
 
 if TYPE_CHECKING:
-    from ppacer.api.client import LogPage
+    from ppacer.api.wire import Logs
     from ppacer.cli.backend import Backend
     from ppacer.cli.screen import Screen
     from ppacer.tasklog import LogRow
@@ -37,7 +37,7 @@ class Wanted:
         self.run_id, self.task, self.retry = run_id, task, retry
         self.level, self.tail, self.follow = level, tail, follow
 
-    def page(self, backend: "Backend", after: int, tail: int | None, wait: float) -> "LogPage":
+    def page(self, backend: "Backend", after: int, tail: int | None, wait: float) -> "Logs":
         """One question to the backend."""
         return backend.logs(
             self.run_id,

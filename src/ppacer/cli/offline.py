@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from ppacer.api.client import Done, LogPage
 from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.api.wire import Done, Logs
 from ppacer.cli.backend import PAGE
 from ppacer.clock import SystemClock
 from ppacer.config import Settings, make_mask
@@ -62,14 +62,14 @@ class Offline:
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,
-    ) -> LogPage:
+    ) -> Logs:
         run = self._reads.run(run_id)
         key = (run.dag_id, run.exec_ts, task_id, retry)
         if tail is not None:
             records = self._logs.tail(*key, limit=tail, level=level)
         else:
             records = self._logs.read(*key, after=after, limit=limit, level=level)
-        return LogPage(records, run.status in RUN_FINAL and len(records) < limit)
+        return Logs(records, run.status in RUN_FINAL and len(records) < limit)
 
     def result(self, run_id: int, task_id: str) -> str:
         return self._reads.result(run_id, task_id) or "null"

@@ -9,7 +9,8 @@ from random import Random
 
 import msgspec
 
-from ppacer.api.client import Done, HttpClient
+from ppacer.api.client import HttpClient
+from ppacer.api.wire import Done
 from ppacer.errors import PpacerError, SchedulerUnavailable
 
 DAG = "torture"

@@ -1,0 +1,107 @@
+"""What goes over the wire, for both ends: the bodies of answers and requests, and what errors are called."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ppacer.errors import (
+    ConfigError,
+    ConflictError,
+    DagError,
+    NotFoundError,
+    PpacerError,
+    SchedulerUnavailable,
+    StoreUnavailable,
+)
+from ppacer.store.views import DagView, PointView, RunView, SourceView
+from ppacer.tasklog import LogRow
+
+ERRORS: tuple[tuple[type[PpacerError], int, str], ...] = (
+    (NotFoundError, 404, "not_found"),
+    (ConflictError, 409, "conflict"),
+    (SchedulerUnavailable, 503, "unavailable"),
+    (StoreUnavailable, 503, "database_unavailable"),
+    (DagError, 422, "not_possible"),
+    (ConfigError, 400, "bad_request"),  # a filter of the log reader
+)
+"""Status and code of each error, those with the narrower meaning first."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of every error answer (RFC 9457); other servers may leave out what is not for us."""
+
+    detail: str
+    code: str
+    title: str = "Error"
+    status: int = 500
+    type: str = "about:blank"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`/healthz`: 200 while the scheduler works, 503 while it does not. Task logs may be in trouble alone."""
+
+    state: str
+    version: str
+    detail: str | None = None
+
+
+class Dags(msgspec.Struct, frozen=True):
+    """A page of dags; `after` of the next page is the last id."""
+
+    dags: list[DagView]
+
+
+class Runs(msgspec.Struct, frozen=True):
+    """A page of runs, newest first; `before` of the next page is the last number."""
+
+    runs: list[RunView]
+
+
+class Logs(msgspec.Struct, frozen=True):
+    """A page of log records; `after` of the next page is the last log_id. `ended`: nothing more will come."""
+
+    records: list[LogRow]
+    ended: bool
+
+    def __bool__(self) -> bool:
+        """Whether there is something to tell to who waits for it."""
+        return bool(self.records) or self.ended
+
+
+class Points(msgspec.Struct, frozen=True):
+    """What became of schedule points, newest first."""
+
+    points: list[PointView]
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Every version of a task's source, newest first."""
+
+    sources: list[SourceView]
+
+
+class Why(msgspec.Struct, frozen=True):
+    """An explanation in words."""
+
+    why: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A command was carried out; `run_id` is the run it was about, if any; `note`: what else to know."""
+
+    dag_id: str
+    run_id: int | None = None
+    exec_ts: datetime | None = None
+    note: str | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a trigger."""
+
+    params: dict[str, Any] = {}
+    exec_ts: datetime | None = None
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of any other command: none, or an empty object."""
