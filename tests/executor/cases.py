@@ -221,6 +221,14 @@ def dies(ctx: TaskContext) -> None:
 
 
 @task
+def counts(ctx: TaskContext) -> None:
+    for number in range(100):
+        os.write(1, f"{number} before\n".encode())
+        log.warning("%d said", number)
+        print(number, "after")
+
+
+@task
 def forgets(ctx: TaskContext) -> None:
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     _write_pid(ctx, "forgotten", process.pid)
@@ -444,7 +452,7 @@ with Dag("cases") as cases:
     root = nothing()
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
-        fails_as, dies, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
+        fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
         long_line, bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background,
         cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread,
     ):  # fmt: skip

@@ -240,6 +240,14 @@ def test_ten_timeouts_at_once_are_exact_and_told(runner: Runner, memory: Memory)
         assert memory.log_of(started)[-1].level == "ERROR"
 
 
+def test_no_record_comes_before_what_was_printed_before_it(child: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(child, "counts")
+    assert outcome.end is SUCCESS
+    texts = messages(log)
+    for number in range(100):
+        assert texts.index(f"{number} before") < texts.index(f"{number} said")
+
+
 def test_at_a_timeout_finally_blocks_run_and_the_place_is_told(child: Runner, memory: Memory) -> None:
     outcome, log = memory.run(child, "cleans_up", timeout=0.3)
     assert outcome.end is TIMED_OUT

@@ -11,6 +11,7 @@ import pytest
 
 from executor.world import SUCCESS, Memory, grant, messages, nothing_left_behind
 from ppacer.executor.frames import Ended, Job, Said, frame
+from ppacer.executor.posix import unread
 from ppacer.executor.reactor import Reactor
 from ppacer.executor.runner import Outcome
 from ppacer.executor.staff import Staff
@@ -211,6 +212,25 @@ def test_output_before_the_result_belongs_to_the_attempt_whatever_is_heard_first
         bench.begin()
         bench.staff.close()
         assert "late" not in str(bench.memory.records)
+        bench.close()
+
+
+@pytest.mark.parametrize("first", ["record", "output"])
+def test_records_and_output_keep_their_order_whichever_is_noticed_first(first: str) -> None:
+    with reactor() as loop:
+        bench = Bench(loop)
+        attempt = bench.begin()
+        for number in range(3):
+            os.write(bench.stdout, f"{number} before\n".encode())
+            bench.say(Said(utc(), "INFO", f"{number} said", None, unread=(unread(bench.stdout), 0)))
+            os.write(bench.stdout, f"{number} after\n".encode())
+        if first == "record":
+            bench.staff._hear(bench.worker)
+        bench.staff._read(bench.worker, next(iter(bench.worker.pipes)))
+        bench.say(Ended(Outcome(SUCCESS), leaving=False))
+        bench.staff._hear(bench.worker)
+        expected = [f"{number} {what}" for number in range(3) for what in ("before", "said", "after")]
+        assert messages(bench.memory.log_of(attempt.grant)) == expected
         bench.close()
 
 

@@ -127,10 +127,16 @@ class Child:
             return
         if os.getpid() == self._pid:
             with contextlib.suppress(OSError):  # the main program is gone, and so shall we be
-                self.send(Said(*spoken(record)))
+                self.send(Said(*spoken(record), unread=self._unread()))
         else:
             with contextlib.suppress(Exception):
                 sys.stderr.write(f"{record.levelname} {record.name}: {spoken(record)[2]}\n")
+
+    def _unread(self) -> tuple[int, int] | None:
+        try:
+            return (posix.unread(1), posix.unread(2)) if posix.IS_LINUX else None
+        except OSError:  # the task has closed one of them
+            return None
 
     def _next_job(self) -> Job | None:
         assert self._control is not None

@@ -27,12 +27,16 @@ class Job(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Child to main program: one record of `logging`. Whose it is, the main program knows better."""
+    """Child to main program: one record of `logging`. Whose it is, the main program knows better.
+
+    `unread`: how many bytes of stdout and stderr it had not read at that moment, and that come before this.
+    """
 
     at: datetime
     level: str
     message: str
     attributes: dict[str, Any] | None
+    unread: tuple[int, int] | None = None  # None: nobody knows
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=True):

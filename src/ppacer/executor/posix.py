@@ -5,10 +5,12 @@ Where the kernel is not Linux these do nothing or know nothing, and callers fall
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -29,6 +31,11 @@ def adopt_orphans() -> None:
     """Makes this process the parent of all its descendants whose own parent dies."""
     if IS_LINUX:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def unread(fd: int) -> int:
+    """How many bytes of a pipe, given by either of its ends, nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def flush_c_output() -> None:

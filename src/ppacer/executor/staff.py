@@ -97,14 +97,13 @@ class Staff:
             self._watch(worker)
 
     def _read(self, worker: Worker, pipe: int) -> None:
-        if worker.read(pipe) is False:
+        if worker.control >= 0:
+            self._hear(worker)  # what it has said before it wrote this
+        if pipe in worker.pipes and worker.read(pipe) is False:
             self._forget(worker, pipe)
 
     def _hear(self, worker: Worker) -> None:
-        messages = worker.hear()
-        if messages:
-            worker.drain(1)  # what it printed before it said this comes before this
-        self._obey(worker, messages)
+        self._obey(worker, worker.hear())
         if worker.complaint is not None:
             self._kill(worker)
         elif worker.is_cut_off:
@@ -120,6 +119,7 @@ class Staff:
             if attempt is None:  # something that it left running speaks, for nobody
                 continue
             if isinstance(message, Said):
+                worker.drain_before(message)
                 attempt.output.say(message.at, message.level, message.message, message.attributes)
                 continue
             worker.drain(FULL)
@@ -217,8 +217,8 @@ class Staff:
         self._leave(worker, 0.0)
         if worker.timer is not None:
             worker.timer.cancel()
-        worker.drain(LAST)
         self._obey(worker, worker.hear(to_the_end=True))
+        worker.drain(LAST)
         for fd in worker.descriptors():
             self._forget(worker, fd)
         if worker.attempt is not None:

@@ -4,7 +4,7 @@ import os
 from datetime import datetime
 
 from ppacer.clock import SystemClock
-from ppacer.executor.frames import FROM_CHILD, READ_MAX, Frames, FromChild, Job, frame
+from ppacer.executor.frames import FROM_CHILD, READ_MAX, Frames, FromChild, Job, Said, frame
 from ppacer.executor.output import Output, Stream
 from ppacer.executor.runner import Outcome, Sink
 from ppacer.executor.timers import Timer
@@ -12,6 +12,7 @@ from ppacer.executor.warm import Ends
 from ppacer.protocol import End, Grant
 
 FULL = 20  # reads; a pipe holds 64 KiB, and 1 MiB when a task has enlarged it
+PIPE_MAX = 1024 * 1024  # bytes that a pipe can hold
 LAST = 256  # reads, at the end: 16 MiB; something that was left running could write for ever
 _now = SystemClock().now
 
@@ -59,6 +60,8 @@ class Worker:
         self.timer: Timer | None = None  # until it is killed
         self.idle_since = 0.0
         self.unsent = bytearray()
+        self._read: dict[Stream, int] = {"stdout": 0, "stderr": 0}  # bytes so far
+        self._heard = dict(self._read)  # as many of them when we last listened
         self._frames: Frames[FromChild] = Frames(FROM_CHILD)
 
     def send(self, job: Job) -> None:
@@ -85,6 +88,7 @@ class Worker:
     def hear(self, *, to_the_end: bool = False) -> list[FromChild]:
         """Messages that are there, or all of them. Sets `is_cut_off`, and `complaint` for garbage."""
         messages: list[FromChild] = []
+        self._heard = dict(self._read)
         try:
             while not self.is_cut_off:
                 data = os.read(self.control, READ_MAX)
@@ -100,12 +104,13 @@ class Worker:
             self.is_cut_off, self.complaint = True, f"the process of the task sent {error}"
         return messages
 
-    def read(self, pipe: int) -> bool | None:
+    def read(self, pipe: int, bytes_max: int = READ_MAX) -> bool | None:
         """Reads some output for the attempt; None when nothing is there, False at the end of all."""
         try:
-            data = os.read(pipe, READ_MAX)
+            data = os.read(pipe, bytes_max)
         except BlockingIOError:
             return None
+        self._read[self.pipes[pipe]] += len(data)
         if data and self.attempt is not None:  # else something that it left running speaks, for nobody
             self.attempt.output.feed(self.pipes[pipe], data, utc())
         return bool(data)
@@ -116,6 +121,16 @@ class Worker:
             for _ in range(reads):
                 if not self.read(pipe):
                     break
+
+    def drain_before(self, said: Said) -> None:
+        """Reads the output that came before a record, and little or nothing of what came after it."""
+        if said.unread is None:
+            self.drain(1)
+            return
+        for pipe, stream in self.pipes.items():
+            size = self._heard[stream] + said.unread[stream == "stderr"] - self._read[stream]
+            if size > 0:
+                self.read(pipe, min(size, PIPE_MAX))
 
     def descriptors(self) -> list[int]:
         """Those that are still open."""
