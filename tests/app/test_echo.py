@@ -75,3 +75,15 @@ def test_a_terminal_that_is_gone_ends_nothing(pipe: tuple[TextIO, TextIO]) -> No
     echo.close(30.0)
     assert echo._thread is not None
     assert not echo._thread.is_alive()
+
+
+def test_a_level_that_is_not_usual_is_shown_once(pipe: tuple[TextIO, TextIO]) -> None:
+    reader, writer = pipe
+    echo = Echo(writer)
+    warning = LogRecord("d", AT, "a", 0, AT, "WARNING", "low\ndisk", None)
+    stderr = LogRecord("d", AT, "a", 0, AT, "WARNING", "progress", {"stream": "stderr"})
+    echo([record("fine"), warning, stderr])
+    echo.close()
+    writer.close()
+    words = [line.partition(" | ")[2] for line in reader.read().splitlines()]
+    assert words == ["fine", "WARNING low", "disk", "progress"]

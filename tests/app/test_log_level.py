@@ -66,6 +66,23 @@ def test_the_environment_counts_more_than_the_file(
     assert "ppacer serves" not in p.log
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("logging.basicConfig(level=logging.DEBUG)", ["DEBUG", "DEBUG", "INFO"]),
+        ("logging.getLogger('ppacer.task').setLevel(logging.DEBUG)", ["DEBUG", "INFO"]),
+        ("logging.getLogger('ppacer.task').setLevel(logging.WARNING)", []),
+        ("logging.getLogger('mine').setLevel(logging.DEBUG)", ["DEBUG", "INFO"]),
+        ("pass", ["INFO"]),
+    ],
+)
+def test_a_level_that_the_file_sets_itself_counts(
+    program: Callable[[str], Program], line: str, said: list[str]
+) -> None:
+    found = levels(program(SOURCE % line).start())
+    assert found == (dict.fromkeys(("thread", "process", "coroutine"), said) if said else {})
+
+
 def test_a_level_that_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     @task
     def nothing(ctx: TaskContext) -> None: ...

@@ -46,6 +46,7 @@ def test_a_dag_runs_to_its_end_and_passes_data() -> None:
     assert detail.run.status == "SUCCESS"
     assert statuses(detail) == {"numbers": "SUCCESS", "total": "SUCCESS", "look": "SUCCESS"}
     assert seen == [6]
+    assert detail.results == {"numbers": [1, 2, 3], "total": 6}
 
 
 def test_a_failed_run_is_returned_with_every_attempt() -> None:

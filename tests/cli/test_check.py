@@ -1,5 +1,6 @@
 """`ppacer check`, and what is said about files that cannot be used; the same for `serve` and `run`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,22 @@ def test_a_schedule_that_raises_is_named() -> None:
     ended = call("check", "dags.py")
     assert ended.code == exits.FAILED
     assert ended.said == "dag 'd': schedule 'odd' raised ValueError: no idea"
+
+
+def test_what_may_not_be_meant_is_remarked(tmp_path: Path) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(
+        "from datetime import datetime, timedelta, timezone\n"
+        "from ppacer import Dag, task\n"
+        "from ppacer.schedule import Fixed\n"
+        "start = datetime(2024, 1, 1, tzinfo=timezone.utc)\n"
+        "empty = Dag('empty')\n"
+        "@task\ndef nothing() -> None: ...\n"
+        "with Dag('many', schedule=Fixed(start, timedelta(days=1)), catch_up=True) as many:\n    nothing()\n"
+        "with Dag('few', schedule=Fixed(start, timedelta(days=1)), catch_up=7) as few:\n    nothing()\n"
+    )
+    lines = ok("check", file).splitlines()
+    remarks = [line for line in lines if line.startswith(("empty has", "many will", "few will"))]
+    assert remarks[0] == "empty has no tasks: its runs succeed at once, and do nothing"
+    assert re.fullmatch(r"many will catch up from 2024-01-01 where it is new: about [\d,]+ runs", remarks[1])
+    assert len(remarks) == 2

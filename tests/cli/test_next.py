@@ -110,7 +110,13 @@ def test_a_cron_schedule_is_known_by_its_text() -> None:
 
 def test_of_another_schedule_only_the_next_point_is_known() -> None:
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    dag: Any = SimpleNamespace(dag_id="moon", schedule="every full moon", next_at=now + timedelta(days=1))
+    dag: Any = SimpleNamespace(
+        dag_id="moon",
+        schedule="every full moon",
+        next_at=now + timedelta(days=1),
+        paused_at=None,
+        removed_at=None,
+    )
     points, about = _points_of_dag(dag, "Europe/Warsaw", now, 5)
     assert [at.isoformat() for at, _ in points] == ["2026-03-02T01:00:00+01:00"]
     assert about == "moon, every full moon; only its next point is known here"
@@ -120,3 +126,18 @@ def test_a_dag_without_schedule_has_no_next_run(server: Server) -> None:
     ended = server.call("next", "sleeper")
     assert ended.code == exits.CONFLICT
     assert ended.said == "sleeper has no next run; `ppacer why sleeper` says why"
+
+
+def test_of_a_paused_dag_it_says_so(server: Server) -> None:
+    server.ok("pause", "yearly")
+    try:
+        assert "(paused: skipped until `ppacer unpause yearly`)" in server.ok("next", "yearly")
+        assert server.call("next", "yearly", "--json").json["paused"]
+    finally:
+        server.ok("unpause", "yearly")
+    answer = server.call("next", "yearly", "--json").json
+    assert (answer["dag_id"], answer["paused"], answer["schedule"]) == (
+        "yearly",
+        False,
+        "Cron: 0 0 1 1 * (UTC)",
+    )

@@ -30,7 +30,7 @@ def test_a_run_shows_every_change_and_what_is_said(folder: Path) -> None:
         "extract  ✓ SUCCESS",
         "flaky    ↻ RETRY; ValueError: not yet; again in",
         "flaky   | ValueError: not yet",
-        "flaky    ► RUNNING  attempt 2",
+        "flaky    ► RUNNING  retry 1",
         "flaky    ✓ SUCCESS",
     ):
         assert line in lines, (line, lines)
@@ -41,7 +41,7 @@ def test_a_run_shows_every_change_and_what_is_said(folder: Path) -> None:
 def test_a_failed_run_ends_with_the_text_of_its_errors(folder: Path) -> None:
     ended = really("run", f"{DAGS}:failing", cwd=folder)
     assert ended.code == exits.FAILED
-    _, _, end = ended.out.partition("\nbad failed (FAILED):\n")
+    _, _, end = ended.out.partition("\nbad failed:\n")
     assert end.startswith("  RuntimeError: cannot load 6\n")
     assert f'File "{DAGS}", line' in end
     assert "✗ FAILED  failing: 2 of 4 tasks succeeded" in end

@@ -332,19 +332,19 @@ def test_constants_are_kept_as_json_values(value: Any, seen: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (object(), "JSON has no form for a object"),
+        (object(), "JSON has no form for the type object"),
         (float("nan"), "not JSON"),
         ([float("inf")], "not JSON"),
-        ({"a": [1j]}, "JSON has no form for a complex"),
+        ({"a": [1j]}, "JSON has no form for the type complex"),
         ([10**5000], "not JSON"),
         (one, r"TaskFunction\(one\) is not a value; was it meant to be called\?"),
         (print, "was it meant to be called"),
         (int, "was it meant to be called"),
-        ((i for i in "ab"), "JSON has no form for a generator; make it a list"),
+        ((i for i in "ab"), "JSON has no form for the type generator; make it a list"),
         ({}.keys(), "make it a list"),
         ({(1, 2): 3}, "Only dicts with str-like or number-like keys"),
         ({1: "a", "1": "b"}, "two keys of a dict are the same text in JSON"),
-        (Exception("x"), "JSON has no form for a Exception"),
+        (Exception("x"), "JSON has no form for the type Exception"),
     ],
 )
 def test_an_argument_that_is_no_constant_names_task_and_argument(value: Any, words: str) -> None:

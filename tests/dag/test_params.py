@@ -142,7 +142,7 @@ def test_a_struct_with_renamed_fields_is_known_by_the_outer_names() -> None:
         ({"windows": {"x": {"first": "2024-01-01"}}}, "does not fit: Expected `int`, got `str`"),
         ({"share": 1.5}, "parameter 'share' does not fit: Expected `float` <= 1.0"),
         ({"share": float("nan")}, "parameters do not fit: the value is not JSON"),
-        ({"region": object()}, "JSON has no form for a object"),
+        ({"region": object()}, "JSON has no form for the type object"),
         ({"region": "\ud800"}, "their JSON text holds text that is no Unicode"),
         ({"region": "x" * 1_048_576}, "their JSON text has .* bytes and the limit is 1,048,576"),
         (None, "parameters are names with values, not None"),

@@ -40,11 +40,18 @@ def two(x: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "id", ["a", "A" * 200, "a.b-c_D9", "...", "-", "_", ".hidden", "0", "a..b"], ids=lambda id: id[:9]
+    "id", ["a", "A" * 200, "a.b-c_D9", "...", "-", "_", ".hidden", "0x", "a..b"], ids=lambda id: id[:9]
 )
 def test_an_id_of_letters_digits_and_three_signs_is_possible(id: str) -> None:
     assert check_id("dag", id) == id
     assert Dag(id, step(id)).task(id).id == id
+
+
+@pytest.mark.parametrize("id", ["0", "12", "0" * 200])
+def test_a_number_is_no_dag_because_it_is_a_run(id: str) -> None:
+    with pytest.raises(DagError, match="is a number, and numbers mean runs: add a letter to it"):
+        Dag(id)
+    assert Dag("d", step(id)).task(id).id == id
 
 
 @pytest.mark.parametrize(

@@ -128,13 +128,19 @@ def test_a_result_has_this_json(value: Any, text: str) -> None:
         (math.inf, "not JSON"),
         ({"a": [-math.inf]}, "not JSON"),
         (OddFloat("nan"), "not JSON"),
-        (object(), "a object cannot be passed between tasks: JSON has no form for a object"),
-        ([1, 1j], "a list cannot be passed between tasks: JSON has no form for a complex"),
-        (print, "JSON has no form for a builtin_function_or_method"),
-        (int, "JSON has no form for a type"),
+        (
+            object(),
+            "a value of type object cannot be passed between tasks: JSON has no form for the type object",
+        ),
+        (
+            [1, 1j],
+            "a value of type list cannot be passed between tasks: JSON has no form for the type complex",
+        ),
+        (print, "JSON has no form for the type builtin_function_or_method"),
+        (int, "JSON has no form for the type type"),
         ((i for i in "ab"), "generator; make it a list"),
         ({}.items(), "dict_items; make it a list"),
-        (Fraction(1, 3), "JSON has no form for a Fraction"),
+        (Fraction(1, 3), "JSON has no form for the type Fraction"),
         ({(1, 2): 3}, "Only dicts with str-like or number-like keys"),
         ({None: 3}, "Only dicts with str-like or number-like keys"),
         ("\ud800", "the result holds text that is no Unicode"),
@@ -153,7 +159,7 @@ def test_an_object_that_raises_when_it_is_looked_at_is_refused() -> None:
         def __int__(self) -> int:
             raise RuntimeError("broken")
 
-    with pytest.raises(ResultError, match="a Broken cannot be passed between tasks: broken"):
+    with pytest.raises(ResultError, match="a value of type Broken cannot be passed between tasks: broken"):
         values.encode(Broken(1))
 
 

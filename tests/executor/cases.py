@@ -369,7 +369,7 @@ def replaces_stdout() -> None:
 @task
 def background(ctx: TaskContext) -> None:
     """Leaves a thread that goes on."""
-    threading.Thread(target=_endless).start()
+    threading.Thread(target=_endless, daemon=True).start()
 
 
 @task

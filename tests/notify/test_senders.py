@@ -31,7 +31,7 @@ def test_the_log_sender_writes_an_error_with_its_facts(
     sender.send("{dag_id}: 100 % of {task_id}", data)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("ppacer.notify", logging.ERROR)
-    assert record.getMessage() == "etl: 100 % of load"
+    assert record.getMessage() == "etl: 100 % of load: ValueError: zażółć gęślą jaźń 🦆; executor: box-7"
     facts = {name: record.__dict__[name] for name in ("dag_id", "exec_ts", "task_id", "retry")}
     assert facts == {"dag_id": "etl", "exec_ts": "2024-03-11T12:00:00.000000Z", "task_id": "load", "retry": 2}
 

@@ -18,6 +18,7 @@ from ppacer.schedule import (
     Missed,
     Schedule,
     Stretch,
+    backlog,
     next_point,
     settle_missed,
     validate_catch_up,
@@ -398,3 +399,21 @@ def test_a_policy_is_given_back(value: CatchUp) -> None:
 def test_what_is_no_policy_is_refused(value: object, words: str) -> None:
     with pytest.raises(ScheduleError, match=words):
         validate_catch_up(value)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "policy", "runs"),
+    [
+        (-1, True, 0),
+        (0, True, 1),
+        (100, True, 101),
+        (100_000, True, 100_001),
+        (100_000, 50, 50),
+        (100_000, timedelta(minutes=10), 11),
+        (100_000, False, 1),
+    ],
+)
+def test_how_many_points_will_be_caught_up_is_about_right(minutes: int, policy: CatchUp, runs: int) -> None:
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    now = start + timedelta(minutes=minutes)
+    assert backlog(Fixed(start, timedelta(minutes=1)), start, now, policy) == pytest.approx(runs, rel=0.02)

@@ -18,14 +18,15 @@ from ppacer.load import is_loading
 from ppacer.notify import LogSender, Sender
 
 if TYPE_CHECKING:
+    from ppacer.app.once import Once
     from ppacer.app.program import Program
     from ppacer.executor.warm import WarmParent
-    from ppacer.store.views import RunDetail
 
 Dags = Dag | Registry | Iterable[Dag]
 
 log = logging.getLogger("ppacer")
 
+BACKLOG_TOLD = 100  # more missed points than these are told before they run
 TASK_LOGGER = "ppacer.task"
 """A copy of executor.logs.TASK_LOGGER: nothing of the executor is needed before a fork."""
 
@@ -83,6 +84,23 @@ def _say_what_begins(program: "Program") -> None:
     runs, attempts = program.recovered
     if runs:
         log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)
+
+    for dag in program.registry.values():
+        if dag.schedule is not None and dag.catch_up:
+            _say_what_is_caught_up(program, dag)
+
+
+def _say_what_is_caught_up(program: "Program", dag: Dag) -> None:
+    from ppacer.schedule import backlog
+    from ppacer.store.reads import Reads
+
+    assert dag.schedule is not None
+    reads = Reads(program.settings.db)
+    first, now = reads.dag(dag.id).next_at, program.clock.now().utc
+    reads.close()
+    runs = 0 if first is None else backlog(dag.schedule, first, now, dag.catch_up)
+    if first is not None and runs > BACKLOG_TOLD:
+        log.warning("%s will catch up from %s: about %s runs", dag.id, f"{first:%Y-%m-%d}", f"{runs:,}")
 
 
 def _say_what_ends(busy: int, drain: float) -> None:
@@ -184,8 +202,10 @@ def run_once(
     notifier: Sender | None = None,
     on_progress: Any = None,
     file: Path | None = None,
-) -> "RunDetail":
+) -> "Once":
     """Runs a dag to its end in this process, without a server, and returns the run with every attempt.
+
+    `results` of what is returned holds what each task returned, as plain JSON values, by the id of the task.
 
     Everything is as in production (retries, timeouts, upstream failures), in a temporary database. With the
     default runner tasks run in threads, where timeouts are cooperative; `runner="process"` gives each attempt
@@ -210,7 +230,7 @@ def _run_once(
     warm: "WarmParent | None",
     params: dict[str, Any],
     on_progress: Any,
-) -> "RunDetail":
+) -> "Once":
     from ppacer.app.once import run_to_end
 
     return run_to_end(dag, registry, settings, sender, warm, params, on_progress)

@@ -33,9 +33,10 @@ class Echo:
     def __call__(self, records: Sequence[LogRecord]) -> None:
         """Takes what tasks say."""
         for record in records:
-            head = f"{record.at.astimezone():%H:%M:%S} {_who(record)} | "
+            head, level = f"{record.at.astimezone():%H:%M:%S} {_who(record)} | ", _level(record)
             for line in record.message.splitlines() or [""]:
-                self.say(head + line)
+                self.say(head + level + line)
+                level = ""  # once is enough
 
     def say(self, line: str) -> None:
         """Takes a line; never waits."""
@@ -83,6 +84,12 @@ class Echo:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:  # somebody has made it so
                 select.select([], [self._fd], [])
+
+
+def _level(record: LogRecord) -> str:
+    """The level of what is not said every day; a line of stderr has one that says nothing about it."""
+    is_usual = record.level in ("DEBUG", "INFO") or (record.attributes or {}).get("stream") == "stderr"
+    return "" if is_usual else f"{record.level} "
 
 
 def _who(record: LogRecord) -> str:

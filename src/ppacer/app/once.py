@@ -22,6 +22,13 @@ from ppacer.store.reads import Reads
 from ppacer.store.views import RunDetail
 from ppacer.tasklog import LogRecord
 
+
+class Once(RunDetail, frozen=True):
+    """A run that is over, with what its tasks returned: plain JSON values, by task."""
+
+    results: dict[str, Any]
+
+
 Progress = Callable[[Sequence[Change], Sequence[LogRecord]], None]
 
 
@@ -33,7 +40,7 @@ def run_to_end(
     warm: WarmParent | None,
     params: dict[str, Any],
     on_progress: Progress | None,
-) -> RunDetail:
+) -> Once:
     """Triggers the dag, waits for the end of the run, and reads it back. Ctrl-C cancels the run first."""
     ended = threading.Event()
 
@@ -61,9 +68,12 @@ def run_to_end(
             program.logs.flush(2.0)
             reads = Reads(settings.db, mask)
             try:
-                return reads.run_detail(ref.run_id)
+                detail = reads.run_detail(ref.run_id)
+                texts = reads.results(ref.run_id)
             finally:
                 reads.close()
+    results = {task_id: msgspec.json.decode(text) for task_id, text in texts.items()}
+    return Once(detail.run, detail.tasks, detail.attempts, results)
 
 
 def _wait(program: Program, ended: threading.Event, run_id: int) -> None:

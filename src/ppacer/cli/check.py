@@ -1,6 +1,6 @@
 """`ppacer check`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from ppacer.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
     from ppacer.dag import Dag
+
+BACKLOG_TOLD = 100  # more missed points than these are told before anything begins
 
 
 @click.command("check")
@@ -48,7 +50,7 @@ def check_command(target: str, as_json: bool) -> int:
     return exits.OK
 
 
-def _next(dag: "Dag", now: datetime) -> datetime | None:
+def _next(dag: "Dag", now: datetime, catch_up: Any = False) -> datetime | None:
     """The first point from now on. Raises ScheduleError when the schedule misbehaves."""
     from ppacer.errors import ScheduleError
     from ppacer.schedule import first_point
@@ -56,9 +58,22 @@ def _next(dag: "Dag", now: datetime) -> datetime | None:
     if dag.schedule is None:
         return None
     try:
-        return first_point(dag.schedule, now, False)
+        return first_point(dag.schedule, now, catch_up)
     except ScheduleError as error:
         raise ScheduleError(f"dag {dag.id!r}: {error}") from error
+
+
+def _remarks(dag: "Dag", now: datetime) -> "Iterator[str]":
+    """What is possible, but perhaps not meant."""
+    from ppacer.schedule import backlog
+
+    if not dag.nodes:
+        yield "has no tasks: its runs succeed at once, and do nothing"
+    if dag.schedule is not None and dag.catch_up:
+        first = _next(dag, now, dag.catch_up)
+        runs = 0 if first is None else backlog(dag.schedule, first, now, dag.catch_up)
+        if runs > BACKLOG_TOLD:
+            yield f"will catch up from {first:%Y-%m-%d} where it is new: about {runs:,} runs"
 
 
 def _plain(dag: "Dag", next_at: datetime | None) -> dict[str, Any]:
@@ -97,6 +112,9 @@ def _show(rows: "Sequence[tuple[Dag, datetime | None]]", now: datetime) -> None:
             for dag, at in rows
         ],
     )
+    for dag, _ in rows:
+        for remark in _remarks(dag, now):
+            screen.line(f"{screen.paint(dag.id, 'yellow')} {remark}")
     mark = screen.paint(screen.shape("SUCCESS"), "green")
     screen.line(
         f"{mark} {plural(len(rows), 'dag')} with {plural(sum(len(dag.nodes) for dag, _ in rows), 'task')}"

@@ -23,7 +23,7 @@ def db_command() -> None:
     """
 
 
-@db_command.command("check")
+@db_command.command("check", short_help="Say whether the files are whole.")
 @db_option
 @logs_db_option
 @json_option
@@ -53,7 +53,7 @@ def _fine(file: str) -> str:
     return "ok" if "://" in file or Path(file).exists() else "not there yet"
 
 
-@db_command.command("upgrade")
+@db_command.command("upgrade", short_help="Bring the database to the revision of this ppacer.")
 @db_option
 @json_option
 def upgrade_command(db: str | None, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def upgrade_command(db: str | None, as_json: bool) -> None:
         click.echo(f"{settings.db} was upgraded from {done.before or 'nothing'} to {done.after}{backup}")
 
 
-@db_command.command("backup")
+@db_command.command("backup", short_help="Copy the database to a new file.")
 @click.argument("target", type=click.Path(path_type=Path))
 @db_option
 @json_option
@@ -90,7 +90,7 @@ def backup_command(target: Path, db: str | None, as_json: bool) -> None:
         click.echo(f"{settings.db} is copied to {target} ({size(written)}), and the copy is checked")
 
 
-@db_command.command("restore")
+@db_command.command("restore", short_help="Put a backup in the place of the database.")
 @click.argument("backup", type=click.Path(path_type=Path))
 @db_option
 @json_option
@@ -128,7 +128,7 @@ def _progress() -> "Progress":
     return show
 
 
-@db_command.command("stats")
+@db_command.command("stats", short_help="Print what is in the files, and how large they are.")
 @db_option
 @logs_db_option
 @json_option

@@ -24,7 +24,7 @@ MEANINGS = {
     UNAVAILABLE: "no scheduler answers, or the database refuses for now",
     NOT_FOUND: "there is no such dag, run or task",
     CONFLICT: "its state does not allow that, or another scheduler has the database",
-    INTERRUPTED: "ended by Ctrl-C, or `run` by SIGTERM",
+    INTERRUPTED: "ended by Ctrl-C (`serve` and `demo` end with 0 then), or `run` by SIGTERM",
 }
 
 

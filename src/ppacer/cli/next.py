@@ -59,12 +59,14 @@ def next_command(
     if " " in what.strip() or what.startswith("@"):
         cron = Cron(what, tz or "UTC")
         points, about = _points(cron, cron.tz, now, count), str(cron)
+        facts = {"dag_id": None, "paused": False, "schedule": about}
     else:
         with opened(db, logs_db, url) as backend:
             dag = backend.dag(what)
         points, about = _points_of_dag(dag, tz, now, count)
+        facts = {"dag_id": dag.dag_id, "paused": dag.paused_at is not None, "schedule": dag.schedule}
     if as_json:
-        print_json({"schedule": about, "points": [{"at": at, "note": note} for at, note in points]})
+        print_json({**facts, "points": [{"at": at, "note": note} for at, note in points]})
     else:
         _show(points, about, now)
     return 0
@@ -101,9 +103,12 @@ def _points_of_dag(dag: "DagView", tz: str | None, now: datetime, count: int) ->
     """All of them for a Cron or a Fixed, whose text says everything; of another schedule only the next."""
     from ppacer.errors import ConflictError
 
+    if dag.removed_at is not None:
+        raise ConflictError(f"{dag.dag_id} is not served any more; `ppacer why {dag.dag_id}` says since when")
     if dag.schedule is None or dag.next_at is None:
         raise ConflictError(f"{dag.dag_id} has no next run; `ppacer why {dag.dag_id}` says why")
-    about = f"{dag.dag_id}, {dag.schedule}"
+    paused = f" (paused: skipped until `ppacer unpause {dag.dag_id}`)" if dag.paused_at else ""
+    about = f"{dag.dag_id}, {dag.schedule}{paused}"
     found = _schedule_of(dag.schedule, dag.next_at)
     if found is None:
         return _only(dag.next_at, tz or "UTC", now), f"{about}; only its next point is known here"

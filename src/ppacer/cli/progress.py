@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ppacer.cli.screen import Screen
-from ppacer.cli.show import first_line
+from ppacer.cli.show import ENDS, first_line
 from ppacer.cli.words import span
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Progress:
 
     def _line_of(self, task_id: str, row: Row, at: datetime) -> str:
         state = self._screen.state(row.status)
-        again = f"attempt {row.retry + 1}" if row.retry and row.status == "RUNNING" else ""
+        again = f"retry {row.retry}" if row.retry and row.status == "RUNNING" else ""
         time = span(row.ended_at - row.began_at) if row.began_at and row.ended_at else ""
         note = "; ".join(filter(None, (again, time, row.note)))
         return f"{_clock(at)} {task_id:<{self._width}}  {state.text:<9}  {self._screen.clean(note)}".rstrip()
@@ -184,7 +184,7 @@ class Board:
         for task_id, row in shown:
             state = self._screen.state(row.status)
             time = span((row.ended_at or now) - row.began_at) if row.began_at else ""
-            again = f"attempt {row.retry + 1}" if row.retry else ""
+            again = f"retry {row.retry}" if row.retry else ""
             text.append(f"{state.text:<11}", style=state.style or None)
             note = "; ".join(filter(None, (again, self._screen.clean(row.note))))
             text.append(f" {task_id:<{width}}  {time:>8}  {note}\n")
@@ -220,8 +220,7 @@ def _end_note(change: Any) -> str:
     """Why an attempt ended, and when the next one begins."""
     if change.status == "SUCCESS":
         return ""
-    reason = "" if change.reason in (None, "FAILED", "CANCELLED") else str(change.reason)
-    parts = [reason, first_line(change.error)]
+    parts = [first_line(change.error) or ENDS.get(str(change.reason), "")]
     if change.retry_at is not None:
         parts.append(
             "again at once"

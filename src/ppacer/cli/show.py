@@ -1,5 +1,6 @@
 """`ppacer show`, and the parts of it that other commands end with."""
 
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 ERROR_LINES_MAX = 20  # of the text of an error; the log has the rest
 ERRORS_MAX = 5
 RESULT_CHARS_MAX = 2_000
+ENDS = {"TIMED_OUT": "timed out", "LOST": "was lost too often", "REFUSED": "was refused too often"}
+LOSSES = {"LOST": "lost", "HANDED_BACK": "handed back", "REFUSED": "refused"}
 
 
 @click.command("show")
@@ -84,26 +87,44 @@ def show_tasks(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
     columns = [
         Column("TASK", flexible=True),
         Column("STATE"),
-        Column("ATTEMPT", keep=5),
+        Column("RETRY", keep=5),
         Column("STARTED", keep=6),
         Column("TOOK", keep=7, right=True),
         Column("NOTE", keep=8, flexible=True),
     ]
     states = {task.task_id: task.status for task in detail.tasks}
+    losses = _losses(detail)
     rows: list[Row] = [
         [
             task.task_id,
             screen.state(task.status),
-            f"{task.retry + 1} of {max(task.retries, task.retry) + 1}"
-            if task.retry >= 0 and task.retries
-            else "",
+            _retry(task),
             relative(task.started_at, now) if task.started_at else "",
             took(task.started_at, task.ended_at, now),
-            screen.clean(_note(task, states, now)),
+            screen.clean("; ".join(filter(None, (_note(task, states, now), losses.get(task.task_id))))),
         ]
         for task in detail.tasks
     ]
     screen.table(columns, rows)
+
+
+def _retry(task: "TaskView") -> str:
+    """Which retry it is at, of how many; lost attempts count as well, so it may be more than that."""
+    if task.retry <= 0:
+        return ""
+    return f"{task.retry} of {task.retries}" if task.retry <= task.retries else str(task.retry)
+
+
+def _losses(detail: "RunDetail") -> dict[str, str]:
+    """Attempts that came to nothing without a fault of the task, in words, by task."""
+    counts: dict[str, Counter[str]] = {}
+    for attempt in detail.attempts:
+        if attempt.reason in LOSSES:
+            counts.setdefault(attempt.task_id, Counter())[LOSSES[attempt.reason]] += 1
+    return {
+        task_id: ", ".join(f"{count} attempt{'s' * (count > 1)} {word}" for word, count in words.items())
+        for task_id, words in counts.items()
+    }
 
 
 def _note(task: "TaskView", states: dict[str, str], now: datetime) -> str:
@@ -130,7 +151,8 @@ def show_errors(screen: "Screen", detail: "RunDetail") -> None:
     failed = [task for task in detail.tasks if task.status == "FAILED" and task.error]
     for task in failed[:ERRORS_MAX]:
         screen.line()
-        screen.line(screen.paint(f"{task.task_id} failed ({task.reason}):", "red"))
+        how = ENDS.get(task.reason or "", "failed")
+        screen.line(screen.paint(f"{task.task_id} {how}:", "red"))
         show_text(screen, task.error or "")
     if len(failed) > ERRORS_MAX:
         screen.line(f"\n… and {len(failed) - ERRORS_MAX} more; ppacer logs {detail.run.run_id} --level ERROR")
@@ -201,7 +223,8 @@ def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetim
     for attempt in attempts:
         if attempt.error:
             screen.line()
-            screen.line(screen.paint(f"attempt {attempt.retry}:", "red"))
+            which = f"retry {attempt.retry}" if attempt.retry else "first attempt"
+            screen.line(screen.paint(f"{which}:", "red"))
             show_text(screen, attempt.error)
 
 

@@ -32,6 +32,8 @@ def check_id(kind: str, id: str) -> str:
         raise DagError(
             f"{kind} id {shown(id)} is not possible: use 1 to 200 letters (a-z), digits, '_', '-' and '.'"
         )
+    if kind == "dag" and id.isdigit():
+        raise DagError(f"dag id {shown(id)} is a number, and numbers mean runs: add a letter to it")
     return str.__str__(id)  # the plain text, also of an enum
 
 

@@ -20,7 +20,9 @@ def to_builtins(value: Any, order: Literal["deterministic"] | None = None) -> An
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain, order=order)
     except Exception as error:  # a property of the user's object may raise anything
-        raise ResultError(f"a {type(value).__name__} cannot be passed between tasks: {error}") from error
+        raise ResultError(
+            f"a value of type {type(value).__name__} cannot be passed between tasks: {error}"
+        ) from error
 
 
 def constant(value: Any) -> Any:
@@ -119,7 +121,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return list(value)
     advice = "; make it a list" if isinstance(value, Iterable) else ""
-    raise TypeError(f"JSON has no form for a {type(value).__name__}{advice}")
+    raise TypeError(f"JSON has no form for the type {type(value).__name__}{advice}")
 
 
 def _from_plain(kind: type, value: Any) -> Any:

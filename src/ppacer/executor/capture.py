@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
 from ppacer.clock import SystemClock
-from ppacer.executor.logs import TASK_LOGGER, Outside, spoken
+from ppacer.executor.logs import TASK_LOGGER, Ear, Outside, spoken
 from ppacer.executor.output import Output, Stream
 from ppacer.protocol import Grant
 from ppacer.tasklog import LogRecord
@@ -99,7 +99,7 @@ class _Proxy:
         return current.get() is None and self.real.isatty()
 
 
-class _Handler(logging.Handler):
+class _Handler(Ear):
     """Takes the records of attempts; all others belong to the handlers that were there before."""
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -157,15 +157,12 @@ class Capture:
 
 def _install(level: int) -> Callable[[], None]:
     root, task = logging.getLogger(), logging.getLogger(TASK_LOGGER)
-    before = root.level
-    handler, outside = _Handler(level), Outside(before)
+    before, task_before = root.level, task.level
+    handler, outside = _Handler(), Outside(before)
     others = list(root.handlers)
     for other in others:
         other.addFilter(outside)
-    root.addHandler(handler)
-    root.setLevel(min(before, level))
-    task_before = task.level
-    task.setLevel(level)
+    handler.listen(level)
     proxies = [_Proxy(sys.stdout, "stdout"), _Proxy(sys.stderr, "stderr")]
     sys.stdout, sys.stderr = cast(list[TextIO], proxies)
 

@@ -6,6 +6,7 @@ control socket and bytes in the pipes of stdout and stderr.
 
 import _signal  # type: ignore[import-not-found]  # typeshed leaves it out
 import _socket
+import atexit
 import contextlib
 import gc
 import io
@@ -95,6 +96,8 @@ class Child:
         try:
             self._may_raise = True
             outcome = execute(job.grant, self._registry, self._notifier, self, job.deadline)
+            if job.last:
+                leave()
             self._may_raise = False
         except BaseException as error:  # SIGTERM while the machinery around the task was at work
             self._may_raise = False
@@ -219,6 +222,18 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         traceback.print_exc()
     finally:
         os._exit(70)
+
+
+def leave() -> None:
+    """What an interpreter does at its end: waits for the threads of the task, and calls its exit handlers.
+
+    All that in the time of the attempt. What was registered before the fork belongs to the main program, and
+    is forgotten by `prepare`.
+    """
+    if threading.active_count() > 1:
+        threading._shutdown()  # type: ignore[attr-defined]  # with idle pools of threads it takes more than `join`
+    if atexit._ncallbacks():  # cheaper than to call none
+        atexit._run_exitfuncs()
 
 
 def ignore(number: int, where: FrameType | None) -> None:

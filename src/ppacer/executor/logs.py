@@ -21,6 +21,26 @@ def spoken(record: logging.LogRecord) -> tuple[datetime, str, str, dict[str, Any
     return at, record.levelname, _message(record), _attributes(record)
 
 
+class Ear(logging.Handler):
+    """A handler of the root logger that hears what tasks say."""
+
+    _given = logging.NOTSET  # the level that the logger of tasks has from here
+
+    def listen(self, level: int) -> None:
+        """Hears everything from `level` on.
+
+        The levels that a file of dags sets itself count: one below the usual INFO lets more through. A level
+        above INFO is a limit for everybody: somebody wants less.
+        """
+        root, task = logging.getLogger(), logging.getLogger(TASK_LOGGER)
+        self.setLevel(level if level > logging.INFO else logging.NOTSET)
+        root.addHandler(self)
+        root.setLevel(min(root.level, level))
+        if task.level in (logging.NOTSET, self._given):
+            self._given = root.level
+            task.setLevel(root.level)  # or that of the scheduler's own log would count for it
+
+
 def _message(record: logging.LogRecord) -> str:
     try:
         message = record.getMessage()

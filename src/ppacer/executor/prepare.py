@@ -1,5 +1,6 @@
 """How the warm parent gets ready to be forked: what all children inherit, made once, and made small."""
 
+import atexit
 import faulthandler
 import gc
 import logging
@@ -16,14 +17,14 @@ from ppacer.executor import posix
 from ppacer.executor.child import MARK, Child, open_stream
 from ppacer.executor.execute import is_async
 from ppacer.executor.frames import JOBS, Frames, Job, frame
-from ppacer.executor.logs import TASK_LOGGER
+from ppacer.executor.logs import Ear
 from ppacer.notify import LogSender, Sender
 from ppacer.protocol import Grant
 
 REHEARSALS = 30
 
 
-class _Handler(logging.Handler):
+class _Handler(Ear):
     """Sends the records of `logging` to the main program."""
 
     child: Child | None = None
@@ -49,6 +50,7 @@ def prepare(registry: Registry, notifier: Sender, level: int) -> Child:
     _route_logging(terminal, level)
     if any(is_async(node.task) for dag in registry.values() for node in dag.nodes.values()):
         import asyncio  # noqa: F401 - once for all children, and for none where there is no `async def`
+    atexit._clear()  # no child shall do at its end what the main program wants to do at its own
     _rehearse()
     child = _handler.child = Child(registry, notifier)
     gc.collect()
@@ -75,10 +77,7 @@ def _route_logging(terminal: Sequence[object], level: int) -> None:
             handler.stream is stream for stream in terminal
         ):
             root.removeHandler(handler)
-    _handler.setLevel(level)
-    root.addHandler(_handler)
-    root.setLevel(min(root.level, _handler.level))
-    logging.getLogger(TASK_LOGGER).setLevel(_handler.level)
+    _handler.listen(level)
 
 
 def _rehearse() -> None:

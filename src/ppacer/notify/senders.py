@@ -6,17 +6,22 @@ from typing import NamedTuple
 
 from ppacer.clock import to_text
 from ppacer.notify.message import MsgData, NotifyError, Sender
-from ppacer.notify.template import render
+from ppacer.notify.template import render, subject_of
 
 logger = logging.getLogger("ppacer.notify")
 
 
 class LogSender:
-    """Logs every notification as an error of the logger `ppacer.notify`, with its facts as attributes."""
+    """Logs every notification as an error of the logger `ppacer.notify`, with its facts as attributes.
+
+    One line: the first one of the rendered text and of the error. The rest is in the log of the task.
+    """
 
     def send(self, template: str, data: MsgData) -> None:
         facts = {"dag_id": data.dag_id, "exec_ts": to_text(data.exec_ts), "task_id": data.task_id}
-        logger.error("%s", render(template, data), extra={**facts, "retry": data.retry})
+        subject, error = subject_of(render(template, data)), subject_of(data.task_run_error or "no words")
+        more = "".join(f"; {name}: {value}" for name, value in data.runtime_info.items())
+        logger.error("%s: %s%s", subject, error, more, extra={**facts, "retry": data.retry})
 
     def __repr__(self) -> str:
         return "LogSender()"

@@ -67,8 +67,8 @@ def known_zone(name: str) -> ZoneInfo:
         )
     try:
         return ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:  # unknown; not a name; a folder, or too long
-        raise ScheduleError(f"there is no time zone {name[:80]!r}; {_advice(name[:80])}") from error
+    except (LookupError, ValueError, OSError):  # unknown; not a name; a folder, or too long
+        raise ScheduleError(f"there is no time zone {name[:80]!r}; {_advice(name[:80])}") from None
 
 
 def is_number(value: object, low: int, high: int) -> bool:

@@ -146,6 +146,15 @@ class Reads:
             text: str | None = connection.execute(query.order_by(r.Retry.desc()).limit(1)).scalar()
             return text
 
+    def results(self, run_id: int) -> dict[str, str]:
+        """The JSON texts of everything that the tasks of a run have returned, by task."""
+        r = dagrunresults.c
+        with self._connect() as connection:
+            row = _find_run(connection, run_id)
+            mine = (r.DagId == row.DagId, r.ExecTs == row.ExecTs)
+            query = sa.select(r.TaskId, r.Result).where(*mine).order_by(r.Retry)
+            return {row.TaskId: row.Result for row in connection.execute(query)}
+
 
 def _page(limit: int) -> int:
     return max(1, min(limit, PAGE_MAX))
