@@ -15,11 +15,10 @@ from urllib3 import exceptions
 
 from ppacer.api.wire import ERRORS, Dags, Done, Logs, Problem, Runs, Wanted, Why
 from ppacer.errors import CommandError, ConfigError, NotFoundError, PpacerError, SchedulerUnavailable
-from ppacer.store.views import DagView, RunDetail, RunView
+from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 40.0  # more than the server gives a command
-LOG_PAGE = 1_000  # records of one answer, the server's limit
 T = TypeVar("T")
 Query = Iterable[tuple[str, Any]]
 
@@ -77,7 +76,7 @@ class HttpClient:
         task_id: str | None = None,
         retry: int | None = None,
         after: int = 0,
-        limit: int = LOG_PAGE,
+        limit: int = PAGE_MAX,
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,

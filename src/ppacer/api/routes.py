@@ -20,12 +20,11 @@ from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import DagError, NotFoundError
 from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
-from ppacer.store.views import RunDetail, RunView, TaskView
+from ppacer.store.views import PAGE_MAX, RunDetail, RunView, TaskView
 from ppacer.tasklog import LogReader, LogRow
 from ppacer.version import VERSION
 
 WAIT_SECONDS_MAX = 30.0
-LIMIT_MAX = 1_000
 DEPTH_MAX = 64  # of parameters
 _TRIED_AGAIN = (TaskStatus.FAILED, TaskStatus.FAILED_PENDING_RETRY, TaskStatus.CANCELLED)
 TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
@@ -221,14 +220,14 @@ def _log_question(
     """What a request for logs asks of the reader; also whether there was nothing more than that."""
     key = (run.dag_id, run.exec_ts, _text(query, "task_id"), _integer(query, "retry"))
     level, text = (_text(query, "level") or "").upper() or None, query.get("text")
-    after, limit = _integer(query, "after") or 0, _limit(query, LIMIT_MAX)
+    after, limit = _integer(query, "after") or 0, _limit(query, PAGE_MAX)
 
     def page() -> tuple[list[LogRow], bool]:
         rows = reader.read(*key, after=after, limit=limit, level=level, text=text)
         return rows, len(rows) < limit
 
     def tail() -> tuple[list[LogRow], bool]:
-        last = _limit(query, LIMIT_MAX, "tail")
+        last = _limit(query, PAGE_MAX, "tail")
         return reader.tail(*key, level=level, text=text, limit=last), True
 
     return tail if "tail" in query else page
@@ -323,7 +322,7 @@ def _text(query: QueryParams, name: str) -> str | None:
 
 def _limit(query: QueryParams, default: int, name: str = "limit") -> int:
     value = _integer(query, name)
-    return default if value is None else max(1, min(value, LIMIT_MAX))
+    return default if value is None else max(1, min(value, PAGE_MAX))
 
 
 def _wait(request: Request) -> float:

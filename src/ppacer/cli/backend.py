@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ppacer.store.views import DagView, RunDetail, RunView
 
 DEFAULT_URL = "http://127.0.0.1:9321"
-PAGE = 1_000  # rows of one question, the limit of both ways
 
 
 class Backend(Protocol):
@@ -40,7 +39,7 @@ class Backend(Protocol):
         task_id: str | None = None,
         retry: int | None = None,
         after: int = 0,
-        limit: int = PAGE,
+        limit: int = ...,
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,

@@ -94,10 +94,10 @@ def next_of(dag: "DagView", now: datetime) -> "Cell":
 
 
 def _all(backend: "Backend", tag: str | None) -> "list[DagView]":
-    from ppacer.cli.backend import PAGE
+    from ppacer.store.views import PAGE_MAX
 
-    dags = page = backend.dags(limit=PAGE, tag=tag)
-    while len(page) == PAGE:
-        page = backend.dags(after=page[-1].dag_id, limit=PAGE, tag=tag)
+    dags = page = backend.dags(limit=PAGE_MAX, tag=tag)
+    while len(page) == PAGE_MAX:
+        page = backend.dags(after=page[-1].dag_id, limit=PAGE_MAX, tag=tag)
         dags += page
     return dags

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppacer.cli.options import LEVELS, asking, json_text, run_id_of
+from ppacer.choices import LEVELS
+from ppacer.cli.options import asking, json_text, run_id_of
 
 if TYPE_CHECKING:
     from ppacer.api.wire import Logs
@@ -97,8 +98,8 @@ def _print_all(backend: "Backend", wanted: Wanted, as_json: bool) -> None:
 
 def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
     """The records in their order; while following, those that come."""
-    from ppacer.cli.backend import PAGE
     from ppacer.cli.follow import WAIT_SECONDS, patiently
+    from ppacer.store.views import PAGE_MAX
 
     after, tail = 0, wanted.tail
     while True:
@@ -110,7 +111,7 @@ def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
         if wanted.follow and backend.is_live:
             if page.ended and (tail is None or not page.records):
                 return
-        elif tail is not None or len(page.records) < PAGE:
+        elif tail is not None or len(page.records) < PAGE_MAX:
             return
         tail = None
 

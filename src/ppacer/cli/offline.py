@@ -7,13 +7,12 @@ from typing import Any, NoReturn
 
 from ppacer.api.why import why_dag, why_run, why_task
 from ppacer.api.wire import Done, Logs
-from ppacer.cli.backend import PAGE
 from ppacer.clock import SystemClock
 from ppacer.config import Settings, make_mask
 from ppacer.engine import RUN_FINAL
 from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.store.reads import Reads
-from ppacer.store.views import DagView, RunDetail, RunView
+from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 from ppacer.tasklog import LogReader
 
 
@@ -58,7 +57,7 @@ class Offline:
         task_id: str | None = None,
         retry: int | None = None,
         after: int = 0,
-        limit: int = PAGE,
+        limit: int = PAGE_MAX,
         level: str | None = None,
         tail: int | None = None,
         wait: float = 0.0,

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
 
 RUN_STATUSES = ("SCHEDULED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED")
-RUNNERS = ("process", "pool", "thread", "async")
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-"""Copies of engine.RunStatus, config.RUNNERS, tasklog.LEVELS (a test compares them): those import slowly."""
+"""A copy of engine.RunStatus (a test compares them), which imports slowly."""
 
 db_option = click.option(
     "--db", metavar="FILE", help="The database: a SQLite file (./scheduler.db) or a URL."

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppacer.choices import RUNNERS
 from ppacer.cli import exits
-from ppacer.cli.options import RUNNERS, json_option, param_options, params_of, print_json
+from ppacer.cli.options import json_option, param_options, params_of, print_json
 
 if TYPE_CHECKING:
     from ppacer.cli.progress import Progress

@@ -53,12 +53,14 @@ def tell_if_stuck(screen: "Screen", backend: "Backend", runs: "Sequence[RunView]
 
 
 def _newest(backend: "Backend", dag_id: str | None, status: Sequence[str], limit: int) -> "list[RunView]":
-    from ppacer.cli.backend import PAGE
+    from ppacer.store.views import PAGE_MAX
 
     runs: list[RunView] = []
     while len(runs) < limit:
         before = runs[-1].run_id if runs else None
-        page = backend.runs(dag_id=dag_id, status=status, before=before, limit=min(PAGE, limit - len(runs)))
+        page = backend.runs(
+            dag_id=dag_id, status=status, before=before, limit=min(PAGE_MAX, limit - len(runs))
+        )
         if not page:
             break
         runs += page

@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from ppacer.cli.options import RUNNERS, db_option, logs_db_option
+from ppacer.choices import RUNNERS
+from ppacer.cli.options import db_option, logs_db_option
 
 
 @click.command("serve")

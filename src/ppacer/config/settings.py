@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ppacer.choices import LEVELS, RUNNERS
 from ppacer.errors import ConfigError
 
 log = logging.getLogger("ppacer")
@@ -19,7 +20,6 @@ log = logging.getLogger("ppacer")
 FILE = "ppacer.toml"
 NO_OPTIONS = {"URL", "CHILD", "HOLDER"}  # PPACER_… that mean something else
 SQLITE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
-RUNNERS = ("process", "pool", "thread", "async")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,7 +196,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 _KINDS: dict[Any, str] = {
     str: "a text",

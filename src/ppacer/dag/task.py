@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
+from ppacer.choices import RUNNERS
 from ppacer.clock import ZERO, in_words
 from ppacer.dag import values
 from ppacer.dag.check import is_whole, shown
@@ -14,7 +15,6 @@ from ppacer.dag.fingerprint import digest
 from ppacer.errors import DagError, PpacerError
 from ppacer.notify import DEFAULT_FAILURE_TEMPLATE, DEFAULT_RETRY_TEMPLATE, Sender, check_template
 
-RUNNERS = ("process", "pool", "thread", "async")
 RETRIES_MAX = 1_000
 SPAN_MAX = timedelta(days=366)  # twice of it (with jitter) after now is still a date
 SPAN = f"a timedelta of at most {SPAN_MAX.days} days"

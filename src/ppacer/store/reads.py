@@ -15,9 +15,16 @@ from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import database
 from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagtasks, dagversions, schedules
-from ppacer.store.views import AttemptView, DagView, PointView, RunDetail, RunView, SourceView, TaskView
-
-PAGE_MAX = 1_000
+from ppacer.store.views import (
+    PAGE_MAX,
+    AttemptView,
+    DagView,
+    PointView,
+    RunDetail,
+    RunView,
+    SourceView,
+    TaskView,
+)
 
 
 class Reads:

@@ -12,13 +12,11 @@ from ppacer.dag import Dag, config_as_dict
 from ppacer.errors import ScheduleError
 from ppacer.schedule import CatchUp, first_point
 from ppacer.store.schema import dags, dagtasks, dagversions
-from ppacer.store.store import Store
+from ppacer.store.store import IN_MAX, Store
 from ppacer.version import VERSION
 
 Values = dict[str, Any]
 Known = Mapping[str, Any]  # rows of `dags` by id
-
-IN_MAX = 500  # values in one IN (…)
 
 
 def sync(store: Store, registry: Mapping[str, Dag], now: datetime, mask: Mask = str) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+PAGE_MAX = 1_000  # rows of one answer, wherever it comes from
+
 
 class RunView(msgspec.Struct, frozen=True):
     """One dag run."""

@@ -5,7 +5,8 @@ Writing never blocks, never raises and never fails a task: what cannot be writte
 
 from typing import TYPE_CHECKING, Any
 
-from ppacer.tasklog.records import LEVELS, MESSAGE_BYTES_MAX, LogRecord, LogRow
+from ppacer.choices import LEVELS
+from ppacer.tasklog.records import MESSAGE_BYTES_MAX, LogRecord, LogRow
 
 if TYPE_CHECKING:
     from ppacer.tasklog.reader import LogReader

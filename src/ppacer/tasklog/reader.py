@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from ppacer.choices import LEVELS
 from ppacer.clock import to_text
 from ppacer.errors import ConfigError, StoreUnavailable
 from ppacer.tasklog.connections import engine_of, explain, file_of, refuse_newer, user_version
-from ppacer.tasklog.records import LEVELS, LogRow, row_of, storable
+from ppacer.tasklog.records import LogRow, row_of, storable
 from ppacer.tasklog.schema import tasklogs
 
 LIMIT_MAX = 10_000

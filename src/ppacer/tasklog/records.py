@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ppacer.choices import LEVELS
 from ppacer.clock import from_text, to_text
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 MESSAGE_BYTES_MAX = 64 * 1024
 """UTF-8 bytes of one message, and of the JSON text of its attributes; what is longer is cut, with a mark."""
