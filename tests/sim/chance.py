@@ -29,6 +29,7 @@ RATES = {
     "stall": 0.003,
     "sleep": 0.0006,
     "clock": 0.002,
+    "clock_at_start": 0.15,  # for each start: a host that has booted finds its time a little later
     "deploy": 0.5,  # for each start
     # the executors
     "crash": 0.004,  # /s

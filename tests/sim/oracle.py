@@ -99,6 +99,8 @@ class Oracle:
     def check_touched(self, scheduler: Any, now: Now) -> None:
         """After every step: what it touched."""
         self.points.step(now)
+        if getattr(scheduler, "trouble", None) is None:
+            self.points.planned(now)
         self.leases.after_step(now, self._has_committed)
         self._has_committed = False
         judge_touched(scheduler, self.runs)

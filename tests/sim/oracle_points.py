@@ -9,7 +9,7 @@ late when it fell due between two steps of this life that lie at most 60 s apart
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from ppacer.clock import Now
+from ppacer.clock import ZERO, Now
 from ppacer.dag import Dag, Graph
 from ppacer.engine.changes import DagMarked, PointRecorded
 from ppacer.engine.model import ScheduleEvent
@@ -61,15 +61,18 @@ class Points:
     def __init__(self) -> None:
         self.dags: dict[str, DagState] = {}
         self._step_at: datetime | None = None
+        self._planned_at = DAWN  # the last step after which the scheduler was well
         self._stepping: list[tuple[datetime, datetime]] = []  # (start, end] without a gap
-        self._gaps: list[tuple[datetime, datetime]] = []  # (start, end] without a step
+        self._now: list[tuple[datetime, datetime]] = []  # the one up to this step, while it is not done
+        self._gaps: list[tuple[datetime, datetime]] = []  # (start, end] in which nothing could be planned
 
     # -- what happens around -----------------------------------------------------------------------------
 
     def up(self, now: Now) -> None:
         """A new life: whatever fell due before is missed."""
-        self._step_at = now.utc
+        self._step_at = self._planned_at = now.utc
         self._stepping.clear()
+        self._now.clear()
         self._gaps = [(DAWN, now.utc)]
 
     def step(self, now: Now) -> None:
@@ -81,14 +84,21 @@ class Points:
         assert before is not None
         if at < before:  # clocks were set back: a gap is over now, what it has not reached yet is to come
             self._gaps += [(start, at) for start, end in self._gaps if start < at < end]
-        if at - before > RECENT:
-            self._gaps.append((before, at))
-        elif at > before:
-            if self._stepping and self._stepping[-1][1] == before:
-                self._stepping[-1] = (self._stepping[-1][0], at)
-            else:
-                self._stepping.append((before, at))
+            self._planned_at = min(self._planned_at, at)
+        since = self._planned_at
+        self._now = [(since, at)] if ZERO < at - since <= RECENT else []
+        if at - since > RECENT:
+            self._gaps.append((since, at))
         del self._stepping[:-STRETCHES_MAX], self._gaps[:-STRETCHES_MAX]
+
+    def planned(self, now: Now) -> None:
+        """The step at this time was done, and the database did what it was asked for."""
+        self._planned_at = now.utc
+        for start, end in self._now:
+            if self._stepping and self._stepping[-1][1] == start:
+                start = self._stepping.pop()[0]  # noqa: PLW2901 - one stretch goes on
+            self._stepping.append((start, end))
+        self._now = []
 
     def deployed(self, registry: Mapping[str, Dag], now: Now) -> None:
         """A scheduler started with these dags."""
@@ -193,7 +203,7 @@ class Points:
                 wrong(
                     29, f"dag {change.dag_id!r}: {change.ts} fell in a pause ({start} to {end}) and has a run"
                 )
-        if any(start < change.ts <= end for start, end in self._stepping):
+        if any(start < change.ts <= end for start, end in (*self._stepping, *self._now)):
             return
         policy = state.dag.catch_up
         if not any(_keeps(state.schedule, policy, change.ts, end) for _, end in self._gaps):
@@ -209,7 +219,7 @@ class Points:
         first = start if idle_until is None or start > idle_until else next_point(state.schedule, idle_until)
         if first is None or (end is not None and first >= end):
             return
-        for low, high in self._stepping:
+        for low, high in (*self._stepping, *self._now):
             late = next_point(state.schedule, max(low, first - TICK))
             while late is not None and self._was_missed(late, now):
                 late = next_point(state.schedule, late)

@@ -36,11 +36,14 @@ class People:
     def _trigger(self) -> None:
         if not self.world.chance.faulty:
             return
-        exec_ts = None
+        dag_id, exec_ts = self.rng.choice(self.world.scenario.ids), None
         if self.rng.random() < 0.3:
             exec_ts = self.world.now().utc + seconds(self.rng.choice([-1000, 0, 0.5, 30]))
+        elif self.rng.random() < 0.1:  # somebody is ahead of the schedule
+            row = self.world.shelf.fold.tables.dags.get(dag_id)
+            exec_ts = None if row is None else row["NextScheduleAt"]
         if self._is_busy():
-            self.ask(TriggerRun(self.rng.choice(self.world.scenario.ids), {}, exec_ts))
+            self.ask(TriggerRun(dag_id, {}, exec_ts))
         self.world.timeline.after(self.rng.expovariate(1 / self.pace), self._trigger)
 
     def _disturb(self, kind: str) -> None:

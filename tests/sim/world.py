@@ -73,7 +73,7 @@ class World:
         self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
         self.is_first = True
         self.is_asleep = False
-        self._suspended = self._set = self._fell_asleep = self._committed_at = 0.0
+        self._suspended = self._set = self._fell_asleep = self._committed_at = self._began_at = 0.0
         self._given = self._spins = self._spun_at = 0.0
         count = self.chance.stream("world").randint(0, 3)
         self.executors = [Executor(self, name, slots) for name, slots in _EXECUTORS[: count + 1]]
@@ -211,6 +211,7 @@ class World:
         """The program is stopped; the world is not."""
         self.note(f"no step for {span} s")
         self.pass_by(span)
+        span = min(span, self.timeline.time - self._began_at)  # it may have been started anew meanwhile
         if span > self.lease / 2:  # what came in a shorter one is heard in time
             self.oracle.slept(span)
 
@@ -299,8 +300,10 @@ class World:
         except StoreError:
             self.die("because the database refuses")
         else:
-            self.scheduler = scheduler
+            self.scheduler, self._began_at = scheduler, self.timeline.time
             self.oracle.up(now)
+            if self.chance.strikes("clock_at_start"):
+                self._set_clock(self.chance.pick("clock_at_start", JUMPS))
             self.postman.is_awake = True
             self.executors[0].start()
 
