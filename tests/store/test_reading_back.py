@@ -9,8 +9,8 @@ from engine.world import at, graph
 from ppacer.engine import RunRef, RunStatus
 from ppacer.engine.changes import RunChanged, RunRestarted
 from ppacer.errors import StoreError
-from ppacer.store import StaleWrite, Store
-from store.shelf import A_DAG, created, execute, new, rows, text
+from ppacer.store import Store
+from store.shelf import created, new
 
 
 def test_open_runs_are_found_by_an_index(store: Store, path: Path) -> None:
@@ -69,11 +69,3 @@ def test_a_run_whose_graph_is_gone_is_a_sentence(store: Store) -> None:
     store.apply(created())
     with pytest.raises(StoreError, match="version v1 of dag 'd' is not in the database"):
         store.run(1)
-
-
-def test_setting_a_dag_that_is_not_there_is_stale(store: Store, path: Path) -> None:
-    execute(path, A_DAG)
-    store.set_dag("d", PausedAt=at(3))
-    assert rows(path, "dags", "PausedAt") == [{"PausedAt": text(3)}]
-    with pytest.raises(StaleWrite, match="'e'"):
-        store.set_dag("e", PausedAt=at(3))

@@ -219,18 +219,6 @@ def run_once(
     settings = load({}, own, os.environ, Path.cwd())
     forks = {runner, *(config.runner for config in dag.configs.values())} & {"process", "pool"}
     warm = make_warm_parent(registry, sender, file, settings.level) if forks else None
-    return _run_once(dag, registry, settings, sender, warm, params or {}, on_progress)
+    from ppacer.app.once import run_to_end  # after the fork: see `make_warm_parent`
 
-
-def _run_once(
-    dag: Dag,
-    registry: Registry,
-    settings: Settings,
-    sender: Sender,
-    warm: "WarmParent | None",
-    params: dict[str, Any],
-    on_progress: Any,
-) -> "Once":
-    from ppacer.app.once import run_to_end
-
-    return run_to_end(dag, registry, settings, sender, warm, params, on_progress)
+    return run_to_end(registry, settings, sender, warm, params or {}, on_progress)

@@ -11,7 +11,7 @@ import msgspec
 
 from ppacer.app.program import Program
 from ppacer.config import Settings, make_mask
-from ppacer.dag import Dag, Registry
+from ppacer.dag import Registry
 from ppacer.engine import RUN_FINAL
 from ppacer.engine.changes import Change, RunChanged
 from ppacer.errors import PpacerError
@@ -33,7 +33,6 @@ Progress = Callable[[Sequence[Change], Sequence[LogRecord]], None]
 
 
 def run_to_end(
-    dag: Dag,
     registry: Registry,
     settings: Settings,
     sender: Sender,
@@ -41,7 +40,7 @@ def run_to_end(
     params: dict[str, Any],
     on_progress: Progress | None,
 ) -> Once:
-    """Triggers the dag, waits for the end of the run, and reads it back. Ctrl-C cancels the run first."""
+    """Triggers the only dag, waits for the end of the run, reads it back. Ctrl-C cancels the run first."""
     ended = threading.Event()
 
     def watch(changes: Sequence[Change]) -> None:
@@ -56,13 +55,12 @@ def run_to_end(
         settings = msgspec.structs.replace(
             settings, db=str(Path(folder, "scheduler.db")), logs_db=str(Path(folder, "logs.db"))
         )
-        quiet = registry if dag.schedule is None else Registry([dag])
         mask = make_mask(os.environ, settings.secrets)
-        with Program(quiet, settings, sender, mask, warm, http=False, scheduled=False) as program:
+        with Program(registry, settings, sender, mask, warm, http=False, scheduled=False) as program:
             if on_progress is not None:
                 program.on_records(lambda records: on_progress((), records))
             program.on_changes(watch)
-            ref = program.scheduler.submit(TriggerRun(dag.id, params)).future.result()
+            ref = program.scheduler.submit(TriggerRun(next(iter(registry)), params)).future.result()
             _wait(program, ended, ref.run_id)
             program.outbox.finish()  # the alerts are rows by now, and the database is about to go
             program.logs.flush(2.0)

@@ -273,17 +273,6 @@ class Store:
         """True when the dag has a run with this execution time."""
         return self._row("has_run", k_DagId=dag_id, k_ExecTs=self._stamp(exec_ts)) is not None
 
-    # -- dags ------------------------------------------------------------------------------------------------
-
-    def set_dag(self, dag_id: str, **values: Any) -> None:
-        """Sets columns of one row in `dags`, such as PausedAt."""
-        with self.write as connection:
-            touched = connection.execute(
-                sa.update(dags).where(dags.c.DagId == dag_id).values(values)
-            ).rowcount
-            if touched != 1:
-                raise StaleWrite(f"dag {dag_id!r} is not in the database")
-
 
 def _run_row(row: Any) -> RunRow:
     return RunRow(
