@@ -293,3 +293,13 @@ def test_a_traceback_shows_the_lines_that_ran(program: Make) -> None:
     error = p.wait(p.trigger("edited"))["tasks"][0]["error"]
     assert "as it was" in error
     assert "as it is" not in error
+
+
+def test_what_will_be_caught_up_is_told_at_the_start(program: Make) -> None:
+    source = SCHEDULED.replace("2024, 3, 11", "1, 3, 11").replace(
+        "timedelta(seconds=1))) as", "timedelta(days=3650)), catch_up=True) as"
+    )
+    p = program(source).start()
+    assert p.stop() == 0
+    assert "ticks will catch up from 0001-03-11: about 203 runs" in p.log
+    assert "open run(s) go on" not in p.log

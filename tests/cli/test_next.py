@@ -9,6 +9,7 @@ import pytest
 from cli.terminal import Server, call, ok
 from ppacer.cli import exits
 from ppacer.cli.next import _points, _points_of_dag, _schedule_of
+from ppacer.errors import ConflictError
 from ppacer.schedule import Cron, Fixed
 
 
@@ -141,3 +142,10 @@ def test_of_a_paused_dag_it_says_so(server: Server) -> None:
         False,
         "Cron: 0 0 1 1 * (UTC)",
     )
+
+
+def test_of_a_dag_that_is_not_served_any_more_it_says_so() -> None:
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    dag: Any = SimpleNamespace(dag_id="old", schedule="x", next_at=now, paused_at=None, removed_at=now)
+    with pytest.raises(ConflictError, match="old is not served any more; `ppacer why old` says since when"):
+        _points_of_dag(dag, None, now, 5)

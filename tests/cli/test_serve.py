@@ -153,6 +153,7 @@ def test_a_killed_scheduler_leaves_no_lock_behind(tmp_path: Path) -> None:
         assert last == "No scheduler is running, so what is open does not go on: ppacer serve FILE"
     with serving(tmp_path) as again:
         again.running(1)
+        assert "1 attempt lost" in again.ok("show", 1)
         again.ok("cancel", 1)
         assert again.ended(1)["run"]["status"] == "CANCELLED"
 

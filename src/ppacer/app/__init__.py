@@ -100,7 +100,7 @@ def _say_what_is_caught_up(program: "Program", dag: Dag) -> None:
     reads.close()
     runs = 0 if first is None else backlog(dag.schedule, first, now, dag.catch_up)
     if first is not None and runs > BACKLOG_TOLD:
-        log.warning("%s will catch up from %s: about %s runs", dag.id, f"{first:%Y-%m-%d}", f"{runs:,}")
+        log.warning("%s will catch up from %s: about %s runs", dag.id, first.date(), f"{runs:,}")
 
 
 def _say_what_ends(busy: int, drain: float) -> None:

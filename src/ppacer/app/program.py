@@ -71,7 +71,7 @@ class Program:
         self.clock = SystemClock()
         self.url: str | None = None
         self._code = code or LoadedCode(None)
-        self._ready = ready  # called when everything is there, just before the first task begins
+        self._ready = ready  # called when all is read, just before the first step
         self._give_up = give_up  # asked while a start waits for tasks of an earlier program
         self._notifier = notifier
         self._mask = mask
@@ -117,6 +117,7 @@ class Program:
             scheduled=self._scheduled,
         )
         self.scheduler.start(self.clock.now())
+        self._ready(self)
         self._thread = threading.Thread(target=self.scheduler.run, name="ppacer-scheduler", daemon=True)
         self._thread.start()
         stack.callback(self._thread.join, 30.0)
@@ -131,7 +132,6 @@ class Program:
         if lock is not None:
             stack.callback(lock.describe)  # who looks for the scheduler now reads the files
         stack.callback(self._drain)  # meanwhile everything can be looked at
-        self._ready(self)
         self.executor.start()
         if lock is not None:
             lock.describe(url=self.url)

@@ -72,8 +72,8 @@ def _remarks(dag: "Dag", now: datetime) -> "Iterator[str]":
     if dag.schedule is not None and dag.catch_up:
         first = _next(dag, now, dag.catch_up)
         runs = 0 if first is None else backlog(dag.schedule, first, now, dag.catch_up)
-        if runs > BACKLOG_TOLD:
-            yield f"will catch up from {first:%Y-%m-%d} where it is new: about {runs:,} runs"
+        if first is not None and runs > BACKLOG_TOLD:
+            yield f"will catch up from {first.date()} where it is new: about {runs:,} runs"
 
 
 def _plain(dag: "Dag", next_at: datetime | None) -> dict[str, Any]:
