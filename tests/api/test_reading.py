@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from api.dags import NASTY, Order, all_dags, etl, held, talking
 from api.live import Gate, Live, is_problem, until
 from ppacer import Dag, task
 from ppacer.errors import StoreUnavailable
+from ppacer.schedule import Cron
 from ppacer.scheduler import State
 
 Make = Callable[..., Live]
@@ -349,3 +350,30 @@ def test_a_database_that_refuses_is_a_503_with_its_reason(
     answer = program.get("/api/v1/runs")
     assert is_problem(answer, 503, "database_unavailable")
     assert answer.json["detail"] == "scheduler.db is locked by another program"
+
+
+class Wild:
+    """A schedule of somebody's own, which raises when it is asked for what comes after its third point."""
+
+    start = None
+
+    def next(self, current: datetime, previous: datetime | None) -> datetime:
+        day = datetime(2126, 1, 1, tzinfo=UTC)
+        if current > day + timedelta(days=1):
+            raise KeyError("moon")
+        return day if current < day else current + timedelta(days=1)
+
+    def __str__(self) -> str:
+        return "wild"
+
+
+def test_the_next_points_are_asked_of_the_schedule_itself(live: Make) -> None:
+    tokyo = Dag("cron", schedule=Cron("0 3 * * *", tz="Asia/Tokyo"))
+    program = live(Dag("wild", schedule=Wild()), tokyo, held())
+    answer = program.get("/api/v1/dags/wild/next?count=3").json
+    assert answer == {"points": [f"2126-01-0{day}T00:00:00Z" for day in (1, 2, 3)], "tz": "UTC"}
+    assert is_problem(program.get("/api/v1/dags/wild/next?count=4"), 422, "schedule_failed")
+    answer = program.get("/api/v1/dags/cron/next").json
+    assert (len(answer["points"]), answer["tz"]) == (5, "Asia/Tokyo")
+    assert program.get("/api/v1/dags/held/next").json == {"points": [], "tz": "UTC"}
+    assert is_problem(program.get("/api/v1/dags/nope/next"), 404, "not_found")

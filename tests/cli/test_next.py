@@ -1,21 +1,23 @@
 """`ppacer next`: points of cron expressions and dags, and what clock changes do to them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cli.terminal import Server, call, ok
+from cli.terminal import Server, call, ok, serving
 from ppacer.cli import exits
-from ppacer.cli.next import _points, _points_of_dag, _schedule_of
+from ppacer.cli.next import _about, _noted
 from ppacer.errors import ConflictError
-from ppacer.schedule import Cron, Fixed
+from ppacer.schedule import Cron, upcoming
 
 
 def points(expression: str, tz: str, now: str, count: int) -> list[tuple[str, str]]:
     """Local time with offset, and note, of the next points."""
-    found = _points(Cron(expression, tz), tz, datetime.fromisoformat(now).replace(tzinfo=UTC), count)
+    begin = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    found = _noted(upcoming(Cron(expression, tz), begin, count), tz, begin)
     return [(at.isoformat(sep=" ", timespec="minutes"), note) for at, note in found]
 
 
@@ -88,39 +90,38 @@ def test_a_dag_with_a_cron_schedule_shows_all_its_points_in_its_own_zone(server:
     assert all(" 03:15:00 " in line for line in lines[2:])
 
 
-@pytest.mark.parametrize(
-    "interval",
-    [
-        timedelta(microseconds=1),
-        timedelta(milliseconds=250),
-        timedelta(seconds=90, microseconds=1),
-        timedelta(days=1, hours=4),
-        timedelta(days=400, hours=23, minutes=59, seconds=59, microseconds=999_999),
-    ],
-)
-def test_a_fixed_schedule_is_known_by_its_text(interval: timedelta) -> None:
-    start = datetime(2026, 3, 1, tzinfo=UTC)
-    assert _schedule_of(str(Fixed(start, interval)), start) == (Fixed(start, interval), "UTC")
+OWN = """
+from datetime import UTC, datetime, timedelta
+from ppacer import Dag
+
+class Moon:
+    start = None
+    def next(self, current, previous):
+        full = datetime(2126, 1, 1, tzinfo=UTC)
+        while full <= current:
+            full += timedelta(days=29)
+        return full
+    def __str__(self):
+        return "every full moon"
+
+with Dag("moon", schedule=Moon()) as moon:
+    pass
+"""
 
 
-def test_a_cron_schedule_is_known_by_its_text() -> None:
-    cron = Cron("*/5 1-3 * * MON", "Asia/Tokyo")
-    assert _schedule_of(str(cron), datetime(2026, 3, 1, tzinfo=UTC)) == (cron, "Asia/Tokyo")
-    assert _schedule_of("every full moon", datetime(2026, 3, 1, tzinfo=UTC)) is None
-
-
-def test_of_another_schedule_only_the_next_point_is_known() -> None:
-    now = datetime(2026, 3, 1, tzinfo=UTC)
-    dag: Any = SimpleNamespace(
-        dag_id="moon",
-        schedule="every full moon",
-        next_at=now + timedelta(days=1),
-        paused_at=None,
-        removed_at=None,
-    )
-    points, about = _points_of_dag(dag, "Europe/Warsaw", now, 5)
-    assert [at.isoformat() for at, _ in points] == ["2026-03-02T01:00:00+01:00"]
-    assert about == "moon, every full moon; only its next point is known here"
+def test_of_a_schedule_of_ones_own_the_scheduler_knows_all_points(tmp_path: Path) -> None:
+    file = tmp_path / "dags.py"
+    file.write_text(OWN)
+    with serving(tmp_path, file=file) as server:
+        answer = server.call("next", "moon", "-n", "3", "--json").json
+        assert [point["at"][:10] for point in answer["points"]] == ["2126-01-01", "2126-01-30", "2126-02-28"]
+        lines = server.ok("next", "moon", "--tz", "Asia/Tokyo").splitlines()
+        assert (lines[0], len(lines)) == ("moon, every full moon", 7)
+        assert "2126-01-01 09:00:00  +09:00" in lines[2]
+        server.stop()
+        head, _, *points = server.ok("next", "moon").splitlines()
+        assert head == "moon, every full moon; no scheduler is running, so only its next point is known"
+        assert [line.split()[1] for line in points] == ["2126-01-01"]
 
 
 def test_a_dag_without_schedule_has_no_next_run(server: Server) -> None:
@@ -148,4 +149,4 @@ def test_of_a_dag_that_is_not_served_any_more_it_says_so() -> None:
     now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     dag: Any = SimpleNamespace(dag_id="old", schedule="x", next_at=now, paused_at=None, removed_at=now)
     with pytest.raises(ConflictError, match="old is not served any more; `ppacer why old` says since when"):
-        _points_of_dag(dag, None, now, 5)
+        _about(dag)

@@ -13,7 +13,7 @@ import msgspec
 import urllib3
 from urllib3 import exceptions
 
-from ppacer.api.wire import ERRORS, Dags, Done, Logs, Problem, Runs, Wanted, Why
+from ppacer.api.wire import ERRORS, Dags, Done, Logs, Next, Problem, Runs, Wanted, Why
 from ppacer.errors import CommandError, ConfigError, NotFoundError, PpacerError, SchedulerUnavailable
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 
@@ -47,6 +47,10 @@ class HttpClient:
     def dag(self, dag_id: str) -> DagView:
         """One dag. Raises NotFoundError."""
         return self._get(f"/api/v1/dags/{_segment(dag_id)}", DagView)
+
+    def next(self, dag_id: str, *, count: int) -> Next:
+        """The next points of a dag's schedule."""
+        return self._get(f"/api/v1/dags/{_segment(dag_id)}/next", Next, [("count", count)])
 
     def runs(
         self,

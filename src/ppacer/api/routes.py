@@ -15,10 +15,11 @@ from starlette.routing import Route
 from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.problems import RequestError
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.api.wire import Dags, Done, Health, Logs, Nothing, Points, Runs, Sources, Wanted, Why
+from ppacer.api.wire import Dags, Done, Health, Logs, Next, Nothing, Points, Runs, Sources, Wanted, Why
 from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import DagError, NotFoundError
+from ppacer.schedule import Cron, upcoming
 from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
 from ppacer.store.views import PAGE_MAX, RunDetail, RunView, TaskView
 from ppacer.tasklog import LogReader, LogRow
@@ -49,6 +50,7 @@ def routes(door: Door) -> list[Route]:
         ("/api/v1/dags", api.dags),
         ("/api/v1/dags/{dag_id}", api.dag),
         ("/api/v1/dags/{dag_id}/points", api.points),
+        ("/api/v1/dags/{dag_id}/next", api.next),
         ("/api/v1/dags/{dag_id}/tasks/{task_id}/sources", api.sources),
         ("/api/v1/dags/{dag_id}/why", api.why_dag),
         ("/api/v1/runs", api.runs),
@@ -97,6 +99,16 @@ class Routes:
         """GET /api/v1/dags/{dag_id}/points?limit=."""
         dag = self.door.reads.dag(_dag_id(request))
         return answer(Points(self.door.reads.points(dag.dag_id, limit=_limit(request.query_params, 20))))
+
+    def next(self, request: Request) -> Response:
+        """GET /api/v1/dags/{dag_id}/next?count=."""
+        dag, count = self.door.reads.dag(_dag_id(request)), _limit(request.query_params, 5, "count")
+        served = self.door.scheduler.registry.get(dag.dag_id)
+        schedule = None if served is None else served.schedule
+        if schedule is None or dag.next_at is None:
+            return answer(Next([]))
+        points = [dag.next_at, *upcoming(schedule, dag.next_at, count - 1)]
+        return answer(Next(points, schedule.tz) if isinstance(schedule, Cron) else Next(points))
 
     def sources(self, request: Request) -> Response:
         """GET /api/v1/dags/{dag_id}/tasks/{task_id}/sources."""

@@ -11,6 +11,7 @@ from ppacer.errors import (
     DagError,
     NotFoundError,
     PpacerError,
+    ScheduleError,
     SchedulerUnavailable,
     StoreUnavailable,
 )
@@ -23,6 +24,7 @@ ERRORS: tuple[tuple[type[PpacerError], int, str], ...] = (
     (SchedulerUnavailable, 503, "unavailable"),
     (StoreUnavailable, 503, "database_unavailable"),
     (DagError, 422, "not_possible"),
+    (ScheduleError, 422, "schedule_failed"),  # of the user's own, asked for points to come
     (ConfigError, 400, "bad_request"),  # a filter of the log reader
 )
 """Status and code of each error, those with the narrower meaning first."""
@@ -73,6 +75,13 @@ class Points(msgspec.Struct, frozen=True):
     """What became of schedule points, newest first."""
 
     points: list[PointView]
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The next points of a dag's schedule, soonest first, and the zone whose clock it goes by."""
+
+    points: list[datetime]
+    tz: str = "UTC"
 
 
 class Sources(msgspec.Struct, frozen=True):

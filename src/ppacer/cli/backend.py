@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ppacer.errors import ConfigError, SchedulerUnavailable
 
 if TYPE_CHECKING:
-    from ppacer.api.wire import Done, Logs
+    from ppacer.api.wire import Done, Logs, Next
     from ppacer.store.views import DagView, RunDetail, RunView
 
 DEFAULT_URL = "http://127.0.0.1:9321"
@@ -23,6 +23,7 @@ class Backend(Protocol):
     def close(self) -> None: ...
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> "list[DagView]": ...
     def dag(self, dag_id: str) -> "DagView": ...
+    def next(self, dag_id: str, *, count: int) -> "Next": ...
     def runs(
         self,
         *,

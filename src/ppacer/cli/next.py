@@ -1,7 +1,7 @@
 """`ppacer next`: the points of a schedule, with what clock changes do to them."""
 
-import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -11,21 +11,9 @@ from ppacer.cli.options import db_option, json_option, logs_db_option, opened, p
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from ppacer.schedule import Schedule
     from ppacer.store.views import DagView
 
-CRON_TEXT = re.compile(r"Cron: (?P<expression>.+) \((?P<tz>[^()]+)\)")
-SPAN = r"(\d+(?:\.\d+)?)(ms|[dhms])"
-SPAN_PART = re.compile(SPAN)
-FIXED_TEXT = re.compile(rf"FixedSchedule: (?P<interval>(?:{SPAN})+)")
 TICK = timedelta(microseconds=1)
-UNITS = {
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-    "ms": timedelta(milliseconds=1),
-}
 
 
 class Point(NamedTuple):
@@ -53,17 +41,21 @@ def next_command(
     Times are those of the schedule's own zone; what a change of the clocks does is said beside them.
     """
     from ppacer.clock import SystemClock
-    from ppacer.schedule import Cron
+    from ppacer.schedule import Cron, upcoming
 
     now = SystemClock().now().utc
     if " " in what.strip() or what.startswith("@"):
         cron = Cron(what, tz or "UTC")
-        points, about = _points(cron, cron.tz, now, count), str(cron)
+        points, about = _noted(upcoming(cron, now, count), cron.tz, now), str(cron)
         facts = {"dag_id": None, "paused": False, "schedule": about}
     else:
         with opened(db, logs_db, url) as backend:
             dag = backend.dag(what)
-        points, about = _points_of_dag(dag, tz, now, count)
+            about = _about(dag)
+            found = backend.next(what, count=count)
+            if count > 1 and not backend.is_live:
+                about += "; no scheduler is running, so only its next point is known"
+        points = _noted(found.points, tz or found.tz, now)
         facts = {"dag_id": dag.dag_id, "paused": dag.paused_at is not None, "schedule": dag.schedule}
     if as_json:
         print_json({**facts, "points": [{"at": at, "note": note} for at, note in points]})
@@ -72,18 +64,12 @@ def next_command(
     return 0
 
 
-def _points(schedule: "Schedule", tz: str, now: datetime, count: int) -> list[Point]:
-    from ppacer.schedule import next_point
+def _noted(points: list[datetime], tz: str, now: datetime) -> list[Point]:
     from ppacer.schedule.cron_text import known_zone
 
-    zone, found, at = known_zone(tz), [], now
-    for _ in range(count):
-        point = next_point(schedule, at, None)
-        if point is None:
-            break
-        found.append(Point(point.astimezone(zone), _note(point, at, zone)))
-        at = point
-    return found
+    zone = known_zone(tz)
+    line = [min([now, *points[:1]]), *points]
+    return [Point(at.astimezone(zone), _note(at, before, zone)) for before, at in pairwise(line)]
 
 
 def _note(point: datetime, before: datetime, zone: "ZoneInfo") -> str:
@@ -99,8 +85,8 @@ def _note(point: datetime, before: datetime, zone: "ZoneInfo") -> str:
     return ""
 
 
-def _points_of_dag(dag: "DagView", tz: str | None, now: datetime, count: int) -> tuple[list[Point], str]:
-    """All of them for a Cron or a Fixed, whose text says everything; of another schedule only the next."""
+def _about(dag: "DagView") -> str:
+    """The head of the table. Raises ConflictError for a dag that has no next run."""
     from ppacer.errors import ConflictError
 
     if dag.removed_at is not None:
@@ -108,31 +94,7 @@ def _points_of_dag(dag: "DagView", tz: str | None, now: datetime, count: int) ->
     if dag.schedule is None or dag.next_at is None:
         raise ConflictError(f"{dag.dag_id} has no next run; `ppacer why {dag.dag_id}` says why")
     paused = f" (paused: skipped until `ppacer unpause {dag.dag_id}`)" if dag.paused_at else ""
-    about = f"{dag.dag_id}, {dag.schedule}{paused}"
-    found = _schedule_of(dag.schedule, dag.next_at)
-    if found is None:
-        return _only(dag.next_at, tz or "UTC", now), f"{about}; only its next point is known here"
-    schedule, zone = found
-    return _points(schedule, tz or zone, dag.next_at - TICK, count), about
-
-
-def _schedule_of(text: str, next_at: datetime) -> "tuple[Schedule, str] | None":
-    """The schedule that has this text, and its zone; None for one that only the scheduler knows."""
-    from ppacer.schedule import Cron, Fixed
-
-    if (cron := CRON_TEXT.fullmatch(text)) is not None:
-        return Cron(cron["expression"], cron["tz"]), cron["tz"]
-    if (fixed := FIXED_TEXT.fullmatch(text)) is not None:
-        parts = SPAN_PART.findall(fixed["interval"])
-        return Fixed(next_at, sum((float(count) * UNITS[unit] for count, unit in parts), timedelta(0))), "UTC"
-    return None
-
-
-def _only(at: datetime, tz: str, now: datetime) -> list[Point]:
-    from ppacer.schedule.cron_text import known_zone
-
-    zone = known_zone(tz)
-    return [Point(at.astimezone(zone), _note(at, min(at, now), zone))]
+    return f"{dag.dag_id}, {dag.schedule}{paused}"
 
 
 def offset(at: datetime) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.api.wire import Done, Logs
+from ppacer.api.wire import Done, Logs, Next
 from ppacer.clock import SystemClock
 from ppacer.config import Settings, make_mask
 from ppacer.engine import RUN_FINAL
@@ -36,6 +36,10 @@ class Offline:
 
     def dag(self, dag_id: str) -> DagView:
         return self._reads.dag(dag_id)
+
+    def next(self, dag_id: str, *, count: int) -> Next:
+        at = self._reads.dag(dag_id).next_at  # the others only the schedule itself knows, which is code
+        return Next([] if at is None else [at])
 
     def runs(
         self,

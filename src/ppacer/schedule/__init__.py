@@ -22,7 +22,7 @@ from ppacer.schedule.cron import (
     Weekday,
 )
 from ppacer.schedule.fixed import Fixed
-from ppacer.schedule.points import Schedule, next_point
+from ppacer.schedule.points import Schedule, next_point, upcoming
 from ppacer.schedule.shorthand import daily, every_minute, hourly, monthly, weekly, yearly
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "monthly",
     "next_point",
     "settle_missed",
+    "upcoming",
     "validate_catch_up",
     "weekly",
     "yearly",

@@ -54,6 +54,15 @@ def next_point(schedule: Schedule, current: datetime, previous: datetime | None)
     return moved
 
 
+def upcoming(schedule: Schedule, current: datetime, count: int) -> list[datetime]:
+    """The first `count` points after `current`, which is one itself, or any instant; fewer when they end."""
+    found: list[datetime] = []
+    while len(found) < count and (point := next_point(schedule, current, current)) is not None:
+        found.append(point)
+        current = point
+    return found
+
+
 def as_utc(value: object, what: str) -> datetime:
     """`value` as a plain datetime in UTC; anything but an aware datetime is refused, `what` names it."""
     if not isinstance(value, datetime):
