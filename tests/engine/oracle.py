@@ -339,7 +339,10 @@ class Rows:
             assert run.cancelling, where
         spent = [r for r in rows if r.restart == rows[-1].restart and r.reason in SPENDING] if rows else []
         assert len(spent) <= spec.retries + 1, where  # 3
-        assert sum(r.lost for r in rows if r.restart == rows[-1].restart) <= LOST_MAX, where
+        lost = [
+            r for r in rows if r.lost and r.reason in (None, Reason.LOST)
+        ]  # the others were heard of again
+        assert sum(r.restart == rows[-1].restart for r in lost) <= LOST_MAX, where
         losses = (
             [r for r in rows if r.restart == rows[-1].restart and r.reason is Reason.LOST] if rows else []
         )

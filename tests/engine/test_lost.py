@@ -56,6 +56,17 @@ def test_a_late_failure_counts_before_the_replacement() -> None:
     assert world.claim(2) == ["a.1 granted k2 to x"]
 
 
+def test_an_attempt_that_was_heard_of_after_all_is_no_lost_one() -> None:
+    """It is not one of the three that are granted anew, neither in memory nor after a start."""
+    world = one(retries=4)
+    for _ in range(4):
+        world.lose("a")
+        world.fail("a")
+        world.claim()
+    world.forget_everything()
+    assert world.lose("a") == ["a.4 lost"]
+
+
 def test_the_retry_of_a_lost_attempt_queues_behind_what_came_before_it() -> None:
     world = World()
     world.trigger(graph("a", "b", "c: b", a={"retries": 1}))

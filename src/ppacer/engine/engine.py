@@ -280,6 +280,8 @@ class Engine:
         if run is None:
             return
         task, spec = run.tasks[position], run.graph.tasks[position]
+        if task.is_lost and event.reason is not Reason.LOST:
+            task.lost -= 1  # it was heard of after all
         delay = None if run.cancelling else next_delay(run.ref, spec, task, event.reason, event.begun)
         if delay is None:
             self._fail(run, position, event, now, out)

@@ -37,5 +37,5 @@ def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:
     task.is_lost = running and row.is_lost
     task.retry_at = row.retry_at
     task.spent += row.status is TaskStatus.FAILED_PENDING_RETRY and row.reason in SPENDING
-    task.lost += row.is_lost or row.reason is Reason.LOST
+    task.lost += task.is_lost or row.reason is Reason.LOST
     task.refused += row.reason is Reason.REFUSED
