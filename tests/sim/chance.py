@@ -33,7 +33,7 @@ RATES = {
     "deploy": 0.5,  # for each start
     # the executors
     "crash": 0.004,  # /s
-    "partition": 0.003,  # /s
+    "partition": 0.006,  # /s
     "drain": 0.002,  # /s
     # the tasks, for each execution
     "fail": 0.2,

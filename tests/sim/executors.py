@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DURATIONS = (0.02, 0.2, 1.0, 2.5, 6.0, 14.0)
 POLLS = (20.0, 20.0, 5.0, 0.0)
 ABSENCES = (0.5, 5.0, 20.0, 45.0, 100.0)
-PARTITIONS = (3.0, 15.0, 29.0, 40.0, 90.0)
+PARTITIONS = (3.0, 15.0, 29.0, 40.0, 40.0, 90.0)
 BACKOFFS = (0.1, 0.4, 1.6, 5.0)
 STUBBORN_SECONDS = 150.0
 
@@ -35,6 +35,7 @@ class Executor:
         self.stubborn: set[str] = set()
         self.spool: deque[Report] = deque()
         self.is_reporting = False
+        self.reporting: Call | None = None  # the latest message with reports
         self.refusals = [0, 0, 0]
         self.knows: dict[str, set[str]] = {}  # task ids by dag, as deployed when it was started
 
@@ -100,7 +101,11 @@ class Executor:
         self._next("partition", self._partition)
 
     def _mend(self) -> None:
+        """The connection is back; often reports are the first to notice."""
         self.link.is_cut = False
+        if self.reporting is not None and self.world.wires.random() < 0.5:
+            self.refusals[1] = 0
+            self.reporting.give_up()
 
     def drain(self) -> None:
         """SIGTERM: claims nothing more, hands back what does not end soon, and is started again later."""
@@ -119,13 +124,13 @@ class Executor:
 
     # -- its three loops -------------------------------------------------------------------------------------
 
-    def _call(self, ask: Ask, answered: Any, failed: Any, patience: float = 10.0) -> None:
+    def _call(self, ask: Ask, answered: Any, failed: Any, patience: float = 10.0) -> Call:
         epoch = self.epoch
 
         def if_alive(act: Any) -> Any:
             return lambda value: act(value) if epoch == self.epoch else None
 
-        Call(self.world, self.link, ask, patience, if_alive(answered), if_alive(failed))
+        return Call(self.world, self.link, ask, patience, if_alive(answered), if_alive(failed))
 
     def _backoff(self, loop: int) -> float:
         self.refusals[loop] = min(self.refusals[loop] + 1, len(BACKOFFS))
@@ -158,10 +163,14 @@ class Executor:
             self.is_reporting = True
             batch = list(self.spool)
             ask = Reports(self.name, batch)
-            self._call(ask, lambda answer: self._reported(ask, answer), self._unreported)
+            done = lambda answer: self._reported(ask, answer)  # noqa: E731 - it is one line of the call
+            self.reporting = self._call(ask, done, self._unreported)
 
     def _reported(self, ask: Reports, answer: Answer) -> None:
         self.world.oracle.answered(ask, answer, self.world.now())
+        for report, is_accepted in zip(ask.reports, answer.accepted, strict=True):
+            if not is_accepted:
+                self.world.check_refusal(report)
         self._take(answer)
         for _ in ask.reports:
             self.spool.popleft()
@@ -192,7 +201,10 @@ class Executor:
         world.check_inputs(grant)
         is_known = grant.task_id in self.knows.get(grant.dag_id, ())
         if not is_known or chance.strikes("refuse"):
-            self._deliver(grant, End.REFUSED)
+            self._deliver(grant, End.REFUSED, begun=False)
+            return
+        if self.is_draining:
+            self._deliver(grant, End.HANDED_BACK, begun=False)
             return
         self.running[grant.token] = grant
         world.oracle.executed(self.name, grant, world.now())
@@ -238,13 +250,14 @@ class Executor:
         self.world.oracle.finished(self.name, grant, end, self.world.now())
         self._deliver(grant, end)
 
-    def _deliver(self, grant: Grant, end: End) -> None:
+    def _deliver(self, grant: Grant, end: End, *, begun: bool = True) -> None:
         world = self.world
         error = None if end is End.SUCCESS else f"it ended with {end}"
         if error and world.chance.strikes("unwritable"):
             error += " \ud800"
         result = f'"{grant.token}"' if end is End.SUCCESS and world.wires.random() < 0.5 else None
-        self.spool.append(Report(grant.run_id, grant.task_id, grant.retry, grant.token, end, error, result))
+        key = (grant.run_id, grant.task_id, grant.retry, grant.token)
+        self.spool.append(Report(*key, end, error, result, begun=begun))
         self._report()
 
 

@@ -6,20 +6,21 @@ number of steps is reached; then all is healed and every run must end; then the 
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 from ppacer.clock import Now
 from ppacer.dag import Registry
-from ppacer.engine.changes import Change
-from ppacer.errors import StoreError
-from ppacer.protocol import Grant
-from ppacer.scheduler import PauseDag, Scheduler
+from ppacer.engine import TaskStatus
+from ppacer.engine.changes import Change, RunCreated, RunRestarted
+from ppacer.errors import ConflictError, StoreError
+from ppacer.protocol import Grant, Report
+from ppacer.scheduler import PauseDag, RestartRun, Scheduler, TriggerRun
 from ppacer.scheduler import scheduler as scheduler_module
-from ppacer.scheduler.requests import FromExecutor
+from ppacer.scheduler.requests import FromExecutor, Request
 from ppacer.store import Store
 from sim.chance import Chance
 from sim.dags import Scenario, seconds
@@ -71,13 +72,15 @@ class World:
         self.calls: dict[Call, None] = {}  # those that have come to the scheduler
         self.violation: Violation | None = None
         self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
+        self._restarted: set[int] = set()  # in this step
+        self._made: Counter[str] = Counter()  # runs by hand in this step, by dag
         self.is_first = True
         self.is_asleep = False
         self._suspended = self._set = self._fell_asleep = self._committed_at = self._began_at = 0.0
         self._given = self._spins = self._spun_at = 0.0
-        count = self.chance.stream("world").randint(0, 3)
+        count = self.chance.stream("world").choice([0, 1, 1, 2, 3])
         self.executors = [Executor(self, name, slots) for name, slots in _EXECUTORS[: count + 1]]
-        if count and self.chance.stream("world").random() < 0.3:
+        if count and self.chance.stream("world").random() < 0.5:
             self.executors[0].slots = 0  # all work is done elsewhere
         self.postman = Postman(self)
         self.people = People(self)
@@ -171,8 +174,10 @@ class World:
         self._judge()
 
     def _round(self, scheduler: Scheduler) -> None:
-        timeline = self.timeline
-        until = timeline.time + scheduler._pause(self.now())
+        timeline, now = self.timeline, self.now()
+        pause = scheduler._pause(now)
+        self._check_sleep(scheduler, now, pause)
+        until = timeline.time + pause
         while not self.inbox and timeline.next_at() <= until:
             timeline.happen()
         if not self.inbox:
@@ -181,6 +186,16 @@ class World:
             self.pass_by(batch)
         if self.scheduler is scheduler:
             self._step(scheduler)
+
+    def _check_sleep(self, scheduler: Scheduler, now: Now, pause: float) -> None:
+        """A well scheduler does not sleep past the time of a retry (30)."""
+        retries = scheduler.memory.engine.retries
+        if (
+            retries
+            and scheduler.trouble is None
+            and now.utc + seconds(pause - 0.01) > max(retries[0][0], now.utc)
+        ):
+            raise Violation(30, f"it would sleep for {pause} s, and {retries[0]} is due")
 
     def _mishaps(self) -> None:
         """What may befall the scheduler between two steps."""
@@ -246,6 +261,9 @@ class World:
             if isinstance(request.ask, FromExecutor):
                 self.oracle.heard(request.ask.executor, request.ask, now)
         self.steps += 1
+        asked = Counter(_triggers((*requests, *scheduler._kept)))
+        self._made.clear()
+        self._restarted.clear()
         try:
             scheduler.step(now, requests)
         except Killed:
@@ -253,11 +271,26 @@ class World:
             return
         self._send_answers()
         self._judge()
+        if self._made - asked:
+            raise Violation(26, f"runs by hand: {self._made} in one step, and asked for were {asked}")
+        self._check_conflicts(requests)
         self.oracle.check_touched(scheduler, now)
         if self.steps % EVERY == 0:
             self.oracle.check_everything(scheduler, self.shelf.fold.tables, now)
             if self.steps % (10 * EVERY) == 0:
                 self.shelf.compare()
+
+    def _check_conflicts(self, requests: Sequence[Sent]) -> None:
+        """What was done in this step for one request alone is no conflict for it (26)."""
+        asks = Counter(str(request.ask) for request in requests if isinstance(request.ask, RestartRun))
+        for request in requests:
+            ask = request.ask
+            if not isinstance(ask, RestartRun) or not request.is_answered or asks[str(ask)] > 1:
+                continue
+            if ask.run_id in self._restarted and isinstance(request.future.exception(0), ConflictError):
+                raise Violation(
+                    26, f"{ask} was carried out, and is answered with {request.future.exception(0)}"
+                )
 
     def _watch_spins(self, now: Now, requests: Sequence[Sent]) -> None:
         """A scheduler that is woken for nothing burns the processor."""
@@ -356,6 +389,10 @@ class World:
     def committed(self, changes: Sequence[Change]) -> None:
         """This transaction has become rows."""
         self._committed_at = self.timeline.time
+        self._restarted.update(c.ref.run_id for c in changes if isinstance(c, RunRestarted))
+        self._made.update(
+            c.ref.dag_id for c in changes if isinstance(c, RunCreated) and c.trigger == "manual"
+        )
         self.notes.append((self.timeline.time, changes))
         try:
             self.oracle.committed(changes, self.now())
@@ -370,6 +407,12 @@ class World:
     def _judge(self) -> None:
         if self.violation is not None:
             raise self.violation
+
+    def check_refusal(self, report: Report) -> None:
+        """Only what was replaced is refused: then nobody runs under its token any more (26)."""
+        row = self.shelf.fold.tables.dagruntasks[report.run_id].get((report.task_id, report.retry))
+        if row is not None and row["Token"] == report.token and row["Status"] is TaskStatus.RUNNING:
+            raise Violation(26, f"{report} is refused, and counts as running")
 
     def check_inputs(self, grant: Grant) -> None:
         """A grant brings the results of exactly those parents that have one (21)."""
@@ -398,6 +441,10 @@ class World:
             log.removeHandler(ear)
             log.level, log.propagate = before[:2]
             names["sync"] = before[2]
+
+
+def _triggers(requests: Iterable[Request]) -> Iterator[str]:
+    return (request.ask.dag_id for request in requests if isinstance(request.ask, TriggerRun))
 
 
 class _Ear(logging.Handler):
