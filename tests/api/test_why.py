@@ -458,3 +458,11 @@ def test_a_long_error_is_cut_and_a_strange_one_does_not_break_the_sentence() -> 
 )
 def test_a_duration_is_told_as_exactly_as_people_want_it(seconds: float, words: str) -> None:
     assert about(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED])
+def test_a_run_of_another_version_says_what_a_restart_does_not_bring(status: str) -> None:
+    kept = "keeps the order, timeouts and retries with which it began"
+    ended = run(status, task(status=TaskStatus(status)))
+    assert kept not in why_run(dag(), ended, NOW, True)
+    assert kept in why_run(dag(version="w"), ended, NOW, True)

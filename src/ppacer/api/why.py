@@ -84,10 +84,11 @@ def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> st
             return (
                 f"{name} failed{_after_restarts(detail)}: {_failures(detail)} "
                 f"Once the cause is mended, {again} tries again what failed and what comes after it."
+                f"{_pinned(dag, detail)}"
             )
         case RunStatus.CANCELLED:
             at = f" at {_when(run.cancel_requested_at)}" if run.cancel_requested_at else ""
-            return f"{name} was cancelled{at}. It goes on with {again}."
+            return f"{name} was cancelled{at}. It goes on with {again}.{_pinned(dag, detail)}"
         case RunStatus.SCHEDULED if dag.running >= dag.max_active_runs:
             return (
                 f"{name} waits until another run ends: {_count(dag.running, 'run')} of the dag "
@@ -102,6 +103,16 @@ def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> st
             f"{_progress(detail, now)}.{dead}"
         )
     return f"{name} is running: {_progress(detail, now)}.{dead}"
+
+
+def _pinned(dag: DagView, detail: RunDetail) -> str:
+    """What a restart does not bring, to somebody who has mended not the code, but a timeout, say."""
+    if detail.run.version == dag.version:
+        return ""
+    return (
+        " It keeps the order, timeouts and retries with which it began; a new run "
+        f"(`ppacer trigger {dag.dag_id}`) takes those of now."
+    )
 
 
 def why_task(detail: RunDetail, task: TaskView, now: datetime, is_live: bool) -> str:
