@@ -6,8 +6,8 @@
     after a step      ─► memory           the scheduler's memory beside the model
     now and then      ─► tables, patience every row beside the model; what is overdue
 
-The number of an invariant (RELIABILITY.md) stands where it is judged. The oracle never asks the product what
-is right: it reads changes, messages, deployed dags and, for 15, 16, 34 and 35, the structures in memory.
+The number of an invariant (docs/reliability.md) stands where it is judged. The oracle never asks the product
+what is right: it reads changes, messages, deployed dags and, for 15, 16, 34 and 35, the structures in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ class Oracle:
         self.leases.sleep(seconds)
 
     def clock_set(self, seconds: float) -> None:
-        """The wall clock was set; schedules go by it (DESIGN.md 12.5), so every `now` says all there is."""
+        """The wall clock was set; schedules go by it, so every `now` says all there is."""
 
     # -- looking -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The points of a schedule, computed the slow and obvious way: no cronsim, no cleverness, days cached.
 
-Where clocks change (DESIGN.md section 5, docs/dags.md): a job at fixed times runs at the first of two equal
+Where clocks change (docs/dags.md): a job at fixed times runs at the first of two equal
 wall times, and at the end of a gap that swallowed it, once; a job whose minute or hour begins with `*` runs
 at every instant at which the clock on the wall shows its time.
 """

@@ -1,6 +1,6 @@
 """Judges what concerns executors and time: leases (14), slots (17), timeouts (31).
 
-Only from what the scheduler heard, on a clock that stands still while the host sleeps: DESIGN.md section 4.
+Only from what the scheduler heard, on a clock that stands still while the host sleeps: docs/architecture.md.
 """
 
 from heapq import heappop, heappush

@@ -19,8 +19,8 @@ TASK_ENDED = frozenset(
 )
 
 
-class Violation(AssertionError):  # noqa: N818 - the word of RELIABILITY.md is "violated"
-    """An invariant of RELIABILITY.md does not hold; `number` is the one it has there."""
+class Violation(AssertionError):  # noqa: N818 - the word of docs/reliability.md is "violated"
+    """An invariant of docs/reliability.md does not hold; `number` is the one it has there."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"invariant {number}: {text}")

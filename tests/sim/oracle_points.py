@@ -3,7 +3,7 @@
 The records of a dag tile the time from its first point to its cursor. A segment begins with the dag, with a
 changed schedule, or when a removed dag is back; the last two begin now, whatever `catch_up` says. A point is
 late when it fell due between two steps of this life that lie at most 60 s apart, and missed otherwise
-(DESIGN.md section 12.4): a late point must run, of the missed ones `catch_up` decides.
+(docs/guarantees.md): a late point must run, of the missed ones `catch_up` decides.
 """
 
 from collections.abc import Mapping
@@ -266,7 +266,7 @@ def _keeps(schedule: Schedule, policy: object, point: datetime, at: datetime) ->
 
 
 def _first(dag: Dag, now: Now, with_catch_up: bool) -> datetime | None:
-    """The first point: that of `start` with catch-up, otherwise the first from now on (DESIGN.md 12.7).
+    """The first point: that of `start` with catch-up, otherwise the first from now on.
 
     "After registration" and "begins now" leave a point exactly now open: it counts.
     """

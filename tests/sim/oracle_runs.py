@@ -1,7 +1,7 @@
 """Judges every change of a run: 1 to 6, 8, 9, 12, 13, 17, 19, 21, 23, 25, 30, 32, 33.
 
 Each change is judged when it is committed, and what must hold between them at the end of its transaction.
-`NEXT` is the table of legal transitions as DESIGN.md section 4 tells it, not the engine's.
+`NEXT` is the table of legal transitions as docs/architecture.md tells it, not the engine's.
 """
 
 from collections.abc import Callable, Sequence
@@ -495,7 +495,7 @@ def _parents(task: Task, run: Run) -> dict[str, str]:
 
 
 def _outcome(run: Run) -> RunStatus:
-    """What the statuses of its tasks make of a run (DESIGN.md 12.8: a cancelled run ends as CANCELLED)."""
+    """What the statuses of its tasks make of a run (a cancelled run ends as CANCELLED)."""
     found = {task.status for task in run.tasks}
     if S.CANCELLED in found or (not run.tasks and run.cancel_at is not None):
         return RunStatus.CANCELLED
