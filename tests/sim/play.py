@@ -58,9 +58,11 @@ def play(plan: Plan) -> Played:
         world = World(plan.seed, plan.steps, without=plan.without, dags_max=plan.dags, path=path)
         try:
             world.run()
+            return Played(plan, world.steps, None, [])
         except Violation as violation:
-            return Played(plan, world.steps, violation, _story(world))
-        return Played(plan, world.steps, None, [])
+            return Played(plan, world.steps, violation.with_traceback(None), _story(world))
+        finally:
+            vars(world).clear()  # the knot of all references: most of it is free at once
 
 
 def shrink(played: Played, plays_max: int = 60) -> Played:

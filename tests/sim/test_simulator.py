@@ -8,12 +8,13 @@ import os
 
 import pytest
 
-from sim.play import STEPS, Plan, plan_of, play, report, shrink
+from sim.play import Plan, plan_of, play, report, shrink
 
 TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "1000000"))
 FROM = int(os.environ.get("PPACER_SIM_FROM", "0"))
 CHUNK = 25  # seeds in one test: a few seconds
-CHUNKS = -(-TOTAL // (STEPS * CHUNK))
+STEPS_HEALED = 1_080  # steps of a seed with those after it is healed, on average
+CHUNKS = -(-TOTAL // (STEPS_HEALED * CHUNK))
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -67,7 +67,8 @@ class Call:
         self.answered, self.failed = answered, failed
         self.is_over = False
         self.requests: list[Sent] = []
-        world.timeline.after(patience, self.give_up)
+        if link.is_far:  # inside one program nothing is lost, and the patience longer than any wait
+            world.timeline.after(patience, self.give_up)
         link.carry(self._arrive)
         if link.is_far and world.chance.strikes("duplicate"):
             link.carry(self._arrive)
@@ -80,7 +81,7 @@ class Call:
         if world.scheduler is None:
             self.link.carry(self._end, SchedulerUnavailable("connection refused"))
             return
-        if world.is_asleep and world.wires.random() < 0.95:
+        if world.is_asleep and self.link.is_far and world.wires.random() < 0.95:
             return  # nobody listens
         request = Sent(self.ask, self, world)
         self.requests.append(request)
@@ -98,6 +99,7 @@ class Call:
         if self.is_over:
             return
         self.is_over = True
+        self.requests.clear()  # no knot stays behind
         self.world.calls.pop(self, None)
         if isinstance(value, BaseException):
             self.failed(value)
