@@ -525,3 +525,13 @@ def test_what_a_clock_set_back_makes_the_future_again_is_not_missed(world: Make)
     w.send()
     w.run(60)
     assert w.exec_times() == [at(0), at(300), at(330), at(360)]
+
+
+def test_a_cursor_that_leaves_one_gap_for_another_is_settled_again(world: Make) -> None:
+    """What a downtime leaves over may lie in a second gap, before the first step."""
+    w = world(dag("d", "a", schedule=Fixed(T0, seconds(200))))
+    w.jump(595)
+    w.scheduler.start(w.now())
+    w.set_clock(410)
+    w.send()
+    assert w.exec_times() == [at(0), at(1000)]

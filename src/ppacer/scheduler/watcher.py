@@ -172,16 +172,18 @@ class DagRunWatcher:
                 yield RunDue(ref, dag.graph, dag.version, self._event(point), after, cursor.params)
 
     def _settle_missed(self, cursor: Cursor) -> Iterator[PointsSkipped]:
-        """Once for every gap, when the cursor has come to it."""
-        at, schedule = cursor.next_at, cursor.dag.schedule
-        gap = None if at is None else self._gap_of(at)
-        if gap is None or gap == cursor.settled or at is None or schedule is None:
-            return
-        settled = settle_missed(schedule, at, gap.end, cursor.dag.catch_up)
-        cursor.settled = gap
-        if settled.skipped is not None:
-            cursor.last_at, cursor.next_at = settled.skipped.start, settled.resume
-            yield PointsSkipped(cursor.dag.id, settled.skipped.start, settled.skipped.end)
+        """Once for every gap to which the cursor comes; what one leaves over may lie in the next."""
+        schedule = cursor.dag.schedule
+        assert schedule is not None, cursor.dag.id
+        while (at := cursor.next_at) is not None:
+            gap = self._gap_of(at)
+            if gap is None or gap == cursor.settled:
+                return
+            settled = settle_missed(schedule, at, gap.end, cursor.dag.catch_up)
+            cursor.settled = gap
+            if settled.skipped is not None:
+                cursor.last_at, cursor.next_at = settled.skipped.start, settled.resume
+                yield PointsSkipped(cursor.dag.id, settled.skipped.start, settled.skipped.end)
 
     def _gap_of(self, point: datetime) -> Gap | None:
         """The gap in which a point fell due; the latest, should the clock have been set back between two."""
