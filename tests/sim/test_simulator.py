@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from ppacer.engine import Engine
 from sim.play import Plan, plan_of, play, report, shrink
 
 TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "1000000"))
@@ -30,3 +31,20 @@ def test_no_promise_is_broken_under_any_fault(chunk: int) -> None:
 def test_a_seed_plays_the_same_again() -> None:
     plans = [Plan(7, 300), Plan(7, 300)]
     assert len({(play(plan).steps, str(play(plan).story)) for plan in plans}) == 1
+
+
+def test_a_failing_seed_is_told_shrunk_and_can_be_played_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Engine, "has_room", lambda engine, dag_id: engine.active[dag_id] <= engine.room[dag_id]
+    )
+    played = next(each for each in map(play, map(Plan, range(1, 20))) if each.violation is not None)
+    small = shrink(played, plays_max=20)
+    assert small.violation is not None
+    assert played.violation is not None
+    assert small.violation.number == played.violation.number
+    assert small.steps <= played.steps
+    assert len(small.plan.without) > len(played.plan.without)
+    assert str(play(small.plan).violation) == str(small.violation)
+    told = report(small)
+    assert f"seed {small.plan.seed}, step {small.steps}: invariant" in told
+    assert f"python -m sim --seed {small.plan.seed} --steps {small.plan.steps} --without" in told
