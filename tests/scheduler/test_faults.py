@@ -588,6 +588,21 @@ def test_a_dead_executor_is_noticed_after_the_database_was_away(world: Make) -> 
     assert w.rows("SELECT LostAt FROM dagruntasks")[0]["LostAt"] is not None
 
 
+def test_a_report_that_waits_for_the_database_does_not_keep_its_executor_alive(world: Make) -> None:
+    w = world(dag("d", "a", "b"))
+    ex = w.executor()
+    run = w.trigger()
+    ex.claim()
+    w.store.away = True
+    w.send(ex.ask(ex.reports((ex.holding("a"), End.SUCCESS))))
+    w.run(40)
+    w.store.away = False
+    w.run(5)
+    assert w.attempts(run, "a") == [("a", 0, "SUCCESS", None)]
+    [row] = w.rows("SELECT LostAt FROM dagruntasks WHERE TaskId = 'b'")
+    assert row["LostAt"] is not None
+
+
 def test_long_polls_and_heartbeats_are_answered_while_the_database_is_away(world: Make) -> None:
     w = world(dag("d", "a"))
     ex = w.executor()

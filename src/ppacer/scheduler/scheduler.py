@@ -181,7 +181,7 @@ class Scheduler:
     def step(self, now: Now, requests: Sequence[Request] = ()) -> None:
         """Everything that is due at `now`, and these requests. Never raises for what the world does."""
         self._watch_clock(now)
-        for request in (*self._kept, *requests):
+        for request in requests:
             if isinstance(request.ask, FromExecutor):
                 self.memory.tasks.heard(request.ask, now)
         if not self._has_database(now):
