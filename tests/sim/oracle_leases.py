@@ -13,6 +13,7 @@ from sim.oracle_model import Attempt, wrong
 
 NEVER = float("-inf")
 EPSILON = 1e-6
+LOOK = 1.5  # seconds; leases and deadlines are coarse, they are looked at once a second
 OVERDUE_STEPS_MAX = 8  # steps with a commit after which a timeout that was not enforced is forgotten
 
 
@@ -86,7 +87,7 @@ class Leases:
         timeout = attempt.task.spec.timeout
         if timeout is not None:
             self._timed[token] = attempt
-            heappush(self._deadlines, (attempt.awake + timeout + self.lease, token))
+            heappush(self._deadlines, (attempt.awake + timeout + self.lease + LOOK, token))
 
     def ended(self, attempt: Attempt) -> None:
         """It holds its place no longer."""
@@ -154,7 +155,7 @@ class Leases:
         if attempt is None:
             return
         assert attempt.task.spec.timeout is not None
-        latest = self.up_at + attempt.task.spec.timeout + self.lease  # a start may count anew
+        latest = self.up_at + attempt.task.spec.timeout + self.lease + LOOK  # a start may count anew
         if latest >= at:
             heappush(self._deadlines, (latest, token))
         else:
