@@ -55,7 +55,7 @@ SAME = [
     "why 1 flaky --json",
     "why 2 after --json",
     "why good --json",
-    "next yearly --json",
+    "next yearly --count 1 --json",
 ]
 
 

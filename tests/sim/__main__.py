@@ -1,5 +1,6 @@
 """`python -m sim`: plays seeds of the simulator. One that fails is shrunk, told, and can be played again."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from time import process_time
@@ -45,4 +46,7 @@ def _plans(options: Namespace) -> list[Plan]:
 
 
 if __name__ == "__main__":
+    if "PYTHONHASHSEED" not in os.environ:  # the order of sets is part of a seed's story
+        again = [sys.executable, "-m", "sim", *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | {"PYTHONHASHSEED": "0"})
     sys.exit(main(sys.argv[1:]))
