@@ -1,4 +1,4 @@
-"""A million steps of the production scheduler among faults, in chunks of seeds; PPACER_SIM_STEPS for more.
+"""The production scheduler among faults, in chunks of seeds; PPACER_SIM_STEPS for more steps in all.
 
 PPACER_SIM_FROM is the first seed. A failure names the seed and the command that plays it again.
 """
@@ -11,7 +11,7 @@ import pytest
 from ppacer.engine import Engine
 from sim.play import Plan, plan_of, play, report, shrink
 
-TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "1000000"))
+TOTAL = int(os.environ.get("PPACER_SIM_STEPS", "200000"))
 FROM = int(os.environ.get("PPACER_SIM_FROM", "0"))
 CHUNK = 25  # seeds in one test: a few seconds
 STEPS_HEALED = 1_080  # steps of a seed with those after it is healed, on average
