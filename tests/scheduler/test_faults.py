@@ -588,7 +588,9 @@ def test_a_dead_executor_is_noticed_after_the_database_was_away(world: Make) -> 
     assert w.rows("SELECT LostAt FROM dagruntasks")[0]["LostAt"] is not None
 
 
-def test_a_report_that_waits_for_the_database_does_not_keep_its_executor_alive(world: Make) -> None:
+def test_a_report_that_waits_for_the_database_does_not_keep_its_executor_alive(
+    world: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     w = world(dag("d", "a", "b"))
     ex = w.executor()
     run = w.trigger()
@@ -601,6 +603,7 @@ def test_a_report_that_waits_for_the_database_does_not_keep_its_executor_alive(w
     assert w.attempts(run, "a") == [("a", 0, "SUCCESS", None)]
     [row] = w.rows("SELECT LostAt FROM dagruntasks WHERE TaskId = 'b'")
     assert row["LostAt"] is not None
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_long_polls_and_heartbeats_are_answered_while_the_database_is_away(world: Make) -> None:

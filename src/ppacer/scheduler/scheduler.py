@@ -277,8 +277,9 @@ class Scheduler:
             return
         match request.ask:
             case Reports(executor):
-                session = self.memory.tasks.sessions[executor]
-                reply = Answer(self._grants(session, now), session.take_cancels(), reply)
+                session = self.memory.tasks.sessions.get(executor)  # None: given up while the report waited
+                news = (self._grants(session, now), session.take_cancels()) if session else ([], [])
+                reply = Answer(*news, reply)
             case Heartbeat(executor):
                 reply = Answer(cancel=self.memory.tasks.sessions[executor].take_cancels())
         request.answer(reply)

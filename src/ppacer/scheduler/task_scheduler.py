@@ -162,7 +162,8 @@ class TaskScheduler:
 
     def ends(self, executor: str, token: str) -> None:
         """This attempt ends in this round: its slot is free at once, and for good once that is committed."""
-        for session in (self.sessions[executor], *self.sessions.values()):
+        own = self.sessions.get(executor)
+        for session in (*([own] if own else []), *self.sessions.values()):
             if token in session.held:
                 session.ended.setdefault(token, False)
                 return
