@@ -279,14 +279,14 @@ def test_results_that_cannot_be_read_delay_a_grant_and_lose_nothing(
     ex = w.executor()
     run = w.trigger()
     ex.claim()
-    real, until = w.store.results, w.mono + bad
+    real, until = w.store.result, w.mono + bad
 
-    def results(*args: Any) -> Any:
+    def result(*args: Any) -> Any:
         if w.mono < until:
             raise StoreUnavailable("reading fails")
         return real(*args)
 
-    monkeypatch.setattr(w.store, "results", results)
+    monkeypatch.setattr(w.store, "result", result)
     ex.report(ex.holding("a"), result="5")
     w.run(bad - 0.5, step=1, beat=[ex])
     assert ex.held == {}

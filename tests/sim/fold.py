@@ -307,10 +307,10 @@ class Fold:
         graph = self.tables.dagversions[row["DagId"], row["DagVersion"]]
         return _run_row(row), graph, [_attempt_row(attempt) for attempt in attempts]
 
-    def results(self, ref: RunRef, task_ids: Sequence[str]) -> dict[str, str]:
-        """As `Store.results`."""
-        rows = sorted(self.tables.dagrunresults[ref.run_id].values(), key=lambda row: int(row["Retry"]))
-        return {row["TaskId"]: row["Result"] for row in rows if row["TaskId"] in task_ids}
+    def result(self, ref: RunRef, task_id: str) -> str | None:
+        """As `Store.result`."""
+        rows = [row for row in self.tables.dagrunresults[ref.run_id].values() if row["TaskId"] == task_id]
+        return max(rows, key=lambda row: int(row["Retry"]))["Result"] if rows else None
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""

@@ -200,9 +200,9 @@ class Shelf:
         """As `Store.attempt`."""
         return self._read().attempt(run_id, task_id, retry)
 
-    def results(self, ref: RunRef, task_ids: Sequence[str]) -> dict[str, str]:
-        """As `Store.results`."""
-        return self._read().results(ref, task_ids)
+    def result(self, ref: RunRef, task_id: str) -> str | None:
+        """As `Store.result`."""
+        return self._read().result(ref, task_id)
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""

@@ -140,14 +140,14 @@ def test_a_result_and_its_size_in_bytes(store: Store, path: Path) -> None:
     store.apply([*created(), new("a"), granted("a", "k")])
     store.apply([ended("a", "k", result='"żółw"')])
     assert rows(path, "dagruntasks", "ResultBytes") == [{"ResultBytes": 9}]
-    assert store.results(REF, ["a", "b"]) == {"a": '"żółw"'}
-    assert store.results(RunRef(1, "d", at(2)), ["a"]) == {}
+    assert (store.result(REF, "a"), store.result(REF, "b")) == ('"żółw"', None)
+    assert store.result(RunRef(1, "d", at(2)), "a") is None
 
 
 def test_the_result_of_the_latest_attempt_counts(store: Store) -> None:
     store.apply([*created(), new("a"), granted("a", "k"), new("a", 1), granted("a", "l", 1)])
     store.apply([ended("a", "l", retry=1, result="2"), ended("a", "k", result="1")])
-    assert store.results(REF, ["a"]) == {"a": "2"}
+    assert store.result(REF, "a") == "2"
 
 
 def test_a_lost_attempt_stays_running(store: Store, path: Path) -> None:

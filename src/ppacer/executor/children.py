@@ -211,9 +211,7 @@ class Children:
             return Outcome(attempt.end, with_details(sentence, said.error if said else None), None, peak)
         if status is None and self._is_closing:
             return Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK))
-        if (
-            status is None
-        ):  # perhaps not the fault of the task: it costs no retry, but is not forgiven for ever
+        if status is None:  # perhaps not its own fault: it costs no retry, but is not forgiven for ever
             return Outcome(End.LOST, LOST)
         sentence = worker.complaint or f"the process of the task {exit_text(status, self._is_oom(status))}"
         return Outcome(End.FAILED, f"{sentence}; peak memory {(peak or 0) / 1e6:,.0f} MB", None, peak)

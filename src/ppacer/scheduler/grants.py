@@ -34,10 +34,10 @@ def _grant(store: Store, engine: Engine, session: Session, token: str) -> Grant:
     results: dict[str, str] = {}
     size, problem = 0, None
     for parent in spec.parents:
-        if run.tasks[parent].has_result:
-            found = store.results(held.ref, [run.graph.tasks[parent].id])
-            results |= found
-            size += sum(_size(*item) for item in found.items())
+        parent_id = run.graph.tasks[parent].id
+        if run.tasks[parent].has_result and (result := store.result(held.ref, parent_id)) is not None:
+            results[parent_id] = result
+            size += _size(parent_id, result)
         if size > INPUTS_BYTES_MAX:
             results, problem = {}, _too_much(spec.id, len(spec.parents))
             break

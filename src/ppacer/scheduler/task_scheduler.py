@@ -162,9 +162,8 @@ class TaskScheduler:
 
     def ends(self, executor: str, token: str) -> None:
         """This attempt ends in this round: its slot is free at once, and for good once that is committed."""
-        own = self.sessions.get(executor)
-        for session in (*([own] if own else []), *self.sessions.values()):
-            if token in session.held:
+        for session in (self.sessions.get(executor), *self.sessions.values()):
+            if session is not None and token in session.held:
                 session.ended.setdefault(token, False)
                 return
 

@@ -260,14 +260,11 @@ class Store:
             self._graphs.pop(next(iter(self._graphs)))
         self._graphs[dag_id, version] = graph
 
-    def results(self, ref: RunRef, task_ids: Sequence[str]) -> dict[str, str]:
-        """The JSON texts of what these tasks returned in this run, as far as they returned something."""
-        found, exec_ts = {}, self._stamp(ref.exec_ts)
-        for task_id in task_ids:
-            row = self._row("result", k_DagId=ref.dag_id, k_ExecTs=exec_ts, k_TaskId=task_id)
-            if row is not None:
-                found[task_id] = row[0]
-        return found
+    def result(self, ref: RunRef, task_id: str) -> str | None:
+        """The JSON text of what a task returned in this run; None when it returned nothing."""
+        exec_ts = self._stamp(ref.exec_ts)
+        row = self._row("result", k_DagId=ref.dag_id, k_ExecTs=exec_ts, k_TaskId=task_id)
+        return None if row is None else str(row[0])
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """True when the dag has a run with this execution time."""
