@@ -16,6 +16,7 @@ from engine.world import at
 from ppacer.engine import RunRef
 from ppacer.errors import ConfigError, StoreError, StoreLockedError, StoreUnavailable
 from ppacer.store import FileLock, Store, copies
+from ppacer.store.schema import REVISION
 from store.shelf import created, dump, execute, new, rows
 
 NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
@@ -192,7 +193,7 @@ def test_the_database_is_what_the_backup_was_and_what_was_there_is_kept(path: Pa
         "scheduler.db", "scheduler.db.lock", "backup.db", REPLACED
     }  # fmt: skip
     assert dump(path) == dump(backup)
-    assert done == copies.Restored(str(path), str(path.with_name(REPLACED)), "0001", path.stat().st_size)
+    assert done == copies.Restored(str(path), str(path.with_name(REPLACED)), REVISION, path.stat().st_size)
     assert dump(path.with_name(REPLACED)) == before
     store = Store(path)
     assert store.newest_run_id() == 5
@@ -319,7 +320,7 @@ def test_an_older_backup_is_upgraded_by_the_next_start(
     path: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copies, "REVISION", "0002")
-    assert restore(path, backup).revision == "0001"
+    assert restore(path, backup).revision == REVISION
 
 
 @pytest.mark.parametrize("failing", range(12))

@@ -107,14 +107,13 @@ def postgresql() -> sa.Dialect:
     return dialect()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
-def test_the_first_migration_makes_the_same_tables_on_postgresql() -> None:
+def test_the_migrations_make_the_same_tables_on_postgresql() -> None:
     out = StringIO()
     options: dict[str, Any] = {"as_sql": True, "output_buffer": out}
     context = MigrationContext.configure(dialect=postgresql(), opts=options)
-    script = ScriptDirectory(str(migrate.MIGRATIONS)).get_revision("0001")
-    assert script is not None
     with Operations.context(context):
-        script.module.upgrade()
+        for script in reversed(list(ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions())):
+            script.module.upgrade()
     steps = {_plain(statement) for statement in out.getvalue().split(";") if statement.strip()}
     whole = set()
     for table in metadata.sorted_tables:
@@ -166,15 +165,15 @@ def test_an_older_database_is_saved_and_migrated(
     store.apply(created())
     store.close()
     before = dump(path)
-    add(migrations, "0002", "0001", 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
-    add(migrations, "0003", "0002", """op.execute("UPDATE dagruns SET NoteText = 'migrated'")""")
-    monkeypatch.setattr(migrate, "REVISION", "0003")
+    add(migrations, "0901", REVISION, 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
+    add(migrations, "0902", "0901", """op.execute("UPDATE dagruns SET NoteText = 'migrated'")""")
+    monkeypatch.setattr(migrate, "REVISION", "0902")
     store = Store(path)
     assert store.newest_run_id() == 1
     store.close()
     assert rows(path, "dagruns", "RunId", "NoteText") == [{"RunId": 1, "NoteText": "migrated"}]
-    assert rows(path, "alembic_version") == [{"version_num": "0003"}]
-    saved = path.with_name("scheduler.db.before-0003")
+    assert rows(path, "alembic_version") == [{"version_num": "0902"}]
+    saved = path.with_name("scheduler.db.before-0902")
     assert dump(saved) == before
     Store(path).close()  # the second start has nothing to do
 
@@ -184,15 +183,15 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 ) -> None:
     Store(path).close()
     before = dump(path)
-    add(migrations, "0002", "0001", 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
-    add(migrations, "0003", "0002", 'op.execute("UPDATE nowhere SET a = 1")')
-    monkeypatch.setattr(migrate, "REVISION", "0003")
+    add(migrations, "0901", REVISION, 'op.add_column("dagruns", sa.Column("NoteText", sa.Text))')
+    add(migrations, "0902", "0901", 'op.execute("UPDATE nowhere SET a = 1")')
+    monkeypatch.setattr(migrate, "REVISION", "0902")
     with pytest.raises(StoreError, match="no such table: nowhere"):
         Store(path)
     assert dump(path) == before
-    add(migrations, "0003", "0002", 'op.execute("SELECT 1")')
+    add(migrations, "0902", "0901", 'op.execute("SELECT 1")')
     Store(path).close()
-    assert rows(path, "alembic_version") == [{"version_num": "0003"}]
+    assert rows(path, "alembic_version") == [{"version_num": "0902"}]
 
 
 def test_a_newer_database_is_refused_and_not_touched(path: Path) -> None:
@@ -250,7 +249,8 @@ def test_migrations_are_part_of_the_package() -> None:
 
     folder = Path(ppacer.store.__file__).parent / "migrations"
     assert (folder / "env.py").is_file()
-    assert [file.name for file in (folder / "versions").glob("*.py")] == ["0001_initial.py"]
+    files = sorted(file.name for file in (folder / "versions").glob("*.py"))
+    assert files == ["0001_initial.py", "0002_many_machines.py"]
 
 
 def test_a_url_that_is_none_is_a_sentence() -> None:

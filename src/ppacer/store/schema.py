@@ -6,6 +6,7 @@
       └────< dagruns ──< dagruntasks ──< dagrunresults     runs, attempts, what attempts returned
                   ├────< dagrunrestarts                    restarts by hand
                   └────< outbox                            alerts to be delivered
+    executors  tokens  audit  requests  leader             who works, may, did and asked what, and leads
 
 The first columns of the six tables of the original have its names and order, so that its queries work. Ours
 come last. Names are never quoted: `SELECT DagId FROM dags` works on both engines. Times are UTC, on SQLite
@@ -18,11 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql import quoted_name
 
+from ppacer.choices import Role
 from ppacer.clock import from_text, to_text
 from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
 from ppacer.engine.changes import AlertKind
 
-REVISION = "0001"  # the newest migration; a fresh database is stamped with it
+REVISION = "0002"  # the newest migration; a fresh database is stamped with it
 
 metadata = sa.MetaData()
 
@@ -239,4 +241,78 @@ outbox = _table(
     sa.UniqueConstraint("DagId", "ExecTs", "TaskId", "Retry", "Kind", name="uq_outbox_condition"),
     _one_of("Kind", AlertKind, "ck_outbox_kind"),
     sa.Index("ix_outbox_nexttryat", "NextTryAt"),
+)
+
+executors = _table(
+    "executors",
+    _id("Name"),
+    _column("StartedAt", Instant),
+    _column("Host", sa.Text),
+    _column("Pid", sa.Integer),
+    _column("Version", sa.Text),
+    _column("Protocol", sa.Integer),
+    _column("Slots", sa.Integer),
+    _column("Labels", sa.Text),  # JSON: a list of words
+    _column("Runners", sa.Text),  # JSON: a list of words
+    _column("DagVersions", sa.Text),  # JSON: what it has loaded, version by dag
+    _column("HeartbeatAt", Instant),
+    _column("DrainingAt", Instant, nullable=True),
+    _column("GoneAt", Instant, nullable=True),
+    _column("GoneReason", sa.Text, nullable=True),
+    sa.PrimaryKeyConstraint("Name", name="pk_executors"),
+)
+
+tokens = _table(
+    "tokens",
+    _column("TokenId", sa.String(20)),
+    _column("Name", sa.String(200)),
+    _column("Role", sa.String(20)),
+    _column("TokenHash", sa.String(64)),
+    _column("CreatedAt", Instant),
+    _column("CreatedBy", sa.Text),
+    _column("ExpiresAt", Instant, nullable=True),
+    _column("RevokedAt", Instant, nullable=True),
+    sa.PrimaryKeyConstraint("TokenId", name="pk_tokens"),
+    sa.UniqueConstraint("TokenHash", name="uq_tokens_tokenhash"),
+    _one_of("Role", Role, "ck_tokens_role"),
+)
+
+audit = _table(
+    "audit",
+    _column("AuditId", sa.Integer),
+    _column("At", Instant),
+    _column("Actor", sa.Text),
+    _column("Address", sa.Text, nullable=True),
+    _column("Command", sa.String(40)),
+    _column("DagId", sa.Text, nullable=True),
+    _column("RunId", sa.Integer, nullable=True),
+    _column("Details", sa.Text, nullable=True),  # JSON: the parameters of the command
+    _column("Outcome", sa.String(40)),  # done, or the code of the refusal
+    _column("Error", sa.Text, nullable=True),
+    sa.PrimaryKeyConstraint("AuditId", name="pk_audit"),
+    sa.Index("ix_audit_dagid_auditid", "DagId", "AuditId"),
+    sa.Index("ix_audit_runid", "RunId"),
+)
+
+requests = _table(
+    "requests",
+    _column("Actor", sa.String(200)),
+    _column("IdempotencyKey", sa.String(200)),
+    _column("InsertTs", Instant),
+    _column("Fingerprint", sa.Text),  # of the command: the same key for another one is refused
+    _column("Reply", sa.Text),
+    sa.PrimaryKeyConstraint("Actor", "IdempotencyKey", name="pk_requests"),
+    sa.Index("ix_requests_insertts", "InsertTs"),
+)
+
+leader = _table(
+    "leader",
+    _column("Id", sa.Integer),  # always 1: one row, one leader
+    _column("Term", sa.Integer),
+    _column("Holder", sa.Text),
+    _column("Url", sa.Text, nullable=True),
+    _column("RenewedAt", Instant),
+    _column("LeaseSeconds", sa.Float),
+    sa.PrimaryKeyConstraint("Id", name="pk_leader"),
+    sa.CheckConstraint("Id = 1", name="ck_leader_one"),
 )
