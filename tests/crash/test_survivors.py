@@ -48,7 +48,7 @@ def test_a_successor_ends_what_outlived_the_warm_parent(world: Make) -> None:
     until(lambda: len(w.lines()) == 6, "the task runs again", PATIENCE)
     w.touch("go")
     assert w.wait(run_id).run.status == "SUCCESS"
-    assert "of a scheduler that was killed" in w.log
+    assert "of a program that was killed" in w.log
 
 
 def test_a_new_warm_parent_begins_when_what_outlived_the_old_one_is_gone(world: Make) -> None:

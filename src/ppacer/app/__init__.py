@@ -19,7 +19,7 @@ from ppacer.notify import LogSender, Sender
 
 if TYPE_CHECKING:
     from ppacer.app.once import Once
-    from ppacer.app.program import Program
+    from ppacer.app.scheduler_half import SchedulerHalf
     from ppacer.executor.warm import WarmParent
 
 Dags = Dag | Registry | Iterable[Dag]
@@ -78,25 +78,25 @@ def _serve(
         _say_what_ends(program.executor.busy, settings.drain)
 
 
-def _say_what_begins(program: "Program") -> None:
-    dags, db = len(program.registry), program.settings.db
-    log.info("ppacer serves %d dag(s) at %s, database %s", dags, program.url, db)
-    runs, attempts = program.recovered
+def _say_what_begins(half: "SchedulerHalf") -> None:
+    dags, db = len(half.registry), half.settings.db
+    log.info("ppacer serves %d dag(s) at %s, database %s", dags, half.url, db)
+    runs, attempts = half.recovered
     if runs:
         log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)
 
-    for dag in program.registry.values():
+    for dag in half.registry.values():
         if dag.schedule is not None and dag.catch_up:
-            _say_what_is_caught_up(program, dag)
+            _say_what_is_caught_up(half, dag)
 
 
-def _say_what_is_caught_up(program: "Program", dag: Dag) -> None:
+def _say_what_is_caught_up(half: "SchedulerHalf", dag: Dag) -> None:
     from ppacer.schedule import backlog
     from ppacer.store.reads import Reads
 
     assert dag.schedule is not None
-    reads = Reads(program.settings.db)
-    first, now = reads.dag(dag.id).next_at, program.clock.now().utc
+    reads = Reads(half.settings.db)
+    first, now = reads.dag(dag.id).next_at, half.clock.now().utc
     reads.close()
     runs = 0 if first is None else backlog(dag.schedule, first, now, dag.catch_up)
     if first is not None and runs > BACKLOG_TOLD:
