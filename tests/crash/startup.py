@@ -22,7 +22,9 @@ from ppacer.executor.supply import Supply
 from ppacer.executor.warm import WarmParent
 from ppacer.scheduler import LocalClient, Outbox, Scheduler, scheduler
 from ppacer.scheduler.memory import Memory
+from ppacer.scheduler.recovery import Recovery
 from ppacer.scheduler.requests import Request
+from ppacer.scheduler.rounds import Rounds
 from ppacer.store import FileLock, Store
 from ppacer.store.hot import Hot
 from ppacer.tasklog.logfile import LogFile
@@ -35,16 +37,16 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
     "children are held": (WarmParent, "hold", AFTER),
     "store is open": (Store, "__init__", AFTER),
     "dags are synchronized": (scheduler, "sync", AFTER),
-    "recovery begins": (Scheduler, "_recover", BEFORE),
+    "recovery begins": (Recovery, "read_back", BEFORE),
     "recovery is decided": (Memory, "read_back", AFTER),
-    "recovery is committed": (Scheduler, "_recover", AFTER),
+    "recovery is committed": (Recovery, "read_back", AFTER),
     "it serves": (Server, "start", AFTER),
     # event, decide, commit, announce
     "event is there": (Scheduler, "step", BEFORE),
     "batch is decided": (Store, "apply", BEFORE),
     "batch is half written": (Hot, "run", AFTER),
     "batch is committed": (Store, "apply", AFTER),
-    "announcement begins": (Scheduler, "_announce", BEFORE),
+    "announcement begins": (Rounds, "_announce", BEFORE),
     "answer is on its way": (Request, "answer", AFTER),
     "step is over": (Scheduler, "step", AFTER),
     # around it

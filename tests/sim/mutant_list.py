@@ -368,8 +368,8 @@ TASKS = _in(
 _COMMIT = "        if work.changes:\n            self.store.apply(work.changes)\n"
 _ANNOUNCE = "        self.memory.committed(work.changes, now)\n        self._announce(work, now)\n"
 
-SCHEDULER = _in(
-    "scheduler.scheduler",
+ROUNDS = _in(
+    "scheduler.rounds",
     (
         "answered before it is committed",
         _COMMIT + _ANNOUNCE,
@@ -383,12 +383,6 @@ SCHEDULER = _in(
         (26,),
     ),
     (
-        "memory is kept after a failed commit",
-        "            self._recover(now)\n            self._round(now, timers=True)",
-        "            self._round(now, timers=True)",
-        (25, 26),
-    ),
-    (
         "the same report again is refused",
         "return work.taken.get(report.token) is report.end or was_taken(self.store, report)",
         "return False",
@@ -400,6 +394,32 @@ SCHEDULER = _in(
         "case CancelRun(run_id) | RestartRun(run_id) if not run_id:",
         (),
     ),
+    (
+        "dags at their cap are not looked at again",
+        "        self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})\n",
+        "",
+        (13,),
+    ),
+)
+
+RECOVERED = _in(
+    "scheduler.recovery",
+    (
+        "memory is kept after a failed commit",
+        "            self.read_back(now)\n            self._rounds.make(now, timers=True)",
+        "            self._rounds.make(now, timers=True)",
+        (25, 26),
+    ),
+    (
+        "one bad report spoils the others",
+        "                flags.append(self._report_alone(ask.executor, unwritable(report, error), now))",
+        "                flags.append(False)",
+        (26,),
+    ),
+)
+
+SCHEDULER = _in(
+    "scheduler.scheduler",
     (
         "a gap of ten minutes is no gap",
         "if gap > GAP:",
@@ -417,18 +437,6 @@ SCHEDULER = _in(
         "timers = self.memory.engine.next_due(), self.memory.watcher.next_wake()",
         "timers = None, self.memory.watcher.next_wake()",
         (30,),
-    ),
-    (
-        "dags at their cap are not looked at again",
-        "        self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})\n",
-        "",
-        (13,),
-    ),
-    (
-        "one bad report spoils the others",
-        "                flags.append(self._report_alone(ask.executor, unwritable(report, error), now))",
-        "                flags.append(False)",
-        (26,),
     ),
 )
 
@@ -583,6 +591,8 @@ PARTS = (
     FIXED,
     WALL,
     TASKS,
+    ROUNDS,
+    RECOVERED,
     SCHEDULER,
     COMMANDS,
     MEMORY,

@@ -253,9 +253,9 @@ class World:
         self.note("memory is dropped")
         now = self.now()
         try:
-            scheduler._recover(now)
+            scheduler._recovery.read_back(now)
         except StoreError as error:
-            scheduler._degrade(error, now)
+            scheduler._trouble.begin(error, now)
         except Killed:
             self.die("while it reads back")
 
@@ -268,7 +268,7 @@ class World:
             if isinstance(request.ask, FromExecutor):
                 self.oracle.heard(request.ask.executor, request.ask, now)
         self.steps += 1
-        heard = (*requests, *scheduler._kept)
+        heard = (*requests, *scheduler._recovery.kept)
         self._made.clear()
         self._restarted.clear()
         try:
