@@ -185,11 +185,13 @@ def test_a_paused_dag_says_so_until_it_is_unpaused(live: Make) -> None:
         assert program.get("/api/v1/dags/rare").json["paused_at"] is None
 
 
-def test_a_disabled_dag_gets_another_chance(live: Make) -> None:
+def test_a_disabled_dag_goes_on_only_when_its_schedule_works_again(live: Make) -> None:
     program = live(*all_dags())
     before = program.get("/api/v1/dags/broken").json["disabled_reason"]
-    assert program.post("/api/v1/dags/broken/unpause").status == 200
-    assert before
+    answer = program.post("/api/v1/dags/broken/unpause")
+    assert answer.status == 409
+    assert before in answer.json["detail"]
+    assert program.get("/api/v1/dags/broken").json["disabled_reason"] == before
     assert program.run("broken")  # by hand it runs in any case
 
 

@@ -147,14 +147,29 @@ def test_unpausing_a_dag_that_was_bad_from_the_start_gives_it_another_chance(wor
     assert w.exec_times() == [at(30)]
 
 
-def test_unpausing_a_dag_that_is_still_bad_disables_it_again(world: Make) -> None:
+def test_unpausing_a_dag_that_is_still_bad_is_refused(world: Make) -> None:
     moody = Moody()
     w = world(dag("d", "a", schedule=moody), dag("e", "a"))
     moody.mood = raises
     w.run(20)
-    w.do(UnpauseDag("d"))
-    assert w.dag_row()["DisabledReason"] is not None
+    before = w.everything()
+    assert "dag 'd' cannot go on" in str(w.refused(UnpauseDag("d")))
+    assert w.everything() == before
     w.trigger("e")
+
+
+def test_a_paused_dag_whose_schedule_fails_stays_paused_and_its_points_never_run(world: Make) -> None:
+    moody = Moody()
+    w = world(dag("d", "a", schedule=moody, catch_up=True))
+    w.do(PauseDag("d"))
+    w.run(30)
+    moody.mood = raises
+    assert "the calendar service is away" in str(w.refused(UnpauseDag("d")))
+    moody.mood = None
+    w.restart(after=25)
+    w.do(UnpauseDag("d"))
+    w.run(5)
+    assert w.points() == [("REGULAR", T0, at(10)), ("SKIPPED", at(10), at(60)), ("REGULAR", at(60), at(70))]
 
 
 def test_pausing_a_disabled_dag_keeps_the_reason(world: Make) -> None:

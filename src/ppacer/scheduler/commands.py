@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ppacer.clock import Now, utc
 from ppacer.dag.values import dumps
 from ppacer.engine import AttemptRow, RunRef, RunRow
-from ppacer.engine.changes import Change, DagMarked
+from ppacer.engine.changes import Change
 from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError, ParamsError
 from ppacer.scheduler.memory import Memory
@@ -104,13 +104,7 @@ class Commands:
         changes: list[Change] = []
         for event in self._memory.watcher.unpause(self._known(dag_id), now.utc):
             changes += self._memory.take(event, now.utc)
-        marked = [change for change in changes if isinstance(change, DagMarked)]
-        wanted = None, marked[-1].disabled_reason if marked else None
-        return Decision(
-            changes,
-            dag_id,
-            lambda: self._marked(dag_id, lambda row: (row.paused_at, row.disabled_reason) == wanted),
-        )
+        return Decision(changes, dag_id, lambda: self._marked(dag_id, _is_free))
 
     def _known(self, dag_id: str) -> str:
         dag_ids = self._memory.watcher.cursors
@@ -134,3 +128,7 @@ class Commands:
     def _marked(self, dag_id: str, is_so: Callable[[DagRow], bool]) -> bool:
         row = self._store.dag_rows().get(dag_id)
         return row is not None and is_so(row)
+
+
+def _is_free(row: DagRow) -> bool:
+    return row.paused_at is None and row.disabled_reason is None

@@ -16,7 +16,7 @@ from ppacer.dag.values import dumps
 from ppacer.engine import RunRef, ScheduleEvent
 from ppacer.engine.changes import DagMarked, PointRecorded
 from ppacer.engine.events import PointsSkipped, RunDue
-from ppacer.errors import PpacerError, ScheduleError
+from ppacer.errors import ConflictError, PpacerError, ScheduleError
 from ppacer.schedule import RECENT, first_point, next_point, settle_missed
 from ppacer.store import DagRow
 
@@ -215,17 +215,21 @@ class DagRunWatcher:
             yield DagMarked(dag_id, now, cursor.disabled_at, cursor.disabled)
 
     def unpause(self, dag_id: str, now: datetime) -> Iterator[DagMarked | PointsSkipped]:
-        """Scheduled runs again, also of a disabled dag; the points in between are one skipped stretch."""
+        """Scheduled runs again, also of a disabled dag; the points in between are one skipped stretch.
+
+        When its schedule fails now, where that stretch ends cannot be told: it raises, and nothing changes.
+        """
         cursor = self.cursors[dag_id]
         if cursor.paused_at is None and cursor.disabled is None:
             return
-        cursor.paused_at = cursor.disabled = cursor.disabled_at = None
-        yield DagMarked(dag_id)
         try:
             _begin(cursor)
-            yield from self._skip_meantime(cursor, now)
+            skipped = list(self._skip_meantime(cursor, now))
         except PpacerError as error:
-            yield self.disable(dag_id, error, now)
+            raise ConflictError(f"dag {dag_id!r} cannot go on: {error}") from error
+        cursor.paused_at = cursor.disabled = cursor.disabled_at = None
+        yield DagMarked(dag_id)
+        yield from skipped
         self._push(cursor)
 
     def _skip_meantime(self, cursor: Cursor, now: datetime) -> Iterator[PointsSkipped]:
