@@ -45,7 +45,7 @@ PARTS = (
 PROOFS = (
     # name, tests, what makes them long
     ("simulator", "tests/sim", {"PPACER_SIM_STEPS": "10000000"}),
-    ("crashes", "tests/crash", {"PPACER_CRASH_KILLS": "200"}),
+    ("crashes", "tests/crash", {"PPACER_CRASH_KILLS": "200", "PPACER_POWER_CUTS": "4000"}),
 )
 
 USAGE = """usage: python3 dev.py COMMAND [arguments]

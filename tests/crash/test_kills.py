@@ -8,7 +8,7 @@ partition, duplicate, late       tests/sim; tests/scheduler/test_executors, test
 reply lost after commit          tests/sim; tests/scheduler/test_faults
 disk full, read-only, locked     test_database; tests/store/test_trouble, tests/tasklog/test_outage
 corrupted database               tests/store/test_trouble
-power cut                        as a kill, with synchronous=FULL: tests/store/test_readers
+power cut                        test_power
 clock jumps, DST, host asleep    test_time; tests/sim, tests/scheduler/test_watcher, tests/schedule
 task hangs, ignores signals      test_tasks; tests/executor/test_child
 segfault, _exit, OOM kill        test_tasks; tests/executor/test_child, test_parts
