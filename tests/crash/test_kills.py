@@ -11,7 +11,8 @@ corrupted database               tests/store/test_trouble
 power cut                        test_power
 clock jumps, DST, host asleep    test_time; tests/sim, tests/scheduler/test_watcher, tests/schedule
 task hangs, ignores signals      test_tasks; tests/executor/test_child
-segfault, _exit, OOM kill        test_tasks; tests/executor/test_child, test_parts
+segfault, _exit                  test_tasks; tests/executor/test_child, test_parts
+OOM kill                         test_memory; tests/executor/test_child, test_parts
 BaseException, sys.exit          tests/executor/test_execute, test_child
 1 GB of output, 1 M log lines    test_floods; tests/executor/test_flood, test_output
 100,000 dags or tasks            tests/dag/test_size, tests/store/test_many_rows, bench

@@ -90,6 +90,11 @@ def about(ctx: TaskContext) -> dict[str, Any]:
 
 
 @task
+def score() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+@task
 def shout(ctx: TaskContext) -> None:
     for number in range(ctx.run.params.get("count", 3)):
         print(ctx.run.params["word"], number)
@@ -207,6 +212,9 @@ def dies(ctx: TaskContext) -> None:
             os.abort()
         case "close":
             os.closerange(3, 200)
+        case "close and stay":
+            os.closerange(3, 200)
+            time.sleep(60)
         case "garbage":
             for fd in range(3, 50):
                 try:
@@ -454,7 +462,7 @@ with Dag("cases") as cases:
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
         fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
         long_line, bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background,
-        cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread,
+        cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

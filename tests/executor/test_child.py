@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from executor.world import (
 )
 from ppacer.executor import children as children_module
 from ppacer.executor.children import Children, ChildRunner
+from ppacer.executor.memory import OOM_SCORE
+from ppacer.executor.posix import IS_LINUX
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.protocol import End
 
@@ -363,3 +366,18 @@ def test_every_process_attempt_has_a_process(process: Runner, memory: Memory) ->
     pids = [memory.run(process, "who")[0].result for _ in range(10)]
     assert len(set(pids)) == 10
     assert str(os.getpid()) not in pids
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="a score of Linux's")
+def test_when_memory_is_short_task_processes_go_before_the_program(child: Runner, memory: Memory) -> None:
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(memory.run(child, "score")[0].result or "") == min(1000, ours + OOM_SCORE)
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="counts of Linux's")
+def test_who_was_killed_for_want_of_memory_is_accused_of_nothing(
+    child: Runner, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When memory is short all is slow: a connection was seen to end long before its process was."""
+    monkeypatch.setattr("ppacer.executor.memory.oom_kills", count(10**9).__next__)
+    assert "out of memory" in str(memory.run(child, "dies", how="close and stay")[0].error)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from executor.world import EXEC_TS, grant
 from ppacer.dag.values import RESULT_BYTES_MAX
+from ppacer.executor import memory
 from ppacer.executor.frames import FRAME_MAX, FROM_CHILD, JOBS, Ended, Frames, Job, Said, frame
 from ppacer.executor.logs import spoken
-from ppacer.executor.memory import in_use, oom_kills, peak
+from ppacer.executor.memory import OOM_SECONDS, OomWatch, in_use, oom_kills, peak
 from ppacer.executor.runner import Outcome
 from ppacer.executor.timers import Timers
 from ppacer.executor.words import exit_text, shorten
@@ -177,3 +178,18 @@ def test_memory_is_known() -> None:
     assert 10 * 2**20 < (in_use() or 0) <= peak() + 2**20
     assert oom_kills() is None or oom_kills() >= 0  # type: ignore[operator]  # checked to the left
     assert os.path.exists("/proc/vmstat")
+
+
+def test_several_deaths_are_explained_by_kills_that_were_counted_before_the_first_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter([7, 7, 9, 9, 9])  # at the beginning, then at each death
+    monkeypatch.setattr(memory, "oom_kills", lambda: next(counts))
+    watch = OomWatch()
+    deaths = (10.0, 11.0, 11.5, 11.0 + OOM_SECONDS)
+    assert [watch.explains(now) for now in deaths] == [False, True, True, False]
+
+
+def test_where_nothing_is_counted_nothing_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "oom_kills", lambda: None)
+    assert not OomWatch().explains(10.0)

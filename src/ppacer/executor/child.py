@@ -213,6 +213,7 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         os.close(stdout)
         os.close(stderr)
         os.environ[MARK] = mark
+        memory.go_first()
         gc.enable()
         if (numpy := sys.modules.get("numpy.random")) is not None:  # Python's own `random` sees to itself
             numpy.seed()

@@ -51,7 +51,7 @@ class Children:
         self._live: dict[str, Attempt] = {}
         self._numbers = count()
         self._waiting: tuple[deque[Attempt], deque[Attempt]] = (deque(), deque())  # process, pool
-        self._oom_kills = memory.oom_kills()
+        self._oom = memory.OomWatch()
         self._terminated: deque[Attempt] = deque()  # by SIGTERM that we have not sent
         self._is_ending = self._is_handing_back = self._is_closing = False
         self._reactor = Reactor()
@@ -213,15 +213,15 @@ class Children:
             return Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK))
         if status is None:  # perhaps not its own fault: it costs no retry, but is not forgiven for ever
             return Outcome(End.LOST, LOST)
-        sentence = worker.complaint or f"the process of the task {exit_text(status, self._is_oom(status))}"
+        is_oom = self._is_oom(status)
+        sentence = f"the process of the task {exit_text(status, is_oom)}"
+        if worker.complaint is not None and not is_oom:  # when memory is short, its exit may be known late
+            sentence = worker.complaint
         return Outcome(End.FAILED, f"{sentence}; peak memory {(peak or 0) / 1e6:,.0f} MB", None, peak)
 
     def _is_oom(self, status: int) -> bool:
-        """Whether the kernel has killed for want of memory since we last asked."""
-        if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
-            return False
-        before, self._oom_kills = self._oom_kills, memory.oom_kills()
-        return before is not None and self._oom_kills is not None and self._oom_kills > before
+        was_killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+        return was_killed and self._oom.explains(self._reactor.mono())
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.outcome = outcome

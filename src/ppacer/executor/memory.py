@@ -1,12 +1,15 @@
 """How much memory attempts take, and whether the kernel has killed for want of it."""
 
 import contextlib
+import os
 import resource
 from pathlib import Path
 
 from ppacer.executor.posix import IS_LINUX
 
 RSS_UNIT = 1024 if IS_LINUX else 1
+OOM_SECONDS = 5.0  # from a kill by the kernel until we see the process end: a large one takes its time
+OOM_SCORE = 500  # thousandths of all memory that is there, added to what a process really has
 
 
 def peak() -> int:
@@ -32,6 +35,37 @@ def forget_peak() -> bool:
         Path("/proc/self/clear_refs").write_bytes(b"5")
         return True
     return False
+
+
+def go_first() -> None:
+    """When memory is short, the kernel is to kill this process and not the program or the warm parent.
+
+    It picks the largest one, and the program is larger than a task that does little. Who runs us may have set
+    a score for all: a task's is above that.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        score = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        try:
+            os.pwrite(score, b"%d" % min(1000, int(os.read(score, 16)) + OOM_SCORE), 0)
+        finally:
+            os.close(score)
+
+
+class OomWatch:
+    """Tells whether a death by SIGKILL was, by all likelihood, for want of memory."""
+
+    def __init__(self) -> None:
+        self._kills, self._until = oom_kills(), 0.0
+
+    def explains(self, now: float) -> bool:
+        """Whether the kernel's count has risen since the last look, or shortly before `now`, in seconds.
+
+        The kernel may have killed several, and counted them all, before the first of them is seen to be dead.
+        """
+        before, self._kills = self._kills, oom_kills()
+        if before is not None and self._kills is not None and self._kills > before:
+            self._until = now + OOM_SECONDS
+        return now < self._until
 
 
 def oom_kills() -> int | None:
