@@ -7,10 +7,10 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Role(StrEnum):
-    """What the holder of an access token may do; each role but EXECUTOR may do what those before it may.
+    """What the holder of an access token may do.
 
-    VIEWER reads, OPERATOR also commands (trigger, cancel …), ADMIN also manages tokens. EXECUTOR claims and
-    reports attempts, and nothing else.
+    VIEWER reads, OPERATOR also commands (trigger, cancel …), EXECUTOR claims and reports attempts and does
+    nothing else, ADMIN may do all that and manage tokens.
     """
 
     VIEWER = "viewer"

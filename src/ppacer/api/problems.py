@@ -18,8 +18,29 @@ class RequestError(Exception):
         self.detail, self.status, self.code = detail, status, code
 
 
-_TITLES = {400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed"}
+CODES: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "the request cannot be understood: a parameter, the body"),
+    "bad_host": (400, "the header Host is missing, double or malformed"),
+    "unauthorized": (401, "there is no token, or one that is unknown, revoked or expired"),
+    "forbidden": (403, "the role of the token may not do this"),
+    "cross_origin": (403, "a page of another site wants to change something"),
+    "not_found": (404, "there is no such dag, run, task or path"),
+    "method_not_allowed": (405, "the path exists, but not with this method"),
+    "request_timeout": (408, "the body of the request was not whole in time"),
+    "conflict": (409, "what is there does not allow it: the run has ended, the name is taken"),
+    "body_too_large": (413, "the body of the request is too large"),
+    "unknown_host": (421, "the server does not answer to this host name"),
+    "not_possible": (422, "the request is understood, but what it asks for does not fit"),
+    "schedule_failed": (422, "the schedule of the dag raised an error"),
+    "error": (500, "a bug: the log of the scheduler says more"),
+    "unavailable": (503, "the scheduler starts, stops or waits for its database"),
+    "database_unavailable": (503, "the database cannot be read now"),
+}
+"""Status and meaning of each code; codes are stable, sentences are not."""
+
+_TITLES = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found"}
 _TITLES |= {
+    405: "Method not allowed",
     408: "Too slow",
     409: "Conflict",
     413: "Too large",

@@ -11,12 +11,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
+from ppacer.api.access import Access, Permission
 from ppacer.api.connection import Connection
 from ppacer.api.door import Door
 from ppacer.api.guard import HEADERS, Guard
 from ppacer.api.problems import RequestError, of_error, problem
+from ppacer.api.route import Route
 from ppacer.api.routes import routes
 from ppacer.errors import ConfigError, PpacerError
 
@@ -25,24 +27,31 @@ log = logging.getLogger("ppacer.api")
 GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are answered at once
 
 
-def make_app(door: Door, hosts: Iterable[str], pages: Sequence[BaseRoute] = ()) -> Guard:
+def make_app(door: Door, hosts: Iterable[str], pages: Sequence[Route] = ()) -> Guard:
     """The whole application: JSON routes, `pages`, and the guard in front of both."""
+    every = [*routes(door), *pages]
+    for route in every:
+        if not isinstance(route, Route):
+            raise TypeError(f"{route!r} has no permission, so nobody may be let in")
     app = Starlette(
-        routes=[*routes(door), *pages],
+        routes=every,
         exception_handlers={
             PpacerError: of_error,
             RequestError: of_error,
-            404: _nothing_here,
             405: _other_methods,
             Exception: of_error,
         },
     )
     app.router.redirect_slashes = False  # one path per thing
+    app.router.default = _elsewhere
+    app.state.access = Access()
     return Guard(app, hosts)
 
 
-def _nothing_here(request: Request, error: Any) -> Response:
-    return problem(404, "not_found", f"there is nothing at {request.scope['path'][:200]}")
+async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """What no route is there for is told to those who may look around."""
+    await scope["app"].state.access.judge(scope, Permission.VIEW)
+    raise RequestError(f"there is nothing at {scope['path'][:200]}", 404, "not_found")
 
 
 def _other_methods(request: Request, error: Any) -> Response:

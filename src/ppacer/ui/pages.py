@@ -11,9 +11,10 @@ import msgspec
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
 
+from ppacer.api.access import Permission
 from ppacer.api.door import Door
+from ppacer.api.route import Route
 from ppacer.api.why import about
 from ppacer.errors import StoreError
 from ppacer.store.views import DagView, RunView
@@ -29,7 +30,7 @@ PARAMS_CHARS_MAX = 500
 SEPARATOR = re.compile(r"(?<=[._])")
 
 
-def pages(door: Door) -> list[BaseRoute]:
+def pages(door: Door) -> list[Route]:
     """The routes of all pages and of their style sheet."""
 
     def overview(request: Request) -> Response:
@@ -58,12 +59,13 @@ def pages(door: Door) -> list[BaseRoute]:
         return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
     return [
-        Route("/", overview, methods=["GET"]),
-        Route("/static/app.css", _style, methods=["GET"]),
+        Route("GET", "/", overview, Permission.VIEW),
+        Route("GET", "/static/app.css", _style, Permission.PUBLIC),
     ]
 
 
 def _style(request: Request) -> Response:
+    """The style sheet of all pages."""
     return Response(_css(), media_type="text/css", headers={"cache-control": "max-age=300"})
 
 

@@ -1,0 +1,143 @@
+"""What stands in paths and queries: each parameter reads its text, and describes itself for OpenAPI.
+
+Ids that are none are not looked up: neither database nor hint has to cope with them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from ppacer.api.problems import RequestError
+from ppacer.choices import LEVELS
+from ppacer.dag.check import ID_GRAMMAR, shown
+from ppacer.engine import RunStatus
+from ppacer.errors import NotFoundError
+from ppacer.store.views import PAGE_MAX
+
+WAIT_SECONDS_MAX = 30.0
+WHOLE_MAX = 10**18 - 1  # fits 64 bits with their sign
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One of a path or a query; `read` makes its value of the text, or raises."""
+
+    name: str
+    about: str
+    read: Callable[[str], Any]
+    schema: Schema
+    default: Any = None
+    repeated: bool = False
+
+    def of(self, query: QueryParams) -> Any:
+        """The value in a query."""
+        if self.repeated:
+            return [self.read(text) for text in query.getlist(self.name)]
+        text = query.get(self.name)
+        return self.default if text is None else self.read(text)
+
+
+def whole(name: str, about: str, default: int | None = None) -> Parameter:
+    """A whole number."""
+    return Parameter(name, about, lambda text: _whole(name, text), _WHOLE, default)
+
+
+def limit(default: int, name: str = "limit") -> Parameter:
+    """How many of something are wanted."""
+    return _count(name, f"How many at most; {default:,} when not given, {PAGE_MAX:,} are the most.", default)
+
+
+def tail() -> Parameter:
+    """How many of the last ones are wanted."""
+    return _count("tail", f"Only the last ones, so many; {PAGE_MAX:,} are the most.", None)
+
+
+def _count(name: str, about: str, default: int | None) -> Parameter:
+    """A page has one row at least."""
+    return Parameter(name, about, lambda text: max(1, min(_whole(name, text), PAGE_MAX)), _WHOLE, default)
+
+
+def text(name: str, about: str) -> Parameter:
+    """Any text."""
+
+    def read(value: str) -> str:
+        if "\0" in value:
+            raise RequestError(f"{name} may not contain NUL")
+        return value
+
+    return Parameter(name, about, read, {"type": "string", "pattern": "^[^\\x00]*$"})
+
+
+def wait(about: str) -> Parameter:
+    """How many seconds the answer may be waited for."""
+
+    def read(text: str) -> float:
+        return min(float(_whole("wait", text)), WAIT_SECONDS_MAX)
+
+    return Parameter("wait", f"{about} {WAIT_SECONDS_MAX:g} at most.", read, _WHOLE, 0.0)
+
+
+def _whole(name: str, text: str) -> int:
+    if not _is_number(text):
+        raise RequestError(f"{name} must be a whole number, not {shown(text)}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _status(word: str) -> RunStatus:
+    try:
+        return RunStatus(word.upper())
+    except ValueError:
+        raise RequestError(f"{shown(word)} is no status of a run; there are {', '.join(RunStatus)}") from None
+
+
+def _id(kind: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not ID_GRAMMAR.fullmatch(text):
+            raise NotFoundError(f"there is no {kind} {shown(text)}")
+        return text
+
+    return read
+
+
+def _number_of(kind: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not _is_number(text):
+            raise NotFoundError(f"there is no {kind} {shown(text)}; the number of a {kind} is meant")
+        return int(text)
+
+    return read
+
+
+_WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": WHOLE_MAX}
+_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9_.-]+$"}
+
+IN_PATH = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("dag_id", "The id of a dag.", _id("dag"), _ID),
+        Parameter("task_id", "The id of a task.", _id("task"), _ID),
+        Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
+    )
+}
+
+STATUS = Parameter(
+    "status",
+    "Only runs with one of these states; may be given several times.",
+    _status,
+    {"type": "string", "enum": [*RunStatus]},
+    repeated=True,
+)
+LEVEL = Parameter(
+    "level",
+    "Only records of this level or above.",
+    lambda text: text.upper() or None,
+    {"type": "string", "enum": [*LEVELS]},
+)
