@@ -213,7 +213,7 @@ def test_a_driver_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     ended = call("dags", "--db", "postgresql://user@127.0.0.1/name")
     assert ended.code == exits.USAGE
     assert ended.said == (
-        "for a database on PostgreSQL the driver psycopg is missing: pip install 'psycopg[binary]'"
+        "for a database on PostgreSQL the driver psycopg is missing: pip install 'ppacer[postgres]'"
     )
 
 

@@ -109,6 +109,22 @@ def test_the_file_of_the_database_is_found_behind_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("db", "db_shown"),
+    [
+        ("scheduler.db", "scheduler.db"),
+        ("postgresql://user@host/name", "postgresql://user@host/name"),
+        ("postgresql://user:a:b%40c@host:5432/name", "postgresql://user:***@host:5432/name"),
+        (
+            "postgresql://user@host/name?a=b&password=c&d=e",
+            "postgresql://user@host/name?a=b&password=***&d=e",
+        ),
+    ],
+)
+def test_a_password_is_never_shown(db: str, db_shown: str) -> None:
+    assert Settings(db=db).db_shown == db_shown
+
+
+@pytest.mark.parametrize(
     ("db", "logs_db"),
     [
         ("scheduler.db", "logs.db"),

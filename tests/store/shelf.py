@@ -1,11 +1,15 @@
-"""What the store's tests share: changes in a word, and the rows as sqlite3 shows them, without our code."""
+"""What the store's tests share: changes in a word, and the rows as the driver has them, without our code."""
 
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from engine.world import LEASE, at
 from ppacer.clock import to_text
@@ -18,6 +22,7 @@ from ppacer.engine.changes import (
     RunChanged,
     RunCreated,
 )
+from ppacer.store.schema import metadata
 
 REF = RunRef(1, "d", at(1))
 SRC = Path(__file__).parents[2] / "src"
@@ -30,28 +35,78 @@ A_DAG = """
 WAIT = 30.0  # seconds until a test gives up waiting for another process
 
 
-def rows(path: Path, table: str, *columns: str) -> list[dict[str, Any]]:
+Db = str | Path
+"""A file, or the URL of a database on a server."""
+
+
+def is_file(db: Db) -> bool:
+    """Whether it is on SQLite."""
+    return "://" not in str(db)
+
+
+@contextmanager
+def connect(db: Db) -> Iterator[Any]:
+    """A connection of the driver, which commits at the end."""
+    if is_file(db):
+        with closing(sqlite3.connect(db)) as connection:
+            yield connection
+            connection.commit()
+    else:
+        with psycopg.connect(str(db)) as connection:
+            yield connection
+
+
+def query(db: Db, sql: str) -> list[dict[str, Any]]:
+    """The answer, with names and times as the schema writes them, whatever the engine."""
+    columns = (column.name for table in metadata.tables.values() for column in table.c)
+    names = {name.lower(): str(name) for name in columns}
+    with connect(db) as connection:
+        cursor = connection.execute(sql)
+        found = [names.get(column[0].lower(), column[0]) for column in cursor.description]
+        return [dict(zip(found, map(_plain, row), strict=True)) for row in cursor.fetchall()]
+
+
+def _plain(value: Any) -> Any:
+    return to_text(value.astimezone(UTC)) if isinstance(value, datetime) else value
+
+
+def rows(db: Db, table: str, *columns: str) -> list[dict[str, Any]]:
     """Every row of a table, sorted, read by another connection."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        names = ", ".join(columns) or "*"
-        found = connection.execute(f"SELECT {names} FROM {table}").fetchall()
-        return [dict(row) for row in sorted(found, key=lambda row: repr(tuple(row)))]
+    found = query(db, f"SELECT {', '.join(columns) or '*'} FROM {table}")
+    return sorted(found, key=lambda row: repr(tuple(row.values())))
 
 
-def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+TABLES = {
+    True: "SELECT name AS found FROM sqlite_master WHERE type = 'table'",
+    False: "SELECT tablename AS found FROM pg_tables WHERE schemaname = 'public'",
+}
+
+
+def dump(db: Db) -> dict[str, list[tuple[Any, ...]]]:
     """Every table with all its rows."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for (name,) in names}
+    names = [row["found"] for row in query(db, TABLES[is_file(db)])]
+    return {name: [tuple(row.values()) for row in rows(db, name)] for name in names}
 
 
-def execute(path: Path, *statements: str) -> None:
-    """Changes the file behind the store's back."""
-    with closing(sqlite3.connect(path)) as connection:
+def execute(db: Db, *statements: str) -> None:
+    """Changes the database behind the store's back."""
+    with connect(db) as connection:
         for statement in statements:
             connection.execute(statement)
-        connection.commit()
+
+
+@contextmanager
+def refusing(db: Db, event: str, table: str, when: str = "1 = 1") -> Iterator[None]:
+    """Meanwhile the database refuses this event of a row of the table, with the word "stopped"."""
+    trigger = f"CREATE TRIGGER stop BEFORE {event} ON {table} FOR EACH ROW WHEN ({when})"
+    if is_file(db):
+        execute(db, f"{trigger} BEGIN SELECT RAISE(ABORT, 'stopped'); END")
+    else:
+        raises = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stopped'; END $$"
+        execute(db, f"CREATE OR REPLACE FUNCTION stop() RETURNS trigger {raises}")
+        execute(db, f"{trigger} EXECUTE FUNCTION stop()")
+    yield
+    execute(db, "DROP TRIGGER stop" if is_file(db) else f"DROP TRIGGER stop ON {table}")
 
 
 def created(ref: RunRef = REF, status: RunStatus = RunStatus.RUNNING) -> list[Change]:

@@ -23,6 +23,12 @@ NOW = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 REPLACED = "scheduler.db.replaced-20261126T123000Z"
 
 
+@pytest.fixture
+def db(path: Path) -> str:
+    """This is about files."""
+    return str(path)
+
+
 def work(store: Store, first: int, last: int, tasks: int = 20) -> None:
     """Some runs with some tasks."""
     for number in range(first, last + 1):

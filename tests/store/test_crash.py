@@ -33,11 +33,11 @@ ORDER = ["SCHEDULED", "RUNNING", "SUCCESS"]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_killed_writer_has_lost_nothing_that_it_acknowledged(seed: int, path: Path) -> None:
+def test_a_killed_writer_has_lost_nothing_that_it_acknowledged(seed: int, db: str) -> None:
     chance = random.Random(seed)
     said: dict[str, str] = {}
     for _ in range(3):  # each time it goes on where the one before was killed
-        writer = python(WRITER, str(path), str(TESTS), str(SRC))
+        writer = python(WRITER, db, str(TESTS), str(SRC))
         assert writer.stdout is not None
         for _ in range(chance.randrange(1, 120)):
             number, _, word = writer.stdout.readline().strip().partition(" ")
@@ -48,14 +48,14 @@ def test_a_killed_writer_has_lost_nothing_that_it_acknowledged(seed: int, path: 
             number, _, word = line.partition(" ")
             if word in STATUSES:
                 said[number] = STATUSES[word]
-        check(path, said)
+        check(db, said)
 
 
-def check(path: Path, said: dict[str, str]) -> None:
-    Store(path).close()  # a start is all the repair there is
-    names = {row["ExecTs"]: str(row["RunId"]) for row in rows(path, "dagruns")}
+def check(db: str, said: dict[str, str]) -> None:
+    Store(db).close()  # a start is all the repair there is
+    names = {row["ExecTs"]: str(row["RunId"]) for row in rows(db, "dagruns")}
     found: dict[str, list[str]] = {}
-    for row in rows(path, "dagruntasks"):
+    for row in rows(db, "dagruntasks"):
         found.setdefault(names[row["ExecTs"]], []).append(row["Status"])
     assert set(said) <= set(found)
     for number, statuses in found.items():
@@ -63,5 +63,5 @@ def check(path: Path, said: dict[str, str]) -> None:
         assert len(set(statuses)) == 1, (number, statuses)  # a batch is there whole or not at all
         if number in said:
             assert ORDER.index(statuses[0]) >= ORDER.index(said[number]), (number, statuses[0], said[number])
-    results = {names[row["ExecTs"]] for row in rows(path, "dagrunresults")}
+    results = {names[row["ExecTs"]] for row in rows(db, "dagrunresults")}
     assert results == {number for number, statuses in found.items() if statuses[0] == "SUCCESS"}

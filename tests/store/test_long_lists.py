@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +12,7 @@ from ppacer.engine.changes import Change, PointRecorded, RunChanged
 from ppacer.engine.model import ScheduleEvent
 from ppacer.store import Store
 from ppacer.store.reads import Reads
-from store.shelf import A_DAG, created, ended, execute, granted, new
+from store.shelf import A_DAG, Db, created, ended, execute, granted, new
 
 Look = Callable[[Reads], Any]
 VERSION = "INSERT INTO dagversions VALUES ('%s', 'v1', '2026-03-01T12:00:00.000000Z', '[]')"
@@ -65,7 +64,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Reads]]
         reads.close()
 
 
-def filled(path: Path, runs: int) -> Reads:
+def filled(path: Db, runs: int) -> Reads:
     store = Store(path)
     for dag_id in ("often", "rare"):
         execute(path, A_DAG.replace("'d'", f"'{dag_id}'"), VERSION % dag_id)

@@ -29,25 +29,25 @@ def test_a_batch_is_cut_into_few_parts_of_few_sizes(count: int) -> None:
     assert len(parts) <= count // ROWS_MAX + 5
 
 
-def test_a_thousand_tasks_take_a_handful_of_statements(store: Store) -> None:
+def test_a_thousand_tasks_take_a_handful_of_statements(file_store: Store) -> None:
     """Each step of the driver may wait 5 ms for the interpreter lock, beside a thread that computes."""
     seen: list[str] = []
-    driver = store._connection.connection.dbapi_connection
+    driver = file_store._connection.connection.dbapi_connection
     assert driver is not None
     driver.set_trace_callback(seen.append)
     tasks = [f"t{n}" for n in range(1000)]
-    store.apply([*created(), *(new(task) for task in tasks)])
-    store.apply([granted(task, task) for task in tasks])
-    store.apply([ended(task, task, result="1") for task in tasks])
+    file_store.apply([*created(), *(new(task) for task in tasks)])
+    file_store.apply([granted(task, task) for task in tasks])
+    file_store.apply([ended(task, task, result="1") for task in tasks])
     driver.set_trace_callback(None)
     assert len(seen) <= 60
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 300])
-def test_any_number_of_rows_becomes_the_same_rows(count: int, store: Store, path: Path) -> None:
+def test_any_number_of_rows_becomes_the_same_rows(count: int, store: Store, db: str) -> None:
     refs = [RunRef(n + 1, f"d{n % 3}", at(n)) for n in range(count)]
     for n in range(3):
-        execute(path, A_DAG.replace("'d'", f"'d{n}'"))
+        execute(db, A_DAG.replace("'d'", f"'d{n}'"))
     story: list[Change] = []
     for ref in refs:
         story += [
@@ -62,44 +62,42 @@ def test_any_number_of_rows_becomes_the_same_rows(count: int, store: Store, path
         ends.append(ended("a", f"k{ref.run_id}", ref=ref, result=str(ref.run_id)))
         ends.append(RunChanged(ref, at(50) + timedelta(seconds=ref.run_id), R.RUNNING, R.SUCCESS))
     store.apply(ends)
-    assert {(row["Status"], row["EndedAt"]) for row in rows(path, "dagruns")} == {
+    assert {(row["Status"], row["EndedAt"]) for row in rows(db, "dagruns")} == {
         ("SUCCESS", text(50 + ref.run_id)) for ref in refs
     }
-    attempts = {
-        (row["DagId"], row["ExecTs"], row["Token"], row["Status"]) for row in rows(path, "dagruntasks")
-    }
+    attempts = {(row["DagId"], row["ExecTs"], row["Token"], row["Status"]) for row in rows(db, "dagruntasks")}
     assert attempts == {(r.dag_id, text(r.run_id - 1), f"k{r.run_id}", "SUCCESS") for r in refs}
-    assert sorted(int(row["Result"]) for row in rows(path, "dagrunresults")) == [r.run_id for r in refs]
+    assert sorted(int(row["Result"]) for row in rows(db, "dagrunresults")) == [r.run_id for r in refs]
 
 
-def test_updates_of_many_rows_find_them_by_their_key(store: Store, path: Path) -> None:
+def test_updates_of_many_rows_find_them_by_their_key(file_store: Store, path: Path) -> None:
     execute(path, A_DAG)
     point = PointRecorded("d", at(0), ScheduleEvent.REGULAR, at(1), at(2))
-    store.apply([point, *created(), new("a"), new("b")])
-    store.apply([granted("a", "k")])
-    store.apply([ended("a", "k", result="1"), RunChanged(REF, at(3), R.RUNNING, R.SUCCESS)])
+    file_store.apply([point, *created(), new("a"), new("b")])
+    file_store.apply([granted("a", "k")])
+    file_store.apply([ended("a", "k", result="1"), RunChanged(REF, at(3), R.RUNNING, R.SUCCESS)])
     updates = [
         _for_rows(compiled.sql, 256)
         for name in MANY
-        for compiled in store._hot[name]._compiled.values()
+        for compiled in file_store._hot[name]._compiled.values()
         if compiled.sql.startswith("UPDATE")
     ]
     assert len(updates) == 4
     for sql in updates:
-        with store.write as connection:
+        with file_store.write as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")).all()
         steps = [str(step[3]) for step in plan]
         assert any(step.startswith("SEARCH") for step in steps), (sql, steps)
         assert not any(step.startswith("SCAN d") for step in steps), (sql, steps)
 
 
-def test_what_a_row_leaves_out_is_null_and_stays_so(store: Store, path: Path) -> None:
+def test_what_a_row_leaves_out_is_null_and_stays_so(store: Store, db: str) -> None:
     store.apply([*created(), new("a"), new("b"), granted("b", "k")])
-    by_task = {row["TaskId"]: row for row in rows(path, "dagruntasks")}
+    by_task = {row["TaskId"]: row for row in rows(db, "dagruntasks")}
     late = ("Reason", "Error", "EndedAt", "RetryAt", "LostAt", "ResultBytes", "PeakMemory")
     assert {by_task[task][column] for task in "ab" for column in late} == {None}
     assert by_task["a"]["Token"] is None
     store.apply([ended("b", "k")])
-    ended_row = next(row for row in rows(path, "dagruntasks") if row["TaskId"] == "b")
+    ended_row = next(row for row in rows(db, "dagruntasks") if row["TaskId"] == "b")
     assert {ended_row[column] for column in late if column != "EndedAt"} == {None}
     assert ended_row["Token"] == "k"

@@ -1,7 +1,6 @@
 """What memory is made of again: open runs, numbers, results."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,15 @@ from ppacer.store import Store
 from store.shelf import created, new
 
 
-def test_open_runs_are_found_by_an_index(store: Store, path: Path) -> None:
+def test_open_runs_are_found_by_an_index(file_store: Store) -> None:
     seen: list[str] = []
-    driver = store._connection.connection.dbapi_connection
+    driver = file_store._connection.connection.dbapi_connection
     assert driver is not None
     driver.set_trace_callback(seen.append)
-    list(store.open_runs())
+    list(file_store.open_runs())
     driver.set_trace_callback(None)
     (query,) = [sql for sql in seen if "dagruns" in sql]
-    with store.write as connection:
+    with file_store.write as connection:
         plan = [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()]
     assert any("ix_dagruns_status_runid" in step for step in plan), plan
 

@@ -1,7 +1,6 @@
-"""Real SQLite between two lives of the engine: the rows give back the engine that wrote them."""
+"""A real database between two lives of the engine: the rows give back the engine that wrote them."""
 
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,10 +20,10 @@ SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChe
 class StoredWorld(World):
     """A world whose changes go into a database, and whose memory comes from there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, db: str) -> None:
         super().__init__()
-        self.path = path
-        self.store = Store(path)
+        self.db = db
+        self.store = Store(db)
         self.graphs: dict[tuple[str, str], Graph] = {}
         self.batch: list[Change] = []
 
@@ -46,7 +45,7 @@ class StoredWorld(World):
         """The program ends and starts again."""
         self.commit()
         self.store.close()
-        self.store = Store(self.path)
+        self.store = Store(self.db)
         self._keep_graphs()
         self.engine = self.restored()
         self.rows.check(self.engine)
@@ -72,28 +71,35 @@ def told(rows: tuple[object, ...]) -> tuple[object, ...]:
     return row, graph.to_json(), sorted(attempts, key=lambda a: (a.task_id, a.retry))
 
 
-@SOME
-@given(
-    st.lists(graphs(), min_size=1, max_size=2),
-    st.lists(st.tuples(moves, st.integers(0, 2)), min_size=20, max_size=40),
-)
-def test_the_rows_give_back_the_engine_that_wrote_them(
-    shapes: list[Graph], story: list[tuple[tuple[str, int], int]]
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        world = StoredWorld(Path(folder, "scheduler.db"))
-        world.room(2, "d")
-        world.trigger(shapes[0])
-        for (move, pick), commit in story:
-            play(world, shapes, possible(world, move), pick)
-            if commit == 0:  # mostly several events are one batch
-                world.commit()
-                assert picture(world.restored()) == picture(world.engine)
-        finish(world)
-        world.commit()
-        for run_id in world.rows.runs:
-            stored = world.store.run(run_id)
-            assert stored is not None
-            assert told(stored) == told(world.rows.run(run_id))
-        assert list(world.store.open_runs()) == []
-        world.store.close()
+def test_the_rows_give_back_the_engine_that_wrote_them(new_db: Callable[[], str]) -> None:
+    @SOME
+    @given(
+        st.lists(graphs(), min_size=1, max_size=2),
+        st.lists(st.tuples(moves, st.integers(0, 2)), min_size=20, max_size=40),
+    )
+    def check(shapes: list[Graph], story: list[tuple[tuple[str, int], int]]) -> None:
+        world = StoredWorld(new_db())
+        try:
+            tell(world, shapes, story)
+        finally:
+            world.store.close()
+
+    check()
+
+
+def tell(world: StoredWorld, shapes: list[Graph], story: list[tuple[tuple[str, int], int]]) -> None:
+    """Plays the story, and compares whenever something was written."""
+    world.room(2, "d")
+    world.trigger(shapes[0])
+    for (move, pick), commit in story:
+        play(world, shapes, possible(world, move), pick)
+        if commit == 0:  # mostly several events are one batch
+            world.commit()
+            assert picture(world.restored()) == picture(world.engine)
+    finish(world)
+    world.commit()
+    for run_id in world.rows.runs:
+        stored = world.store.run(run_id)
+        assert stored is not None
+        assert told(stored) == told(world.rows.run(run_id))
+    assert list(world.store.open_runs()) == []

@@ -1,7 +1,7 @@
 """What is old goes, whole and a little at a time; what is young, open or among the newest stays."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from ppacer.errors import StoreError
 from ppacer.store import Store, care, retention
 from ppacer.store.retention import OldPoints, OldRuns, OldTasks, OldVersions, Past
 from ppacer.store.sync import sync
-from store.shelf import A_DAG, SRC, created, dump, ended, execute, granted, new, python, rows, text
+from store.shelf import A_DAG, SRC, created, dump, ended, execute, granted, new, python, refusing, rows, text
 from store.test_sync import Shout, dag
 
 TESTS = Path(__file__).parents[1]
@@ -33,9 +33,9 @@ NIGHT = at(100_000)  # what ended before is old
 
 
 @pytest.fixture
-def past(path: Path, store: Store) -> Iterator[Past]:
-    execute(path, A_DAG)
-    past = Past(path)
+def past(db: str, store: Store) -> Iterator[Past]:
+    execute(db, A_DAG)
+    past = Past(db)
     yield past
     past.close()
 
@@ -54,9 +54,9 @@ def ran(number: int, end: float, tasks: int = 2, dag_id: str = "d", result: str 
     return [*changes, RunChanged(ref, at(end), RunStatus.RUNNING, RunStatus.FAILED)]
 
 
-def tried(path: Path) -> list[Change]:
+def tried(db: str) -> list[Change]:
     """All alerts are delivered."""
-    return [AlertTried(row["AlertId"], at(9)) for row in rows(path, "outbox")]
+    return [AlertTried(row["AlertId"], at(9)) for row in rows(db, "outbox")]
 
 
 def sweep(store: Store, past: Past, before: datetime = NIGHT, runs_min: int = 1) -> list[int]:
@@ -64,21 +64,22 @@ def sweep(store: Store, past: Past, before: datetime = NIGHT, runs_min: int = 1)
     return [store.forget(old) for old in past.slices(before, runs_min)]
 
 
-def of_run(path: Path, number: int) -> dict[str, list[dict[str, Any]]]:
+def of_run(db: str, number: int) -> dict[str, list[dict[str, Any]]]:
     """All that hangs on a run."""
     tables = ("dagruns", "dagruntasks", "dagrunresults", "dagrunrestarts", "outbox")
-    return {table: [row for row in rows(path, table) if row["ExecTs"] == text(number)] for table in tables}
+    return {table: [row for row in rows(db, table) if row["ExecTs"] == text(number)] for table in tables}
 
 
-def run_ids(path: Path) -> list[int]:
-    return [row["RunId"] for row in rows(path, "dagruns", "RunId")]
+def run_ids(db: str) -> list[int]:
+    return [row["RunId"] for row in rows(db, "dagruns", "RunId")]
 
 
 def test_of_a_run_that_goes_nothing_is_left_and_the_others_stay_whole(
-    store: Store, past: Past, path: Path, tmp_path: Path
+    store: Store, past: Past, db: str, new_db: Callable[[], str]
 ) -> None:
-    other = Store(tmp_path / "other.db")
-    execute(tmp_path / "other.db", A_DAG)
+    other_db = new_db()
+    other = Store(other_db)
+    execute(other_db, A_DAG)
     old = [change for n in (1, 3) for change in ran(n, 10 + n)]
     young = [change for n in (2, 200_000) for change in ran(n, 200_000)]
     again = RunRef(3, "d", at(3))
@@ -88,60 +89,61 @@ def test_of_a_run_that_goes_nothing_is_left_and_the_others_stay_whole(
     )
     store.apply([RunChanged(again, at(30), RunStatus.RUNNING, RunStatus.FAILED)])
     other.apply(young)
-    for one, file in ((store, path), (other, tmp_path / "other.db")):
+    for one, file in ((store, db), (other, other_db)):
         one.apply(tried(file))
-        execute(file, "UPDATE outbox SET AlertId = 0 - CAST(strftime('%s', ExecTs) AS INTEGER)")
-    assert all(dump(path)[table] for table in ("dagrunrestarts", "outbox", "dagrunresults", "schedules"))
+        run = "r.DagId = outbox.DagId AND r.ExecTs = outbox.ExecTs"
+        execute(file, f"UPDATE outbox SET AlertId = (SELECT -r.RunId FROM dagruns AS r WHERE {run})")
+    assert all(dump(db)[table] for table in ("dagrunrestarts", "outbox", "dagrunresults", "schedules"))
     sweep(store, past)
-    execute(tmp_path / "other.db", "DELETE FROM schedules WHERE ScheduleTs LIKE '2026-03-01%'")
-    assert dump(path) == dump(tmp_path / "other.db")
-    assert run_ids(path) == [2, 200_000]
+    execute(other_db, f"DELETE FROM schedules WHERE ScheduleTs < '{text(100_000)}'")
+    assert dump(db) == dump(other_db)
+    assert run_ids(db) == [2, 200_000]
     other.close()
 
 
 @pytest.mark.parametrize(("runs_min", "left"), [(1, 1), (2, 2), (3, 3), (4, 3)])
 def test_the_newest_runs_of_each_dag_stay_however_old(
-    store: Store, past: Past, path: Path, runs_min: int, left: int
+    store: Store, past: Past, db: str, runs_min: int, left: int
 ) -> None:
-    execute(path, A_DAG.replace("'d'", "'e'"))
+    execute(db, A_DAG.replace("'d'", "'e'"))
     for number in range(1, 7):
         store.apply(ran(number, 50, dag_id="de"[number % 2]))
-    store.apply(tried(path))
+    store.apply(tried(db))
     sweep(store, past, runs_min=runs_min)
-    kept = rows(path, "dagruns", "DagId", "RunId")
+    kept = rows(db, "dagruns", "DagId", "RunId")
     assert [row["RunId"] for row in kept if row["DagId"] == "d"] == [2, 4, 6][3 - left :]
     assert [row["RunId"] for row in kept if row["DagId"] == "e"] == [1, 3, 5][3 - left :]
 
 
-def test_a_run_goes_by_its_end_not_by_its_beginning(store: Store, past: Past, path: Path) -> None:
+def test_a_run_goes_by_its_end_not_by_its_beginning(store: Store, past: Past, db: str) -> None:
     for number, end in enumerate((99_999, 100_000, 100_001, 5, 5), 1):
         store.apply(ran(number, end))
-    store.apply(tried(path))
+    store.apply(tried(db))
     sweep(store, past)
-    assert run_ids(path) == [2, 3, 5]
+    assert run_ids(db) == [2, 3, 5]
 
 
-def test_open_runs_stay(store: Store, past: Path, path: Path) -> None:
+def test_open_runs_stay(store: Store, past: Path, db: str) -> None:
     store.apply(created(RunRef(1, "d", at(1))))
     store.apply(created(RunRef(2, "d", at(2)), RunStatus.SCHEDULED))
     store.apply(ran(3, 50))
     assert sweep(store, cast(Any, past)) == [1]  # the point
-    assert run_ids(path) == [1, 2, 3]
+    assert run_ids(db) == [1, 2, 3]
 
 
-def test_a_run_stays_until_its_alerts_are_delivered_or_given_up(store: Store, past: Past, path: Path) -> None:
+def test_a_run_stays_until_its_alerts_are_delivered_or_given_up(store: Store, past: Past, db: str) -> None:
     for number in (1, 2, 3, 4):
         store.apply(ran(number, 50))
     store.apply([AlertTried(1, at(60)), AlertTried(2, at(60), "refused", None)])
     store.apply([AlertTried(3, at(60), "refused", at(70))])
     sweep(store, past)
-    assert run_ids(path) == [3, 4]
+    assert run_ids(db) == [3, 4]
 
 
-def test_a_run_that_is_restarted_after_it_was_found_stays_whole(store: Store, past: Past, path: Path) -> None:
+def test_a_run_that_is_restarted_after_it_was_found_stays_whole(store: Store, past: Past, db: str) -> None:
     for number in (1, 2, 3):
         store.apply(ran(number, 50))
-    store.apply(tried(path))
+    store.apply(tried(db))
     [old, *_] = past.slices(NIGHT, 1)
     assert isinstance(old, OldRuns)
     assert old.run_ids == [1, 2]
@@ -149,56 +151,51 @@ def test_a_run_that_is_restarted_after_it_was_found_stays_whole(store: Store, pa
     store.apply(
         [RunRestarted(ref, at(200_000), 1), RunChanged(ref, at(200_000), RunStatus.FAILED, RunStatus.RUNNING)]
     )
-    before = of_run(path, 2)
+    before = of_run(db, 2)
     assert store.forget(old) == 1
-    assert run_ids(path) == [2, 3]
-    assert of_run(path, 2) == before
-    assert not any(of_run(path, 1).values())
+    assert run_ids(db) == [2, 3]
+    assert of_run(db, 2) == before
+    assert not any(of_run(db, 1).values())
 
 
 @pytest.mark.parametrize("table", ["dagruntasks", "dagrunresults", "outbox", "dagruns"])
-def test_a_slice_that_fails_half_way_changes_nothing(
-    store: Store, past: Past, path: Path, table: str
-) -> None:
+def test_a_slice_that_fails_half_way_changes_nothing(store: Store, past: Past, db: str, table: str) -> None:
     for number in (1, 2, 3):
         store.apply(ran(number, 50))
-    store.apply(tried(path))
+    store.apply(tried(db))
     [old, *_] = past.slices(NIGHT, 1)
-    second = f"OLD.ExecTs = '{text(2)}'"
-    raises = "BEGIN SELECT RAISE(ABORT, 'no'); END"
-    execute(path, f"CREATE TRIGGER no BEFORE DELETE ON {table} WHEN {second} {raises}")
-    before = dump(path)
-    with pytest.raises(StoreError, match="no"):
-        store.forget(old)
-    assert dump(path) == before
-    execute(path, "DROP TRIGGER no")
+    before = dump(db)
+    with refusing(db, "DELETE", table, when=f"OLD.ExecTs = '{text(2)}'"):
+        with pytest.raises(StoreError, match="stopped"):
+            store.forget(old)
+        assert dump(db) == before
     assert store.forget(old) == 2
 
 
-def test_slices_are_small_and_a_large_run_goes_alone(store: Store, past: Past, path: Path) -> None:
+def test_slices_are_small_and_a_large_run_goes_alone(store: Store, past: Past, db: str) -> None:
     sizes = [1, 2, retention.WEIGHT_MAX - 1, 1, 2_000, 1, 1, 3]
     for number, tasks in enumerate(sizes, 1):
         store.apply(ran(number, 50, tasks, result="0" * 4))
-    store.apply(tried(path))
+    store.apply(tried(db))
     slices = [old.run_ids for old in past.slices(NIGHT, 1) if isinstance(old, OldRuns)]
     assert slices == [[1, 2], [3, 4], [5], [6, 7]]
 
 
-def test_large_results_make_a_slice_heavy(store: Store, past: Past, path: Path) -> None:
+def test_large_results_make_a_slice_heavy(store: Store, past: Past, db: str) -> None:
     for number in range(1, 8):
         store.apply(ran(number, 50, 1, result='"' + "x" * 200_000 + '"'))
-    store.apply(tried(path))
+    store.apply(tried(db))
     slices = [old.run_ids for old in past.slices(NIGHT, 1) if isinstance(old, OldRuns)]
     assert slices == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_many_runs_go_in_many_slices_and_nothing_is_found_twice(
-    store: Store, past: Past, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, past: Past, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "RUNS_MAX", 4)
     for number in range(1, 12):
         store.apply(ran(number, 50))
-    store.apply(tried(path))
+    store.apply(tried(db))
     runs = [store.forget(old) for old in past.slices(NIGHT, 1) if isinstance(old, OldRuns)]
     assert runs == [4, 4, 2]
     sweep(store, past)
@@ -219,12 +216,12 @@ def test_what_could_not_be_deleted_does_not_hold_up_the_rest(
     assert len([old for old in slices if isinstance(old, OldPoints)]) == 4
 
 
-def test_a_stretch_of_points_that_was_recorded_lately_stays(store: Store, past: Past, path: Path) -> None:
+def test_a_stretch_of_points_that_was_recorded_lately_stays(store: Store, past: Past, db: str) -> None:
     store.apply([PointRecorded("d", at(1), ScheduleEvent.REGULAR, at(1), at(2))])
     store.apply([PointRecorded("d", at(200_000), ScheduleEvent.SKIPPED, at(0.5), at(199_999))])
     store.apply([PointRecorded("d", at(200_000), ScheduleEvent.REGULAR, at(200_000), None)])
     assert sweep(store, past) == [1]
-    assert [row["Event"] for row in rows(path, "schedules", "ScheduleTs", "Event")] == ["SKIPPED", "REGULAR"]
+    assert [row["Event"] for row in rows(db, "schedules", "ScheduleTs", "Event")] == ["SKIPPED", "REGULAR"]
 
 
 DELETES = """
@@ -239,82 +236,82 @@ for old in past.slices(NIGHT, 1):
 
 
 def test_a_kill_in_the_middle_leaves_whole_runs_and_the_rest_goes_later(
-    store: Store, past: Past, path: Path
+    store: Store, past: Past, db: str
 ) -> None:
     for first in range(1, 1_000, 50):
         store.apply([change for n in range(first, first + 50) for change in ran(n, 50)])
-    store.apply(tried(path))
-    execute(path, VERSION)
+    store.apply(tried(db))
+    execute(db, VERSION)
     left = [1_000]
     for lines in (1, 3, 7):
-        with python(DELETES, str(path), str(SRC), str(TESTS)) as process:
+        with python(DELETES, db, str(SRC), str(TESTS)) as process:
             assert process.stdout is not None
             for _ in range(lines):
                 assert process.stdout.readline() == "deleted\n"
             process.kill()
-        assert care.problems(str(path)) == []
-        left.append(len(run_ids(path)))
+        assert care.problems(db) == []
+        left.append(len(run_ids(db)))
     assert left == sorted(left, reverse=True)
     assert left[-1] > 1
     sweep(store, past)
-    assert run_ids(path) == [1_000]
-    assert care.problems(str(path)) == []
+    assert run_ids(db) == [1_000]
+    assert care.problems(db) == []
 
 
 # -- versions ------------------------------------------------------------------------------------------------
 
 
-def versions(path: Path) -> dict[str, int]:
+def versions(db: str) -> dict[str, int]:
     """How many tasks each version has that is kept."""
-    return {row["DagVersion"]: row["Graph"].count('"id"') for row in rows(path, "dagversions")}
+    return {row["DagVersion"]: row["Graph"].count('"id"') for row in rows(db, "dagversions")}
 
 
-def revisions(path: Path) -> list[tuple[str, int]]:
-    return [(row["TaskId"], row["Revision"]) for row in rows(path, "dagtasks", "TaskId", "Revision")]
+def revisions(db: str) -> list[tuple[str, int]]:
+    return [(row["TaskId"], row["Revision"]) for row in rows(db, "dagtasks", "TaskId", "Revision")]
 
 
-def test_versions_and_sources_that_nothing_needs_go(store: Store, path: Path) -> None:
+def test_versions_and_sources_that_nothing_needs_go(store: Store, db: str) -> None:
     first, second, third, now = dag("a"), dag("a", "b", task=Shout), dag("a", "b"), dag("a", task=Shout)
     for moment, one in ((10, first), (20, second), (30, third), (40, now)):
         sync(store, Registry([one]), at(moment))
     ref = RunRef(1, "d", at(21))
     store.apply([*created(ref), RunChanged(ref, at(25), RunStatus.RUNNING, RunStatus.SUCCESS)])
-    execute(path, f"UPDATE dagruns SET DagVersion = '{second.version}'")
-    past = Past(path)
+    execute(db, f"UPDATE dagruns SET DagVersion = '{second.version}'")
+    past = Past(db)
     assert sweep(store, past, before=at(15)) == [1]  # the first version; its source was replaced at 20
     assert sweep(store, past, before=at(35)) == [1, 1]
-    assert set(versions(path)) == {second.version, now.version}
+    assert set(versions(db)) == {second.version, now.version}
     # `a` was replaced at 20, 30 and 40; its second is that of the run; the last of `b` stays.
-    assert revisions(path) == [("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1)]
+    assert revisions(db) == [("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1)]
     assert sweep(store, past, before=at(35)) == []
     assert sweep(store, past) == [1]
-    assert revisions(path) == [("a", 1), ("a", 3), ("b", 0), ("b", 1)]
-    execute(path, "DELETE FROM dagruns")
+    assert revisions(db) == [("a", 1), ("a", 3), ("b", 0), ("b", 1)]
+    execute(db, "DELETE FROM dagruns")
     sweep(store, past)
-    assert set(versions(path)) == {now.version}
-    assert revisions(path) == [("a", 3), ("b", 1)]
+    assert set(versions(db)) == {now.version}
+    assert revisions(db) == [("a", 3), ("b", 1)]
     past.close()
     sync(store, Registry([third]), at(50))  # a version may come back
-    assert set(versions(path)) == {third.version, now.version}
-    assert revisions(path) == [("a", 3), ("a", 4), ("b", 1), ("b", 2)]
+    assert set(versions(db)) == {third.version, now.version}
+    assert revisions(db) == [("a", 3), ("a", 4), ("b", 1), ("b", 2)]
 
 
-def test_a_version_that_has_become_the_current_one_since_it_was_found_stays(store: Store, path: Path) -> None:
+def test_a_version_that_has_become_the_current_one_since_it_was_found_stays(store: Store, db: str) -> None:
     now = dag("a")
     sync(store, Registry([now]), at(10))
     assert store.forget(OldVersions("d", NIGHT, [now.version])) == 0
     assert store.forget(OldTasks("d", NIGHT, [("a", 0)])) == 0
-    assert set(versions(path)) == {now.version}
+    assert set(versions(db)) == {now.version}
 
 
-def test_the_current_version_stays_also_of_a_dag_that_is_gone(store: Store, path: Path) -> None:
+def test_the_current_version_stays_also_of_a_dag_that_is_gone(store: Store, db: str) -> None:
     sync(store, Registry([dag("a")]), at(10))
     sync(store, Registry([]), at(20))
-    past = Past(path)
+    past = Past(db)
     assert sweep(store, past) == []
     past.close()
     sync(store, Registry([dag("a")]), at(30))
-    assert len(versions(path)) == 1
+    assert len(versions(db)) == 1
 
 
 # -- its cost ------------------------------------------------------------------------------------------------
@@ -337,13 +334,15 @@ def steps_of(past: Past, before: datetime, runs_min: int) -> int:
     return count
 
 
-def test_a_look_costs_the_same_however_many_runs_are_young(store: Store, past: Past, path: Path) -> None:
+def test_a_look_costs_the_same_however_many_runs_are_young(file_store: Store, path: Path) -> None:
     """Behind an old one that is still open."""
-    store.apply(created(RunRef(1, "d", at(1))))
+    execute(path, A_DAG)
+    past = Past(path)
+    file_store.apply(created(RunRef(1, "d", at(1))))
     steps = []
     for first, last in ((2, 402), (402, 3_002)):
         for number in range(first, last, 100):
-            store.apply([change for n in range(number, number + 100) for change in ran(n, 200_000, 1)])
+            file_store.apply([change for n in range(number, number + 100) for change in ran(n, 200_000, 1)])
         execute(
             path,
             "UPDATE outbox SET NextTryAt = NULL",
@@ -352,3 +351,4 @@ def test_a_look_costs_the_same_however_many_runs_are_young(store: Store, past: P
         execute(path, "UPDATE schedules SET ScheduleTs = '2026-04' || ScheduleTs")
         steps.append(steps_of(past, NIGHT, 100))
     assert 0 < steps[1] <= steps[0] + 1
+    past.close()

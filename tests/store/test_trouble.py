@@ -21,6 +21,12 @@ from store.shelf import REF, created, dump, execute, new, rows
 NOBODY = 65_534
 
 
+@pytest.fixture
+def db(path: Path) -> str:
+    """This is about files."""
+    return str(path)
+
+
 def work(number: int, tasks: int = 10, size: int = 50) -> list[Change]:
     """A batch of about so many bytes."""
     ref = RunRef(number, "d", at(number))

@@ -79,7 +79,7 @@ def _serve(
 
 
 def _say_what_begins(half: "SchedulerHalf") -> None:
-    dags, db = len(half.registry), half.settings.db
+    dags, db = len(half.registry), half.settings.db_shown
     log.info("ppacer serves %d dag(s) at %s, database %s", dags, half.url, db)
     runs, attempts = half.recovered
     if runs:

@@ -29,6 +29,7 @@ def db_command() -> None:
 @json_option
 def check_command(db: str | None, logs_db: str | None, as_json: bool) -> int:
     """Say whether the files are whole and do not contradict themselves; exit code 1 when not."""
+    from ppacer.config import shown
     from ppacer.errors import StoreError
     from ppacer.store import care
 
@@ -37,9 +38,10 @@ def check_command(db: str | None, logs_db: str | None, as_json: bool) -> int:
     found: dict[str, list[str]] = {}
     for file, look in ((settings.db, care.problems), (settings.logs_db, care.damage)):
         try:
-            found[file] = look(file) if "://" in file or Path(file).exists() else []
+            problems = look(file) if "://" in file or Path(file).exists() else []
         except StoreError as error:  # not even readable
-            found[file] = [str(error)]
+            problems = [str(error)]
+        found[shown(file)] = problems
     if as_json:
         print_json({"ok": not any(found.values()), "files": found})
     else:
@@ -65,10 +67,12 @@ def upgrade_command(db: str | None, as_json: bool) -> None:
     if as_json:
         print_json(done)
     elif done.before == done.after:
-        click.echo(f"{settings.db} has the newest revision, {done.after}, already")
+        click.echo(f"{settings.db_shown} has the newest revision, {done.after}, already")
     else:
         backup = f"; a backup is in {done.backup}" if done.backup else ""
-        click.echo(f"{settings.db} was upgraded from {done.before or 'nothing'} to {done.after}{backup}")
+        click.echo(
+            f"{settings.db_shown} was upgraded from {done.before or 'nothing'} to {done.after}{backup}"
+        )
 
 
 @db_command.command("backup", short_help="Copy the database to a new file.")
@@ -160,7 +164,7 @@ def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
     large = "" if stats.bytes is None else f", {size(stats.bytes)}"
     free = f" ({size(stats.free_bytes)} free)" if stats.free_bytes else ""
     for name, value in (
-        ("database", f"{settings.db}{large}{free}, revision {stats.revision}"),
+        ("database", f"{settings.db_shown}{large}{free}, revision {stats.revision}"),
         ("logs", f"{settings.logs_db}, {'not there yet' if logs_bytes is None else size(logs_bytes)}"),
         ("dags", f"{stats.dags:,}"),
         ("runs", f"{sum(stats.runs.values()):,}{f' ({runs})' if runs else ''}{oldest}"),

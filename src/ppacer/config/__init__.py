@@ -1,6 +1,6 @@
 """Options of a program, and the secrets that it hides."""
 
 from ppacer.config.mask import Mask, make_mask, masked
-from ppacer.config.settings import Settings, load, logs_beside
+from ppacer.config.settings import Settings, load, logs_beside, shown
 
-__all__ = ["Mask", "Settings", "load", "logs_beside", "make_mask", "masked"]
+__all__ = ["Mask", "Settings", "load", "logs_beside", "make_mask", "masked", "shown"]

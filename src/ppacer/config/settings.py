@@ -59,6 +59,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if "://" in self.db else Path(self.db).resolve()
 
     @property
+    def db_shown(self) -> str:
+        """The database as people and logs may see it: without a password."""
+        return shown(self.db)
+
+    @property
     def slots_or_default(self) -> int:
         """How many attempts run at once."""
         return self.slots or 2 * (os.cpu_count() or 1)
@@ -84,6 +89,12 @@ def load(
     db = _plain(settings.db)
     logs_db = _plain(settings.logs_db) if "logs_db" in merged else logs_beside(db)
     return msgspec.structs.replace(settings, db=db, logs_db=logs_db)
+
+
+def shown(db: str) -> str:
+    """A path or URL without the password in it."""
+    hidden = re.sub(r"(://[^/?#:]*):[^/?#]*@", r"\1:***@", db)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", hidden)
 
 
 def logs_beside(db: str) -> str:

@@ -68,7 +68,7 @@ def copy(db: str, target: Path, progress: Progress) -> int:
     """
     source = existing(db)
     if source is None:
-        raise ConfigError("only SQLite databases are copied by ppacer; use pg_dump")
+        raise ConfigError("ppacer copies SQLite files only; for a database on a server use pg_dump")
     copies.copy_new(source, target, progress)
     return target.stat().st_size
 

@@ -59,7 +59,7 @@ def restore(db: str, source: Path, now: datetime, progress: Progress = silent) -
     """
     target = database.sqlite_path(database.make_url(db))
     if target is None:
-        raise ConfigError("only SQLite databases are restored by ppacer; use pg_restore")
+        raise ConfigError("ppacer restores SQLite files only; for a database on a server use pg_restore")
     lock = FileLock(target).acquire()
     try:
         revision = _revision(source, target)

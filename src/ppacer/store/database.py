@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ppacer.errors import ConfigError, StoreError, StoreUnavailable
@@ -21,6 +21,20 @@ WAL_BYTES_MAX = 16 * 1024 * 1024  # what the write-ahead log is cut back to when
 _WRITER = {"check_same_thread": False, "cached_statements": 512}  # hot statements come in many sizes
 CHECKED_BYTES_MAX = 32 * 1024 * 1024  # a check reads about 100 MB/s, and a start shall not take long
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+# A server that is away is noticed within 10 s, also when nobody says so: a pulled cable, a frozen machine.
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "ppacer",
+}
+_SESSION = ("timezone = 'UTC'", "statement_timeout = '20s'")
+# A program that was stopped in a transaction must not hold its locks: another one may have to lead.
+_WRITES = ("idle_in_transaction_session_timeout = '5s'", "synchronous_commit = on")
+_READS = ("default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'")
 
 
 def make_url(db: str | Path) -> sa.URL:
@@ -46,11 +60,16 @@ def sqlite_path(url: sa.URL) -> Path | None:
     return Path(url.database).absolute() if url.get_backend_name() == SQLITE and url.database else None
 
 
+def shown(url: sa.URL) -> str:
+    """A URL as people and logs may see it: without a password, wherever it stands."""
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+
+
 def writer_engine(url: sa.URL) -> sa.Engine:
     """An engine with the one connection that writes."""
     path = sqlite_path(url)
     if path is None:
-        return _server_engine(url, 1)
+        return _server_engine(url, 1, *_WRITES)
     if not path.parent.is_dir():
         raise StoreError(
             f"the folder {path.parent} does not exist; make it, or choose another file with --db"
@@ -84,7 +103,7 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     """An engine for readers; on SQLite its connections cannot write."""
     path = sqlite_path(url)
     if path is None:
-        return _server_engine(url, READERS_MAX)
+        return _server_engine(url, READERS_MAX, *_READS)
 
     def connect() -> sqlite3.Connection:
         uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if _lies_still(path) else ''}"
@@ -104,13 +123,28 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _server_engine(url: sa.URL, connections: int) -> sa.Engine:
+def _server_engine(url: sa.URL, connections: int, *settings: str) -> sa.Engine:
+    """Connections to PostgreSQL; `settings` are those of their sessions, beside those of all."""
     try:
-        return sa.create_engine(url, pool_size=connections, max_overflow=0)
-    except ModuleNotFoundError as error:
+        engine = sa.create_engine(
+            url.set(drivername=f"{POSTGRESQL}+psycopg"),
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,  # after a restart of the server all old connections are dead
+            connect_args=_CONNECT,
+        )
+    except ImportError as error:  # the package, or the library that it needs
+        driver = error.name or "psycopg"
         raise ConfigError(
-            f"for a database on PostgreSQL the driver {error.name} is missing: pip install 'psycopg[binary]'"
+            f"for a database on PostgreSQL the driver {driver} is missing: pip install 'ppacer[postgres]'"
         ) from None
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, record: object) -> None:
+        connection.execute("; ".join(f"SET {setting}" for setting in (*_SESSION, *settings)))
+        connection.commit()
+
+    return engine
 
 
 def _lies_still(path: Path) -> bool:
@@ -152,7 +186,7 @@ def in_words(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except _errors() as error:
-        raise _translate(error, sqlite_path(url) or url.render_as_string(hide_password=True)) from error
+        raise _translate(error, sqlite_path(url) or shown(url)) from error
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -181,12 +215,28 @@ def _translate(error: Exception, where: Any) -> StoreError:
     cause = getattr(error, "orig", None) or error
     code = getattr(cause, "sqlite_errorcode", None)
     if code is None:
-        away = isinstance(error, OperationalError) or type(cause).__name__ == "OperationalError"
-        words = str(cause).strip().partition("\n")[0]  # PostgreSQL adds details in lines of their own
-        return (StoreUnavailable if away else StoreError)(f"{where}: {words}")
+        return _translate_server(cause, where)
     kind = code & 0xFF  # the rest of the code is detail
     if kind in _FOR_NOW:
         return StoreUnavailable(f"{where} {_FOR_NOW[kind]}")
     if kind in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return damaged(where)
     return StoreError(f"{where}: {cause}")
+
+
+_AWAY = {
+    "25006": "it is read-only, perhaps a replica",
+    "25P03": "a transaction was left idle for too long",
+    "57014": "a statement took too long",
+}
+
+
+def _translate_server(error: Exception, where: Any) -> StoreError:
+    """By the state that PostgreSQL tells; without one it could not be reached, or the connection was lost."""
+    state = getattr(error, "sqlstate", None)
+    psycopg = sys.modules["psycopg"]
+    away = state in _AWAY or isinstance(error, psycopg.OperationalError)
+    words = (
+        _AWAY.get(str(state)) or str(error).strip().partition("\n")[0]
+    )  # details come in lines of their own
+    return (StoreUnavailable if away else StoreError)(f"{where}: {words}")

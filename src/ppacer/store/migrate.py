@@ -13,6 +13,8 @@ log = logging.getLogger("ppacer.store")
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
+MAKING = 0x70706163  # the lock of who makes the tables on a server: several programs may start at once
+
 _stamp = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
 
 # A real write (on SQLite a page in the log, and a sync) of what is there already.
@@ -25,6 +27,8 @@ def prepare(engine: sa.Engine, url: sa.URL) -> None:
     with engine.begin() as connection:
         if path is not None:
             database.check(connection, path)
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
         revision = revision_of(connection)
         if revision is None:
             _create(connection)
@@ -70,6 +74,8 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
         copies.copy(path, saved)
         log.warning("migrating the database from %s to %s; a backup is in %s", revision, REVISION, saved)
     with engine.begin() as connection:
+        if path is None:
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
     return saved

@@ -20,7 +20,7 @@ class TableStats(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Sizes in bytes, with the write-ahead log, None where there is no file.
+    """Sizes in bytes, of a file with its write-ahead log; `free_bytes` is None on a server.
 
     `expired_runs`: how many runs retention will delete at its next look, None when it keeps everything.
     """
@@ -50,11 +50,18 @@ def stats(db: str, before: datetime | None, runs_min: int) -> Stats:
             runs={status: runs[status] for status in RunStatus if status in runs},
             attempts=next(table.rows for table in tables if table.name == "dagruntasks"),
             oldest_run_at=connection.scalar(sa.select(r.InsertTs).order_by(r.RunId).limit(1)),
-            bytes=size_of(database.sqlite_path(database.make_url(db))),
+            bytes=_size(connection, db),
             free_bytes=_free_bytes(connection),
             expired_runs=None if before is None else _expired(connection, before, runs_min),
             tables=tables,
         )
+
+
+def _size(connection: sa.Connection, db: str) -> int | None:
+    path = database.sqlite_path(database.make_url(db))
+    if path is not None:
+        return size_of(path)
+    return connection.scalar(sa.select(sa.func.pg_database_size(sa.func.current_database())))
 
 
 def size_of(file: Path | None) -> int | None:
