@@ -53,7 +53,8 @@ class Grant(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The end of one attempt; repeating a report changes nothing.
 
-    `begun`: False when the task was certainly not started.
+    `begun`: False when the task was certainly not started. `is_unfit`: REFUSED because this executor's code
+    cannot run it, now or later.
     """
 
     run_id: int
@@ -65,6 +66,7 @@ class Report(msgspec.Struct, frozen=True):
     result: str | None = None
     peak_memory: int | None = None  # bytes
     begun: bool = True
+    is_unfit: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -419,5 +419,5 @@ def _task_picture(task: Any) -> tuple[Any, ...]:
     if task.status in FINAL:
         return (task.status, task.retry, task.unmet, task.has_result)
     owner = (task.token, task.executor) if task.status is S.RUNNING else None
-    spent = (task.spent, task.lost, task.refused)
+    spent = (task.spent, task.lost, task.refusals)
     return (task.status, task.retry, task.unmet, owner, task.is_lost, task.retry_at, *spent)

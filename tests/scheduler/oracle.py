@@ -276,5 +276,5 @@ def _run_picture(run: Any) -> tuple[Any, ...]:
 
 def _task_picture(task: Any) -> tuple[Any, ...]:
     holder = (task.token, task.executor) if task.status == "RUNNING" else None
-    counts = None if task.status in TASK_END else (task.spent, task.lost, task.refused)
+    counts = None if task.status in TASK_END else (task.spent, task.lost, task.refusals)
     return task.status, task.retry, task.unmet, holder, counts, task.is_lost, task.has_result, task.retry_at

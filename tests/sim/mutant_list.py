@@ -31,8 +31,8 @@ ENGINE = _in(
     ),
     (
         "a restart does not give the retries back",
-        "task.spent = task.lost = task.refused = 0",
-        "task.lost = task.refused = 0",
+        "task.spent = task.lost = 0",
+        "task.lost = 0",
         (3,),
     ),
     (
@@ -155,7 +155,7 @@ RECOVERY = _in(
     ),
     (
         "refusals are forgotten by a start",
-        "    task.refused += row.reason is Reason.REFUSED\n",
+        "    if row.reason is Reason.REFUSED:\n        count_refusal(task, row.executor)\n",
         "",
         (),
     ),

@@ -153,7 +153,7 @@ def _facts(task: TaskState) -> tuple[Any, ...]:
         facts += (task.retry_at,)
     elif task.status in TASK_ENDED:
         return facts
-    return (*facts, task.spent, task.lost, task.refused)
+    return (*facts, task.spent, task.lost, task.refusals)
 
 
 def _is_due(entry: tuple[Any, int, int, int], runs: Runs) -> bool:

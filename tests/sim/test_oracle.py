@@ -888,7 +888,8 @@ def _forget_ready(scheduler: Any) -> None:
 
 
 def _ready_twice(scheduler: Any) -> None:
-    scheduler.memory.engine.ready.append(scheduler.memory.engine.ready[0])
+    ready = scheduler.memory.engine.ready
+    ready.put(((), None), "d", *next(iter(ready)))
 
 
 def _forget_retry(scheduler: Any) -> None:
@@ -920,7 +921,8 @@ def _hold_for_ever(scheduler: Any) -> None:
 
 
 def _pile_up(scheduler: Any) -> None:
-    scheduler.memory.engine.ready.extend([(1, 0, 0)] * 1000)
+    for _ in range(1000):
+        scheduler.memory.engine.ready.put(((), None), "d", 1, 0, 0)
 
 
 def _miscount_active(scheduler: Any) -> None:

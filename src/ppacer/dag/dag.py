@@ -322,4 +322,5 @@ def _settings(config: TaskConfig) -> dict[str, Any]:
         "alert_on_retry": config.alert_on_retry,
         "runner": config.runner,
         "at_most_once": config.at_most_once,
+        "labels": tuple(config.labels),
     }

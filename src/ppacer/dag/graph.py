@@ -28,6 +28,7 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     alert_on_retry: bool = False
     runner: str | None = None
     at_most_once: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class Graph:

@@ -1,13 +1,13 @@
 """What a task is: the protocol, its configuration, and the context it gets when it runs."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from ppacer.choices import RUNNERS
+from ppacer.choices import LABEL_WORDS, LABELS_MAX, RUNNERS, is_label
 from ppacer.clock import ZERO, in_words
 from ppacer.dag import values
 from ppacer.dag.check import is_whole, shown
@@ -45,6 +45,10 @@ def _is_sender(value: object) -> bool:
     return callable(getattr(value, "send", None)) and not isinstance(value, type)
 
 
+def _are_labels(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= LABELS_MAX and all(map(is_label, value))
+
+
 # A field of TaskConfig, whether a value is possible, and the words for what is.
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("timeout", lambda x: x is None or (_is_span(x) and x > ZERO), f"{SPAN} and above zero, or None"),
@@ -58,6 +62,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("notifier", lambda x: x is None or _is_sender(x), "an object with a method `send`, or None"),
     ("runner", lambda x: x is None or x in RUNNERS, f"one of {', '.join(RUNNERS)}, or None"),
     ("at_most_once", _is_bool, "True or False"),
+    ("labels", _are_labels, f"a list of at most {LABELS_MAX} words; {LABEL_WORDS}"),
 )
 
 
@@ -76,7 +81,7 @@ class TaskConfig:
     follow, the n-th after `retry_delay * retry_backoff**(n-1)`, at most `retry_delay_max`, made longer by
     a share of at most `retry_jitter` (0.2 = up to 20 %), which depends on the identity of the attempt only.
     `at_most_once`: an attempt whose end is unknown is not repeated. `runner` is one of `RUNNERS`; None
-    leaves the choice to the executor.
+    leaves the choice to the executor. Only an executor that carries all `labels` gets the task.
     """
 
     timeout: timedelta | None = timedelta(seconds=600)
@@ -92,11 +97,13 @@ class TaskConfig:
     retry_template: str = DEFAULT_RETRY_TEMPLATE
     runner: str | None = None
     at_most_once: bool = False
+    labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, is_right, want in _RULES:
             if not is_right(getattr(self, name)):
                 raise DagError(_refusal(name, getattr(self, name), want))
+        object.__setattr__(self, "labels", tuple(sorted(set(self.labels))))
         if self.retry_delay_max < self.retry_delay:
             raise DagError(
                 f"retry_delay is {in_words(self.retry_delay)} and retry_delay_max only "
@@ -201,6 +208,8 @@ def config_as_dict(config: TaskConfig) -> dict[str, Any]:
             value = None if value is None else type(value).__name__
         elif name.endswith("_template") and value == one.default:
             continue  # two long texts that say nothing about this task
+        elif name == "labels" and not value:
+            continue  # most tasks have none, and had their fingerprints before there were labels
         elif name in ("retry_backoff", "retry_jitter"):
             value = float(value)
         plain[name] = value.total_seconds() if isinstance(value, timedelta) else value

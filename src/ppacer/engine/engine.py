@@ -62,6 +62,7 @@ from ppacer.engine.model import (
     TaskStatus,
     Trigger,
 )
+from ppacer.engine.ready import Lane, ReadyQueue, needs_of, take
 from ppacer.engine.recovery import run_from_rows
 from ppacer.engine.retries import LOST_MAX, SPENDING, lost_for_good, next_delay
 
@@ -78,9 +79,8 @@ class Engine:
         self.active: Counter[str] = Counter()  # RUNNING runs of a dag
         self.room: dict[str, int] = {}  # max_active_runs of a dag
         self.waiting: dict[str, deque[int]] = {}  # runs that wait for room
-        # (run, position, retry), oldest first; entries that are out of date are passed over
-        self.ready: deque[tuple[int, int, int]] = deque()
-        self.ready_count = 0
+        self.ready = ReadyQueue()  # with entries that are out of date, which are passed over
+        self.ready_count = 0  # without them
         self.retries: list[tuple[datetime, int, int, int]] = []  # heap of (due, run, position, retry)
 
     def handle(self, event: Event, now: datetime) -> Changes:
@@ -188,7 +188,8 @@ class Engine:
         self._offer(run, position)
 
     def _offer(self, run: RunState, position: int) -> None:
-        self.ready.append((run.ref.run_id, position, run.tasks[position].retry))
+        needs, retry = needs_of(run.graph.tasks[position]), run.tasks[position].retry
+        self.ready.put(needs, run.ref.dag_id, run.ref.run_id, position, retry)
         self.ready_count += 1
 
     def _is_ready(self, run_id: int, position: int, retry: int) -> bool:
@@ -199,8 +200,9 @@ class Engine:
         return task.retry == retry and (task.status is TaskStatus.SCHEDULED or task.is_lost)
 
     def _claimed(self, event: Claimed, now: datetime, out: Changes) -> None:
+        lanes = self.ready.lanes(event.labels, event.runners)
         for token in event.tokens:
-            run, position = self._pop_ready()
+            run, position = self._next_ready(lanes, event.without)
             if run is None:
                 return
             task, task_id = run.tasks[position], run.graph.tasks[position].id
@@ -214,13 +216,12 @@ class Engine:
                 )
             )
 
-    def _pop_ready(self) -> tuple[RunState | None, int]:
-        while self.ready:
-            run_id, position, retry = self.ready.popleft()
+    def _next_ready(self, lanes: list[Lane], without: frozenset[str]) -> tuple[RunState | None, int]:
+        while (entry := take(lanes, without)) is not None:
+            _, run_id, position, retry = entry
             if self._is_ready(run_id, position, retry):
                 self.ready_count -= 1
                 return self.runs[run_id], position
-        assert self.ready_count == 0, self.ready_count
         return None, 0
 
     def _replace_lost(self, run: RunState, position: int, now: datetime, out: Changes) -> None:
@@ -405,8 +406,8 @@ class Engine:
 
     def _reset(self, task: TaskState) -> None:
         self._move(task, TaskStatus.NO_STATUS)
-        task.spent = task.lost = task.refused = 0
-        task.token, task.is_lost, task.retry_at = None, False, None
+        task.spent = task.lost = 0
+        task.token, task.is_lost, task.retry_at, task.refusals = None, False, None, None
 
     # -- small steps ---------------------------------------------------------------------------------------
 

@@ -37,11 +37,18 @@ class Triggered(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """An executor takes as many ready tasks as there are tokens, which nobody has used before."""
+    """An executor takes as many ready tasks as there are tokens, which nobody has used before.
+
+    It takes those only that its `labels` and `runners` suffice for (None: it takes all), and none of the dags
+    `without` which it is.
+    """
 
     executor: str
     tokens: list[str]
     lease_end_at: datetime
+    labels: frozenset[str] | None = None
+    runners: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
 
 
 class Succeeded(msgspec.Struct, frozen=True, gc=False):

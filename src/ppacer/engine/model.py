@@ -106,7 +106,7 @@ class TaskState:
     """One task of an open run. `retry` is the number of the latest attempt, -1 before the first."""
 
     __slots__ = (
-        *("executor", "has_result", "is_lost", "lost", "refused"),
+        *("executor", "has_result", "is_lost", "lost", "refusals"),
         *("retry", "retry_at", "spent", "status", "token", "unmet"),
     )
 
@@ -116,7 +116,7 @@ class TaskState:
         self.unmet = unmet  # parents that are not SUCCESS
         self.spent = 0  # retries used up since the latest restart
         self.lost = 0  # attempts lost since the latest restart
-        self.refused = 0  # attempts refused since the latest restart
+        self.refusals: dict[str, int] | None = None  # since the latest restart, by executor
         self.token: str | None = None
         self.executor: str | None = None
         self.is_lost = False

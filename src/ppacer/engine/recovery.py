@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ppacer.dag import Graph
 from ppacer.engine.model import TASK_FINAL, AttemptRow, Reason, RunRow, RunState, TaskState, TaskStatus
-from ppacer.engine.retries import SPENDING
+from ppacer.engine.retries import SPENDING, count_refusal
 
 
 def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> RunState:
@@ -38,4 +38,5 @@ def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:
     task.retry_at = row.retry_at
     task.spent += row.status is TaskStatus.FAILED_PENDING_RETRY and row.reason in SPENDING
     task.lost += task.is_lost or row.reason is Reason.LOST
-    task.refused += row.reason is Reason.REFUSED
+    if row.reason is Reason.REFUSED:
+        count_refusal(task, row.executor)

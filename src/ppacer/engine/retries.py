@@ -8,7 +8,8 @@ from ppacer.dag import TaskSpec
 from ppacer.engine.model import Reason, RunRef, TaskState
 
 LOST_MAX = 3  # a lost attempt is granted anew so often; a task that kills every executor shall not go on
-REFUSED_MAX = 3
+REFUSED_MAX = 3  # by one executor: then nobody else was there to take it
+REFUSED_SUM_MAX = 100  # by all executors
 REFUSED_DELAY = timedelta(seconds=1)  # gives another executor the chance to be first
 DELAY_MAX = 10 * 365.25 * 86_400.0  # seconds; a date after the year 9999 could not be stored
 
@@ -18,8 +19,8 @@ SPENDING = (Reason.FAILED, Reason.TIMED_OUT)  # the reasons that use up `retries
 def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason, begun: bool) -> timedelta | None:
     """How long after this end the next attempt begins; None: there is none left. Counts it as used."""
     if reason is Reason.REFUSED:
-        task.refused += 1
-        return REFUSED_DELAY if task.refused < REFUSED_MAX else None
+        count_refusal(task, task.executor)
+        return None if _is_refused_for_good(task) else REFUSED_DELAY
     if reason is Reason.HANDED_BACK:
         return None if spec.at_most_once and begun else ZERO
     if reason is Reason.LOST:
@@ -29,6 +30,17 @@ def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason, beg
         return None
     task.spent += 1
     return retry_delay(ref, spec, task.spent, task.retry)
+
+
+def count_refusal(task: TaskState, executor: str | None) -> None:
+    """Remembers who did not take the task."""
+    task.refusals = {**(task.refusals or {})}
+    task.refusals[executor or ""] = task.refusals.get(executor or "", 0) + 1
+
+
+def _is_refused_for_good(task: TaskState) -> bool:
+    counts = (task.refusals or {}).values()
+    return max(counts, default=0) >= REFUSED_MAX or sum(counts) >= REFUSED_SUM_MAX
 
 
 def retry_delay(ref: RunRef, spec: TaskSpec, nth: int, retry: int) -> timedelta:

@@ -19,6 +19,8 @@ import traceback
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
+import msgspec
+
 from ppacer.dag import Registry
 from ppacer.executor import memory, posix
 from ppacer.executor.execute import execute
@@ -103,7 +105,7 @@ class Child:
             self._may_raise = False
             outcome = Outcome(End.FAILED, error_text(error))
         self._flush()
-        outcome = Outcome(outcome.end, outcome.error, outcome.result, self._peak_of_job())
+        outcome = msgspec.structs.replace(outcome, peak_memory=self._peak_of_job())
         is_leaving = job.last or self._is_terminated or self._is_worn_out()
         return Ended(outcome, is_leaving, self._is_terminated)
 

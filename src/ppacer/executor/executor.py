@@ -165,6 +165,7 @@ class Executor:
             outcome.result,
             outcome.peak_memory,
             outcome.begun,
+            outcome.is_unfit,
         )
         with self._news:  # at no moment is it neither running nor waiting to be reported
             self._running.pop(grant.token, None)

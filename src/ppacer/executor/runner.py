@@ -14,7 +14,7 @@ GRACE = 5.0  # seconds between asking an attempt to end and ending it
 class Outcome(msgspec.Struct, frozen=True):
     """How one attempt ended: the error in words, or the JSON text of its result; peak memory in bytes.
 
-    `begun`: False when the task was certainly not started.
+    `begun`: False when the task was certainly not started. `is_unfit`: refused, and it would always be here.
     """
 
     end: End
@@ -22,6 +22,7 @@ class Outcome(msgspec.Struct, frozen=True):
     result: str | None = None
     peak_memory: int | None = None
     begun: bool = True
+    is_unfit: bool = False
 
 
 class Sink(Protocol):

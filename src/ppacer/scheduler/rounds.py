@@ -156,7 +156,7 @@ class Rounds:
             return work.taken.get(report.token) is report.end or was_taken(self.store, report)
         work.changes += changes
         work.taken[report.token] = report.end
-        self.memory.tasks.ends(executor, report.token)
+        self.memory.tasks.ends(executor, report, now)
         return True
 
     def _command(self, request: Request, command: Command, now: Now, work: Work) -> Any:

@@ -5,15 +5,18 @@ harm. Leases live in memory, one per executor, on the monotonic clock; the store
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from math import inf
 
 from ppacer.clock import Now
 from ppacer.engine import Engine, Reason, RunRef, TaskStatus
 from ppacer.engine.changes import AttemptGranted, CancelRequested, Change
 from ppacer.engine.events import Claimed, Failed, LeaseExpired
-from ppacer.protocol import Answer
+from ppacer.engine.ready import Needs, are_met, needs_of
+from ppacer.protocol import Answer, End, Report
 from ppacer.scheduler.requests import Claim, FromExecutor, Heartbeat, Reports, Request
 
+REFUSED_SECONDS = 10.0  # that an executor which could not start a task gets no other of its dag
 LOCAL = "local"  # the executor inside the scheduler's own program: it dies with it
 TIMED_OUT = "timed out; the executor did not end it, so the scheduler gave it up"
 
@@ -51,17 +54,23 @@ class Session:
         "ended",
         "held",
         "is_gone",
+        "labels",
         "lease_end",
         "name",
         "poll",
         "poll_end",
+        "runners",
         "slots",
         "untold",
+        "without",
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.slots = 0
+        self.labels: frozenset[str] | None = None  # None: it takes tasks with any
+        self.runners: frozenset[str] | None = None
+        self.without: dict[str, float] = {}  # dags that it has refused; until this time (monotonic)
         self.held: dict[str, Held] = {}  # by token
         self.untold: list[str] = []  # of those held, the ones whose grant it has not been told
         self.ended: dict[
@@ -82,6 +91,16 @@ class Session:
     def is_waiting(self) -> bool:
         """True when it can be told something at once."""
         return self.poll is not None and self.poll.is_awaited
+
+    def claimed(self, tokens: list[str], lease_end_at: datetime, now: Now) -> Claimed:
+        """The event that it takes work, of what it can do."""
+        if self.without:
+            self.without = {dag_id: until for dag_id, until in self.without.items() if until > now.mono}
+        return Claimed(self.name, tokens, lease_end_at, self.labels, self.runners, frozenset(self.without))
+
+    def may_take(self, needs: Needs, dag_id: str) -> bool:
+        """Whether it takes such tasks of this dag at all."""
+        return self.slots > 0 and dag_id not in self.without and are_met(needs, self.labels, self.runners)
 
     def hold(self, token: str, held: Held) -> None:
         """It has this attempt, and does not know yet."""
@@ -160,12 +179,30 @@ class TaskScheduler:
                 before.answer(Answer())
         session.poll, session.poll_end = request, now.mono + ask.wait
 
-    def ends(self, executor: str, token: str) -> None:
+    def ends(self, executor: str, report: Report, now: Now) -> None:
         """This attempt ends in this round: its slot is free at once, and for good once that is committed."""
+        token = report.token
         for session in (self.sessions.get(executor), *self.sessions.values()):
             if session is not None and token in session.held:
+                if report.end is End.REFUSED:
+                    self._refused(session, session.held[token], report, now)
                 session.ended.setdefault(token, False)
                 return
+
+    def _refused(self, mine: Session, held: Held, report: Report, now: Now) -> None:
+        """This executor cannot run this dag, for ever or for now: others shall, if there are any.
+
+        Where there are none it is asked again, so that the task fails in the end with what it says.
+        """
+        run = self.engine.runs.get(held.ref.run_id)
+        if run is None:
+            return
+        dag_id, needs = run.ref.dag_id, needs_of(run.graph.tasks[held.position])
+        if any(session.may_take(needs, dag_id) for session in self.sessions.values() if session is not mine):
+            mine.without[dag_id] = inf if report.is_unfit else now.mono + REFUSED_SECONDS
+        else:
+            for session in self.sessions.values():
+                session.without.pop(dag_id, None)
 
     # -- what they are given ---------------------------------------------------------------------------------
 
@@ -177,7 +214,7 @@ class TaskScheduler:
             count = min(session.free, self.engine.ready_count)
             if count and (session.is_waiting or session.name in reachable):
                 tokens = [self.new_token() for _ in range(count)]
-                changes += self.engine.handle(Claimed(session.name, tokens, lease_end_at), now.utc)
+                changes += self.engine.handle(session.claimed(tokens, lease_end_at, now), now.utc)
         return changes
 
     def committed(self, changes: Iterable[Change], now: Now) -> None:
@@ -190,6 +227,8 @@ class TaskScheduler:
             session.ended.clear()
             if session.is_gone:
                 self._say_goodbye(self.sessions.pop(session.name))
+                for other in self.sessions.values():  # what they refused may be for nobody else now
+                    other.without.clear()
         for change in changes:
             if isinstance(change, AttemptGranted):
                 held = self._held(change.ref, change.position, now)
