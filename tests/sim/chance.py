@@ -5,9 +5,18 @@ So a kind can be switched off without changing what the others do, which is how 
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Dice(random.Random):
+    """Quicker than exact: one of four is what they are asked for all day."""
+
+    def choice(self, seq: Any) -> Any:
+        """One of these."""
+        return seq[int(self.random() * len(seq))]
+
 
 # Probability for each occasion: a message, a commit, a read, a step, an execution; in /s where it says so.
 RATES = {
@@ -52,6 +61,7 @@ RATES = {
     "unsent": 0.3,  # for each alert: it cannot be delivered
 }
 KINDS = tuple(RATES)
+MISHAPS = ("outage", "kill", "clock", "stall", "sleep", "stop", "forget")  # between two steps
 BOLD = 0.7  # how likely a seed has a kind of fault at all
 FACTORS = (0.3, 1.0, 1.0, 3.0)
 
@@ -71,17 +81,22 @@ class Chance:
         for kind in without:
             self._rates[kind] = 0.0
         self._dice = {kind: self.stream(kind).random for kind in RATES}
+        self._mishaps = [(k, self._dice[k], self._rates[k]) for k in MISHAPS if self._rates[k] > 0.0]
 
     def stream(self, name: str) -> random.Random:
         """The dice for one purpose."""
         if name not in self._streams:
-            self._streams[name] = random.Random(f"{self.seed}/{name}")
+            self._streams[name] = Dice(f"{self.seed}/{name}")
         return self._streams[name]
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens on this occasion."""
         rate = self._rates[kind]
         return rate > 0.0 and self.faulty and self._dice[kind]() < rate
+
+    def befalling(self) -> list[str]:
+        """The kinds of mishaps that happen before this step."""
+        return [kind for kind, dice, rate in self._mishaps if dice() < rate] if self.faulty else []
 
     def wait(self, kind: str) -> float | None:
         """Seconds until this happens again, for kinds with a rate per second; None: never."""
@@ -90,4 +105,4 @@ class Chance:
 
     def pick(self, kind: str, choices: Sequence[T]) -> T:
         """One of several."""
-        return self.stream(kind).choice(choices)
+        return choices[int(self._dice[kind]() * len(choices))]

@@ -19,6 +19,7 @@ POLLS = (20.0, 20.0, 5.0, 0.0)
 ABSENCES = (0.5, 5.0, 20.0, 45.0, 100.0)
 PARTITIONS = (3.0, 15.0, 29.0, 40.0, 40.0, 90.0)
 BACKOFFS = (0.1, 0.4, 1.6, 5.0)
+OPTIMISM = 0.05  # heartbeats that are sent though nobody is there; the others would only take time
 STUBBORN_SECONDS = 150.0
 
 
@@ -153,8 +154,9 @@ class Executor:
 
     def _beat(self, epoch: int) -> None:
         if epoch == self.epoch:
-            tokens = [*self.running, *(report.token for report in self.spool)]
-            self._call(Heartbeat(self.name, tokens), self._take, _nothing, 5.0)
+            if not self.world.is_away or self.world.wires.random() < OPTIMISM:
+                tokens = [*self.running, *(report.token for report in self.spool)]
+                self._call(Heartbeat(self.name, tokens), self._take, _nothing, 5.0)
             self.world.timeline.after(self.world.lease / 3, self._beat, epoch)
 
     def _report(self) -> None:
@@ -167,7 +169,7 @@ class Executor:
             self.reporting = self._call(ask, done, self._unreported)
 
     def _reported(self, ask: Reports, answer: Answer) -> None:
-        self.world.oracle.answered(ask, answer, self.world.now())
+        self.world.oracle.answered(ask, answer)
         for report, is_accepted in zip(ask.reports, answer.accepted, strict=True):
             if not is_accepted:
                 self.world.check_refusal(report)
@@ -188,7 +190,7 @@ class Executor:
 
     def _take(self, answer: Answer) -> None:
         for grant in answer.grants:
-            self.world.oracle.granted(self.name, grant, self.world.now())
+            self.world.oracle.granted(self.name, grant)
             if grant.token not in self.running:
                 self._begin(grant)
         for token in answer.cancel:
@@ -207,7 +209,7 @@ class Executor:
             self._deliver(grant, End.HANDED_BACK, begun=False)
             return
         self.running[grant.token] = grant
-        world.oracle.executed(self.name, grant, world.now())
+        world.oracle.executed(self.name, grant)
         if chance.strikes("poison") or (grant.task_id == "poison" and chance.faulty):
             self.after(0.5, self._poisoned)
             return
@@ -247,7 +249,7 @@ class Executor:
             return
         self.ending.discard(token)
         self.stubborn.discard(token)
-        self.world.oracle.finished(self.name, grant, end, self.world.now())
+        self.world.oracle.finished(self.name, grant, end)
         self._deliver(grant, end)
 
     def _deliver(self, grant: Grant, end: End, *, begun: bool = True) -> None:

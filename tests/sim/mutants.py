@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 SEEDS_MAX = 120
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True)

@@ -58,27 +58,27 @@ class Oracle:
         """The scheduler gets this message in the step that begins."""
         self.leases.heard(executor, ask, now)
 
-    def granted(self, executor: str, grant: Grant, now: Now) -> None:
+    def granted(self, executor: str, grant: Grant) -> None:
         """An executor has this grant in hand."""
         self.outside.granted(executor, grant)
 
-    def executed(self, executor: str, grant: Grant, now: Now) -> None:
+    def executed(self, executor: str, grant: Grant) -> None:
         """It begins to execute it."""
         self.outside.executed(executor, grant)
 
-    def finished(self, executor: str, grant: Grant, end: End, now: Now) -> None:
+    def finished(self, executor: str, grant: Grant, end: End) -> None:
         """The execution has ended, or is given back without having begun."""
         self.outside.finished(executor, grant, end)
 
-    def asked(self, ask: Ask, now: Now) -> None:
+    def asked(self, ask: Ask) -> None:
         """Somebody asks the scheduler; the same object again is the same request again."""
         self.outside.asked(ask)
 
-    def answered(self, ask: Ask, reply: Any, now: Now) -> None:
+    def answered(self, ask: Ask, reply: Any) -> None:
         """The answer, which may be an exception, has come to whoever asked."""
         self.outside.answered(ask, reply)
 
-    def down(self, now: Now) -> None:
+    def down(self) -> None:
         """The scheduler is killed, or stops."""
         self._has_committed = False
 

@@ -167,13 +167,13 @@ class Story:
         ref, spec = row.ref, self.dags[row.ref.dag_id].graph.tasks[row.position]
         names = (ref.run_id, ref.dag_id, ref.exec_ts, row.task_id, row.retry, row.token)
         grant = Grant(*names, self.oracle.runs.runs[ref.run_id].trigger, spec.timeout)
-        self.oracle.granted(row.executor, grant, self.now)
+        self.oracle.granted(row.executor, grant)
         return grant
 
     def work(self, grant: Grant, end: End = End.SUCCESS, executor: str = "e", **other: Any) -> None:
         """Executes, and reports."""
-        self.oracle.executed(executor, grant, self.now)
-        self.oracle.finished(executor, grant, end, self.now)
+        self.oracle.executed(executor, grant)
+        self.oracle.finished(executor, grant, end)
         self.report(grant, end, executor, **other)
 
     def report(self, grant: Grant, end: End, executor: str = "e", **other: Any) -> Reports:

@@ -3,6 +3,7 @@
 The oracle's own fold is its model of runs and dags; here each row is compared with it, column by column.
 """
 
+from operator import itemgetter
 from typing import Any
 
 from ppacer.engine.model import TaskStatus
@@ -68,7 +69,7 @@ def _compare_outbox(tables: Any, runs: Runs) -> None:
 
 def _compare_run(tables: Any, run_id: int, run: Run) -> None:
     row = tables.dagruns[run_id]
-    facts = tuple(row[name] for name in _RUN_COLUMNS)
+    facts = _run_facts(row)
     mine = (
         *(run.ref.dag_id, run.ref.exec_ts, run.created_at, run.status, run.changed_at, run.version),
         *(run.trigger, run.params, run.restart, run.started_at, run.ended_at, run.cancel_at),
@@ -81,11 +82,11 @@ def _compare_run(tables: Any, run_id: int, run: Run) -> None:
     _compare_attempts(tables, run_id, run)
 
 
-_RUN_COLUMNS = (
+_run_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "StatusUpdateTs", "DagVersion"),
     *("TriggeredBy", "Params", "Restarts", "StartedAt", "EndedAt", "CancelRequestedAt"),
 )
-_ATTEMPT_COLUMNS = (
+_attempt_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "Restart", "Reason", "Error", "Executor"),
     *("Token", "StartedAt", "EndedAt", "LeaseEndAt", "LostAt", "RetryAt", "PeakMemory"),
 )
@@ -98,7 +99,7 @@ def _compare_attempts(tables: Any, run_id: int, run: Run) -> None:
     if rows.keys() != mine.keys():
         wrong(24, f"run {run_id} has the attempts {rows.keys()}, and should have {mine.keys()}")
     for key, attempt in mine.items():
-        facts = tuple(rows[key][name] for name in _ATTEMPT_COLUMNS)
+        facts = _attempt_facts(rows[key])
         if facts != _row_of(attempt):
             wrong(24, f"{attempt} is {facts} in its row, and should be {_row_of(attempt)}")
         if attempt.status is TaskStatus.RUNNING and None in (facts[7], facts[8], facts[11]):

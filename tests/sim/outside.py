@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 TRIES_MAX = 4
+ROUND = 2.0  # seconds between two looks of the postman
 OPEN_MAX = 30  # runs; nobody starts more while so many are not done
 ASKS_MAX = 4  # times for the same thing
 
@@ -31,7 +32,7 @@ class People:
     def _next(self, kind: str) -> None:
         wait = self.world.chance.wait(kind)
         if wait is not None:
-            self.world.timeline.after(wait, self._disturb, kind)
+            self.world.timeline.after(wait * self._calm(), self._disturb, kind)
 
     def _trigger(self) -> None:
         if not self.world.chance.faulty:
@@ -44,7 +45,7 @@ class People:
             exec_ts = None if row is None else row["NextScheduleAt"]
         if self._is_busy():
             self.ask(TriggerRun(dag_id, {}, exec_ts))
-        self.world.timeline.after(self.rng.expovariate(1 / self.pace), self._trigger)
+        self.world.timeline.after(self.rng.expovariate(1 / self.pace) * self._calm(), self._trigger)
 
     def _disturb(self, kind: str) -> None:
         if not self.world.chance.faulty:
@@ -57,8 +58,12 @@ class People:
         """Few try their luck with a program that is known to be away, or has enough to do."""
         world = self.world
         if world.is_asleep or world.scheduler is None:
-            return self.rng.random() < 0.05
+            return self.rng.random() < 0.5
         return len(world.scheduler.memory.engine.runs) < OPEN_MAX
+
+    def _calm(self) -> float:
+        """How much longer than usual they leave a program alone that is known to be away."""
+        return 10.0 if self.world.is_away else 1.0
 
     def _command(self, kind: str) -> Command:
         """One command; half of all go to the newest runs."""
@@ -79,13 +84,13 @@ class People:
     def ask(self, command: Command, tries: int = ASKS_MAX) -> None:
         """Asks, and asks again when there is no answer and it can do no harm."""
         world = self.world
-        world.oracle.asked(command, world.now())
+        world.oracle.asked(command)
         Call(
             world,
             self.link,
             command,
             PATIENCE,
-            lambda value: world.oracle.answered(command, value, world.now()),
+            lambda value: world.oracle.answered(command, value),
             lambda error: self._failed(command, error, tries - 1),
         )
 
@@ -93,7 +98,7 @@ class People:
         """Only what the scheduler itself has said is an answer; a broken connection is none."""
         world = self.world
         if isinstance(error, Exception) and not _is_broken(error):
-            world.oracle.answered(command, error, world.now())
+            world.oracle.answered(command, error)
         elif left and not (isinstance(command, TriggerRun) and command.exec_ts is None):
             world.timeline.after(1.0 + 9.0 * self.rng.random(), self.ask, command, left)
 
@@ -110,23 +115,30 @@ class Postman:
         self.link = Link(world, is_far=False)
         self.busy: set[int] = set()
         self.unrecorded: dict[int, AlertTried] = {}
-        self.is_awake = True
-        self._round()
+        self._is_awake = False
+        self.wake()
+
+    def wake(self) -> None:
+        """It looks every two seconds, until nothing is left to try."""
+        if not self._is_awake:
+            self._is_awake = True
+            time = self.world.timeline.time
+            self.world.timeline.after(ROUND - time % ROUND, self._round)
 
     def heard(self, changes: list[Change]) -> None:
         """The listener of the scheduler."""
         if any(isinstance(change, AlertQueued) for change in changes):
-            self.is_awake = True
+            self.wake()
 
     def _round(self) -> None:
-        self.world.timeline.after(2.0, self._round)
-        if self.world.scheduler is None or not self.is_awake:
-            return
-        now, self.is_awake = self.world.now(), False
+        self._is_awake = False
+        if self.world.scheduler is None:
+            return  # its start wakes the postman
+        now = self.world.now()
         for alert_id, row in self.world.shelf.fold.tables.outbox.items():
             if row["NextTryAt"] is None:
                 continue
-            self.is_awake = True
+            self.wake()
             if row["NextTryAt"] <= now.utc and alert_id not in self.busy:
                 self._try(alert_id, row["Tries"] + 1)
 

@@ -355,8 +355,8 @@ def test_9_a_result_with_the_token_of_another_attempt() -> None:
     old = story.pending(ref, "a", 0, 0)
     story.commit(story.created(ref, "a", 1))
     grant = story.grant(ref, "a", 1)
-    story.oracle.executed("e", grant, story.now)
-    story.oracle.finished("e", grant, End.SUCCESS, story.now)
+    story.oracle.executed("e", grant)
+    story.oracle.finished("e", grant, End.SUCCESS)
     story.report(msgspec.structs.replace(grant, token=old.token), End.SUCCESS)
     with breaks(9):
         story.commit(story.ended(grant, S.SUCCESS), story.run(ref, R.RUNNING, R.SUCCESS))
@@ -399,19 +399,19 @@ def test_11_acknowledged_commands_without_an_effect() -> None:
         (RestartRun(2), ended),
         (PauseDag("other"), None),
     ):
-        story.oracle.asked(ask, story.now)
+        story.oracle.asked(ask)
         with breaks(11):
-            story.oracle.answered(ask, reply, story.now)
+            story.oracle.answered(ask, reply)
 
 
 def test_11_acknowledged_commands_with_their_effect() -> None:
     story = Story(chain("a"))
     ref, ask = story.start(), CancelRun(1)
-    story.oracle.asked(ask, story.now)
+    story.oracle.asked(ask)
     cancelled = story.ended(_never_granted(ref), S.CANCELLED, was=S.SCHEDULED, token=None)
     story.commit(story.cancel(ref), cancelled, story.run(ref, R.RUNNING, R.CANCELLED))
     story.commit(*story.restarted(ref), story.run(ref, R.SCHEDULED, R.RUNNING), story.created(ref, "a", 1, 1))
-    story.oracle.answered(ask, ref, story.now)
+    story.oracle.answered(ask, ref)
 
 
 def _never_granted(ref: RunRef) -> Any:
@@ -424,15 +424,15 @@ def test_11_a_report_is_acknowledged_and_not_kept() -> None:
     grant = story.grant(story.start(), "a")
     ask = story.report(grant, End.SUCCESS)
     with breaks(11):
-        story.oracle.answered(ask, Answer(accepted=[True]), story.now)
+        story.oracle.answered(ask, Answer(accepted=[True]))
 
 
 def test_11_two_triggers_share_a_run() -> None:
     story = Story(chain("a"))
     ref = story.start()
-    story.oracle.answered(TriggerRun("d"), ref, story.now)
+    story.oracle.answered(TriggerRun("d"), ref)
     with breaks(11):
-        story.oracle.answered(TriggerRun("d"), ref, story.now)
+        story.oracle.answered(TriggerRun("d"), ref)
 
 
 @pytest.mark.parametrize("spoilt", [{"token": ""}, {"executor": ""}, {"end": BEGIN}])
@@ -508,7 +508,7 @@ def test_14_a_start_of_the_scheduler_begins_a_whole_lease() -> None:
     story = Story(chain("a"))
     ref = story.start()
     story.grant(ref, "a")
-    story.oracle.down(story.now)
+    story.oracle.down()
     story.wait(100)
     story.oracle.up(story.now)
     story.wait(LEASE / 2)
@@ -580,9 +580,9 @@ def test_20_an_execution_without_a_grant() -> None:
     ref = story.start()
     grant = story.grant(ref, "a")
     with breaks(20):
-        story.oracle.executed("e", msgspec.structs.replace(grant, token="made up"), story.now)
+        story.oracle.executed("e", msgspec.structs.replace(grant, token="made up"))
     with breaks(20):
-        story.oracle.executed("another", grant, story.now)
+        story.oracle.executed("another", grant)
 
 
 def test_21_a_success_that_was_none() -> None:
@@ -606,9 +606,9 @@ def test_21_another_result_than_the_task_gave() -> None:
 def test_22_a_grant_is_executed_twice() -> None:
     story = Story(chain("a"))
     grant = story.grant(story.start(), "a")
-    story.oracle.executed("e", grant, story.now)
+    story.oracle.executed("e", grant)
     with breaks(22):
-        story.oracle.executed("e", grant, story.now)
+        story.oracle.executed("e", grant)
 
 
 def test_23_at_most_once_is_executed_twice() -> None:
@@ -666,9 +666,9 @@ def test_26_the_same_report_is_answered_otherwise() -> None:
     story.commit(
         story.ended(grant, S.FAILED, Reason.FAILED), story.alert(grant), story.run(ref, R.RUNNING, R.FAILED)
     )
-    story.oracle.answered(ask, Answer(accepted=[True]), story.now)
+    story.oracle.answered(ask, Answer(accepted=[True]))
     with breaks(26):
-        story.oracle.answered(ask, Answer(accepted=[False]), story.now)
+        story.oracle.answered(ask, Answer(accepted=[False]))
 
 
 def test_27_a_cursor_goes_back() -> None:

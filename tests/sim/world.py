@@ -28,7 +28,7 @@ from sim.executors import Executor
 from sim.oracle import Oracle, Violation
 from sim.outside import People, Postman
 from sim.shelf import Killed, Planned, Shelf, synchronize
-from sim.wires import Call, Sent, Timeline
+from sim.wires import Call, Sent, Timeline, Waiting
 
 BIRTH = 1_000.0  # the monotonic clock when it all begins
 LEASES = (30.0, 30.0, 12.0)
@@ -70,6 +70,7 @@ class World:
         self.inbox: list[Sent] = []
         self.answered: list[Sent] = []
         self.calls: dict[Call, None] = {}  # those that have come to the scheduler
+        self._waiting: dict[float, Waiting] = {}  # calls, by their patience
         self.violation: Violation | None = None
         self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
         self._restarted: set[int] = set()  # in this step
@@ -97,6 +98,17 @@ class World:
         self._seen_at = time
         self._seen = Now(self.scenario.begin + seconds(time + self._set), BIRTH + awake - self._suspended)
         return self._seen
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody could hear what is sent to the scheduler at this moment."""
+        return self.scheduler is None or self.is_asleep
+
+    def waiting(self, patience: float) -> Waiting:
+        """Where calls with this patience wait."""
+        if patience not in self._waiting:
+            self._waiting[patience] = Waiting(self.timeline, patience)
+        return self._waiting[patience]
 
     def pass_by(self, span: float) -> None:
         """Time passes, everything happens but the scheduler's steps."""
@@ -170,9 +182,8 @@ class World:
 
     def turn(self) -> None:
         """Waits as `Scheduler.run` does, then one step."""
-        if self.scheduler is None:
+        while self.scheduler is None:
             self.timeline.happen()
-            return
         self._mishaps()
         if self.scheduler is not None:
             self._round(self.scheduler)
@@ -205,22 +216,22 @@ class World:
     def _mishaps(self) -> None:
         """What may befall the scheduler between two steps."""
         chance = self.chance
-        if not chance.faulty:
-            return
-        if chance.strikes("outage"):
-            self.shelf.outage()
-        if chance.strikes("kill"):
-            self.shelf.arm()
-        if chance.strikes("clock"):
-            self._set_clock(chance.pick("clock", JUMPS))
-        if chance.strikes("stall"):
-            self._stall(chance.pick("stall", STALLS))
-        if chance.strikes("sleep"):
-            self._sleep(chance.pick("sleep", SLEEPS) * self.chance.stream("sleep").random())
-        if chance.strikes("stop"):
-            self._stop()
-        if chance.strikes("forget"):
-            self._forget()
+        for kind in chance.befalling():
+            match kind:
+                case "outage":
+                    self.shelf.outage()
+                case "kill":
+                    self.shelf.arm()
+                case "clock":
+                    self._set_clock(chance.pick("clock", JUMPS))
+                case "stall":
+                    self._stall(chance.pick("stall", STALLS))
+                case "sleep":
+                    self._sleep(chance.pick("sleep", SLEEPS) * chance.stream("sleep").random())
+                case "stop":
+                    self._stop()
+                case "forget":
+                    self._forget()
 
     def _set_clock(self, by: float) -> None:
         self.note(f"the clock is set by {by} s")
@@ -295,9 +306,9 @@ class World:
             ask = request.ask
             if not isinstance(ask, RestartRun) or not request.is_answered or asks[str(ask)] > 1:
                 continue
-            if ask.run_id in self._restarted and isinstance(request.future.exception(0), ConflictError):
+            if ask.run_id in self._restarted and isinstance(request.promise.outcome(), ConflictError):
                 raise Violation(
-                    26, f"{ask} was carried out, and is answered with {request.future.exception(0)}"
+                    26, f"{ask} was carried out, and is answered with {request.promise.outcome()}"
                 )
 
     def _watch_spins(self, now: Now, requests: Sequence[Sent]) -> None:
@@ -345,7 +356,7 @@ class World:
             self.oracle.up(now)
             if self.chance.strikes("clock_at_start"):
                 self._set_clock(self.chance.pick("clock_at_start", JUMPS))
-            self.postman.is_awake = True
+            self.postman.wake()
             self.executors[0].start()
 
     def _token(self) -> str:
@@ -355,7 +366,7 @@ class World:
     def die(self, where: str) -> None:
         """The program ends without a word, and is started again later."""
         self.note(f"killed {where}")
-        self.oracle.down(self.now())
+        self.oracle.down()
         self.scheduler = None
         self.shelf.disarm()
         self.executors[0].die()

@@ -209,6 +209,8 @@ class TaskScheduler:
     def grant(self, reachable: set[str], now: Now) -> list[Change]:
         """Grants ready attempts to executors that can be told at once: `reachable`, or waiting in a poll."""
         changes: list[Change] = []
+        if not self.engine.ready_count:
+            return changes
         lease_end_at = now.utc + timedelta(seconds=self.lease)
         for session in self.sessions.values():
             count = min(session.free, self.engine.ready_count)
