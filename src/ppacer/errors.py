@@ -12,6 +12,7 @@ PpacerError
 ├── StoreError               the database refuses
 │   ├── StoreLockedError     another scheduler has the file
 │   └── StoreUnavailable     for now: full, read-only, locked, away
+│       └── Deposed          another scheduler leads now
 └── CommandError             a command that cannot be carried out
     ├── NotFoundError        no such dag, run or task
     ├── ConflictError        not in this state
@@ -79,6 +80,10 @@ class StoreLockedError(StoreError):
 
 class StoreUnavailable(StoreError):  # noqa: N818 - a state, not a fault of the caller
     """The database refuses for now (disk full, read-only, locked, away); try again later."""
+
+
+class Deposed(StoreUnavailable):
+    """This scheduler led, and another one has taken over meanwhile: nothing was written."""
 
 
 class CommandError(PpacerError):

@@ -13,7 +13,7 @@ from api.live import Gate, Live, is_problem, until
 from ppacer import Dag, task
 from ppacer.errors import StoreUnavailable
 from ppacer.schedule import Cron
-from ppacer.scheduler import State
+from ppacer.scheduler import Scheduler, State
 
 Make = Callable[..., Live]
 
@@ -76,6 +76,7 @@ def test_a_scheduler_that_stops_takes_no_commands_and_says_so(live: Make) -> Non
     program = live(etl())
     run_id = program.run("etl")
     scheduler = program.program.scheduler
+    assert isinstance(scheduler, Scheduler)
     scheduler.refuse_commands()
     health = program.get("/healthz")
     assert (health.status, health.json["state"]) == (503, "STOPPING")

@@ -71,7 +71,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it, the next times on the same port, and returns when it answers."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         options = [f"-c{name}={value}" for name, value in (OPTIONS | {"port": self.port}).items()]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -194,7 +194,7 @@ def _copy(bin: Path, folder: Path) -> Path:
     return copied / "bin"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -9,7 +9,7 @@ from ppacer.clock import Clock
 from ppacer.engine import RUN_FINAL
 from ppacer.engine.changes import Change, RunChanged
 from ppacer.errors import SchedulerUnavailable
-from ppacer.scheduler import Command, Scheduler, State
+from ppacer.scheduler import Command, Scheduler, Standby, State
 from ppacer.store.reads import Reads
 from ppacer.store.views import RunView
 from ppacer.tasklog import LogReader, LogRow
@@ -110,14 +110,14 @@ class Door:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Scheduler | Standby,
         reads: Reads,
         logs: LogReader,
         flush_logs: Callable[[float], bool],
         clock: Clock,
         code_note: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.scheduler = scheduler
+        self.scheduler = scheduler  # replaced when the program begins or ceases to lead
         self.reads = reads
         self.logs = logs
         self.logs_trouble: Callable[[], str | None] = lambda: None
@@ -130,6 +130,8 @@ class Door:
     @property
     def is_live(self) -> bool:
         """Whether there is a scheduler that will do something about what is open."""
+        if isinstance(self.scheduler, Standby):
+            return self.scheduler.leader is not None
         return self.scheduler.state in (State.RUNNING, State.DEGRADED, State.STOPPING)
 
     @property
@@ -140,6 +142,8 @@ class Door:
                 return None
             case State.DEGRADED:
                 return f"the scheduler waits for its database: {self.scheduler.trouble or 'it is back'}"
+            case State.STANDBY:
+                return self.scheduler.trouble
             case State.STOPPING:
                 return "the scheduler is stopping: running tasks may finish, nothing new begins"
             case State.STOPPED:

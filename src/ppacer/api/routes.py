@@ -20,7 +20,7 @@ from ppacer.api.wire import Dags, Done, Health, Logs, Next, Nothing, Points, Run
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError
 from ppacer.schedule import Cron, upcoming
-from ppacer.scheduler import CancelRun, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.scheduler import CancelRun, PauseDag, RestartRun, State, TriggerRun, UnpauseDag
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView, TaskView
 from ppacer.tasklog import LogReader, LogRow
 from ppacer.version import VERSION
@@ -82,9 +82,10 @@ class Routes:
 
     def health(self, request: Request) -> Response:
         """Whether the scheduler works."""
-        trouble = self.door.trouble
+        trouble, state = self.door.trouble, self.door.scheduler.state
+        works = trouble is None or (state is State.STANDBY and self.door.is_live)
         detail = trouble or self.door.logs_trouble()
-        return answer(Health(self.door.scheduler.state, VERSION, detail), 503 if trouble else 200)
+        return answer(Health(state, VERSION, detail), 200 if works else 503)
 
     def dags(self, request: Request, after: str | None, limit: int, tag: str | None) -> Dags:
         """Dags in the order of their ids."""

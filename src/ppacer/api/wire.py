@@ -41,7 +41,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`/healthz`: 200 while the scheduler works, 503 while it does not. Task logs may be in trouble alone."""
+    """`/healthz`: 200 while the scheduler works or stands by, 503 while it does not.
+
+    Task logs may be in trouble alone.
+    """
 
     state: str
     version: str

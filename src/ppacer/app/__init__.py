@@ -81,7 +81,7 @@ def _serve(
 def _say_what_begins(half: "SchedulerHalf") -> None:
     dags, db = len(half.registry), half.settings.db_shown
     log.info("ppacer serves %d dag(s) at %s, database %s", dags, half.url, db)
-    runs, attempts = half.recovered
+    runs, attempts = half.reign.recovered
     if runs:
         log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)
 

@@ -70,7 +70,7 @@ class ExecutorHalf:
             raise still
 
     @contextmanager
-    def at_work(self, client: Client) -> Iterator[Executor]:
+    def at_work(self, client: Client, name: str) -> Iterator[Executor]:
         """Claims and runs attempts; at the end lets them finish, or hands them back."""
         executor = Executor(
             client,
@@ -80,6 +80,7 @@ class ExecutorHalf:
             default_runner=self.settings.runner,
             heartbeat=self.settings.lease / 3,
             mask=self._mask,
+            name=name,
         )
         with ExitStack() as stack:
             stack.callback(executor.close)

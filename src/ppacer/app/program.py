@@ -19,8 +19,9 @@ from ppacer.dag import Registry
 from ppacer.engine.changes import Change
 from ppacer.executor.warm import WarmParent
 from ppacer.notify import Sender
-from ppacer.scheduler import LocalClient
-from ppacer.tasklog import LogRecord
+from ppacer.scheduler import LOCAL, LocalClient, Outbox, Scheduler, Standby
+from ppacer.store import Store
+from ppacer.tasklog import LogRecord, LogWriter
 
 
 class Program:
@@ -75,15 +76,11 @@ class Program:
         stack.enter_context(self._executing)  # its children are the last to be gone
         stack.enter_context(quick_switches())
         stack.enter_context(half)
-        self.store, self.logs, self.scheduler, self.outbox = (
-            half.store,
-            half.logs,
-            half.scheduler,
-            half.outbox,
-        )
-        client = LocalClient(self.scheduler, half.take_records)
-        self.executor = stack.enter_context(self._executing.at_work(client))
-        stack.callback(self.scheduler.refuse_commands)
+        client = LocalClient(half, half.take_records)
+        # On a server there may be other programs: what runs in this one must not be taken for theirs.
+        name = LOCAL if self.settings.db_file is not None else half.name
+        self.executor = stack.enter_context(self._executing.at_work(client, name))
+        stack.callback(half.refuse_commands)
 
     def _outlive(self) -> None:
         if self.settings.db_file is not None:
@@ -95,9 +92,29 @@ class Program:
         return self._scheduling.url
 
     @property
+    def scheduler(self) -> Scheduler | Standby:
+        """Who answers now."""
+        return self._scheduling.scheduler
+
+    @property
+    def store(self) -> Store:
+        """The store of the time in which it leads, as the next two."""
+        return self._scheduling.reign.store
+
+    @property
+    def outbox(self) -> Outbox:
+        """What delivers alerts."""
+        return self._scheduling.reign.outbox
+
+    @property
     def retention(self) -> Retention:
         """What deletes what is old."""
-        return self._scheduling.retention
+        return self._scheduling.reign.retention
+
+    @property
+    def logs(self) -> LogWriter:
+        """What writes the task logs."""
+        return self._scheduling.logs
 
     def is_alive(self) -> bool:
         """False when one of the threads that it cannot do without has ended by itself."""
@@ -113,4 +130,4 @@ class Program:
 
     def on_changes(self, listener: Callable[[Sequence[Change]], None]) -> None:
         """Calls `listener` with everything that is committed from now on, in the scheduler's thread."""
-        self.scheduler.listeners.append(listener)
+        self._scheduling.on_changes(listener)

@@ -1,13 +1,12 @@
-"""The scheduler's half of a program: store, task logs, scheduler, alerts, retention, HTTP; no task runs here.
+"""The scheduler's half of a program: task logs, HTTP, and what reigns while it leads; no task runs here.
 
 Parts are started from the bottom up and stopped in the reverse order: first nothing new comes in, then what
 was reported is written, then the files are closed.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -15,16 +14,17 @@ import msgspec
 from ppacer.api.door import Door
 from ppacer.app.code import LoadedCode
 from ppacer.app.echo import Echo
-from ppacer.app.retention import Retention
+from ppacer.app.leadership import Leadership, unique_name
+from ppacer.app.reign import Listener, Reign
 from ppacer.clock import SystemClock
 from ppacer.config import Mask, Settings, masked
 from ppacer.dag import Registry
 from ppacer.notify import Sender
-from ppacer.scheduler import Outbox, Scheduler, has_alert
+from ppacer.scheduler import Scheduler, Standby
+from ppacer.scheduler.requests import Ask, Request
 from ppacer.store import FileLock, Store
-from ppacer.store.alerts import Alerts
+from ppacer.store.leader import Seat
 from ppacer.store.reads import Reads
-from ppacer.store.retention import Past
 from ppacer.tasklog import LogReader, LogRecord, LogWriter
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class SchedulerHalf:
         http: bool = True,
         scheduled: bool = True,
     ) -> None:
+        self.name = unique_name()
         self.registry = registry
         self.settings = settings
         self.clock = SystemClock()
@@ -62,7 +63,11 @@ class SchedulerHalf:
         self._server: Server | None = None
         self._scheduled = scheduled
         self._record_listeners: list[Callable[[Sequence[LogRecord]], None]] = []
+        self._change_listeners: list[Listener] = []
+        self._door: Door | None = None
+        self._leadership: Leadership | None = None
         self._stack = ExitStack()
+        self.scheduler: Scheduler | Standby
 
     def __enter__(self) -> Self:
         try:
@@ -76,36 +81,76 @@ class SchedulerHalf:
         self._stack.close()
 
     def _start(self) -> None:
-        settings, stack = self.settings, self._stack
+        stack = self._stack
         lock = self._lock()
         self._owned()
         listener = self._bind() if self._http else None
-        self.store = Store(settings.db)
-        stack.callback(self.store.close)
         self._start_logs()
-        self.scheduler = Scheduler(
-            self.store,
-            self.registry,
-            self.clock,
-            lease=settings.lease,
-            mask=self._mask,
-            scheduled=self._scheduled,
-        )
-        self.scheduler.start(self.clock.now())
-        self._ready(self)
-        self._thread = threading.Thread(target=self.scheduler.run, name="ppacer-scheduler", daemon=True)
-        self._thread.start()
-        stack.callback(self._thread.join, 30.0)
-        stack.callback(self.scheduler.stop)
-        self._start_outbox()  # stops before the scheduler, which writes down what was delivered
-        if self._scheduled:
-            self._start_retention()
-        if listener is not None:
-            self._serve(listener)
+        if self.settings.db_file is None:
+            self._start_leadership(listener)
+        else:
+            stack.enter_context(self._reign(None))
+            if listener is not None:
+                self._serve(listener)
         if lock is not None:
             stack.callback(lock.describe)  # who looks for the scheduler now reads the files
             lock.describe(url=self.url)
-        stack.callback(self.scheduler.refuse_commands)
+        stack.callback(self.refuse_commands)
+
+    def _start_leadership(self, listener: Any) -> None:
+        """On a server there may be others: everybody answers readers, one leads."""
+        Store(self.settings.db).close()  # makes or upgrades the tables, or says why not
+        standby = Standby(self.registry)
+        self._seat(standby)
+        if listener is not None:
+            self._serve(listener)
+        seat = Seat(self.settings.db, self.name, self.url)
+        self._leadership = self._stack.enter_context(Leadership(seat, standby, self._led))
+
+    @contextmanager
+    def _led(self, term: int) -> Iterator[Reign]:
+        standby = self.scheduler
+        try:
+            with self._reign(term) as reign:
+                yield reign
+        finally:
+            self._seat(standby)
+
+    def _reign(self, term: int | None) -> Reign:
+        return Reign(
+            self.registry,
+            self.settings,
+            self._notifier,
+            self._mask,
+            self.logs,
+            self.clock,
+            term=term,
+            ready=self._begins,
+            note=self._code.note,
+            scheduled=self._scheduled,
+            listeners=self._change_listeners,
+        )
+
+    def _begins(self, reign: Reign) -> None:
+        self.reign = reign
+        self._seat(reign.scheduler)
+        self._ready(self)
+
+    def _seat(self, scheduler: Scheduler | Standby) -> None:
+        """From now on this one answers."""
+        self.scheduler = scheduler
+        if self._door is not None:
+            self._door.scheduler = scheduler
+
+    def submit(self, ask: Ask) -> Request:
+        """Asks whoever answers now; from any thread."""
+        return self.scheduler.submit(ask)
+
+    def refuse_commands(self) -> None:
+        """The program is ending: executors may still report, but nothing new is begun."""
+        if self._leadership is not None:
+            self._leadership.retire()
+        self.scheduler.refuse_commands()
 
     def _lock(self) -> FileLock | None:
         """Makes sure that this is the only scheduler on the file."""
@@ -134,23 +179,6 @@ class SchedulerHalf:
             self._stack.callback(echo.close)
             self._record_listeners.append(echo)
 
-    def _start_outbox(self) -> None:
-        alerts = Alerts(self.settings.db)
-        self.outbox = outbox = Outbox(
-            alerts, self.scheduler, self.registry, self._notifier, self.clock, note=self._code.note
-        )
-        self.scheduler.listeners.append(lambda changes: outbox.wake() if has_alert(changes) else None)
-        self._stack.callback(alerts.close)
-        self._stack.callback(outbox.close)
-        outbox.start()
-
-    def _start_retention(self) -> None:
-        past = Past(self.settings.db)
-        self.retention = Retention(past, self.scheduler, self.logs, self.settings, self.clock)
-        self._stack.callback(past.close)
-        self._stack.callback(self.retention.close)
-        self.retention.start()
-
     def take_records(self, records: Sequence[LogRecord]) -> None:
         """Masks, echoes and writes what tasks say; from any thread, and never raises."""
         if self._mask is not str:
@@ -169,25 +197,26 @@ class SchedulerHalf:
         reads = Reads(self.settings.db, self._mask)
         self._stack.callback(reads.close)
         logs = LogReader(self.settings.logs_db)
-        door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
+        self._door = door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
         door.logs_trouble = lambda: self.logs.trouble
-        self.scheduler.listeners.append(door.changed)
+        self.on_changes(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
         app = make_app(door, self.settings.allowed_hosts, pages(door))
         server = self._server = Server(app, listener, door.close)
         server.start()
         self._stack.callback(server.close)
 
-    @property
-    def recovered(self) -> tuple[int, int]:
-        """Just after the start: the open runs, and the attempts in them that an earlier program was at."""
-        runs = self.scheduler.memory.engine.runs.values()
-        return len(runs), sum(task.is_lost for run in runs for task in run.tasks)
-
     def is_alive(self) -> bool:
         """False when one of the threads that it cannot do without has ended by itself."""
         has_http = self._server is None or self._server.is_alive()
-        return self._thread.is_alive() and has_http
+        leads = self.reign.is_alive() if self._leadership is None else self._leadership.is_alive()
+        return leads and has_http
+
+    def on_changes(self, listener: Listener) -> None:
+        """Calls `listener` with everything that is committed from now on, in the scheduler's thread."""
+        self._change_listeners.append(listener)
+        if isinstance(self.scheduler, Scheduler):
+            self.scheduler.listeners.append(listener)
 
     def on_records(self, listener: Callable[[Sequence[LogRecord]], None]) -> None:
         """Calls `listener` with what tasks log from now on."""

@@ -4,9 +4,12 @@ from ppacer.scheduler.client import LocalClient
 from ppacer.scheduler.outbox import Outbox, has_alert
 from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
 from ppacer.scheduler.scheduler import Scheduler, State
+from ppacer.scheduler.standby import Standby
+from ppacer.scheduler.task_scheduler import LOCAL
 from ppacer.scheduler.watcher import DagRunWatcher
 
 __all__ = [
+    "LOCAL",
     "CancelRun",
     "Command",
     "DagRunWatcher",
@@ -15,6 +18,7 @@ __all__ = [
     "PauseDag",
     "RestartRun",
     "Scheduler",
+    "Standby",
     "State",
     "TriggerRun",
     "UnpauseDag",

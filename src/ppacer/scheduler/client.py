@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Protocol
 
 from ppacer.errors import SchedulerUnavailable
 from ppacer.protocol import Answer, Report
-from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports
-from ppacer.scheduler.scheduler import Scheduler
+from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports, Request
 from ppacer.tasklog import LogRecord
+
+
+class Asked(Protocol):
+    """A scheduler, or what stands in for it."""
+
+    def submit(self, ask: Ask) -> Request:
+        """Asks for something, from any thread; the future of the request is answered."""
+
 
 PATIENCE = 60.0  # seconds beyond the asked-for wait; a commit that takes longer is trouble
 
@@ -15,7 +23,7 @@ PATIENCE = 60.0  # seconds beyond the asked-for wait; a commit that takes longer
 class LocalClient:
     """Implements `protocol.Client` by the scheduler's inbox."""
 
-    def __init__(self, scheduler: Scheduler, log: Callable[[Sequence[LogRecord]], None]) -> None:
+    def __init__(self, scheduler: Asked, log: Callable[[Sequence[LogRecord]], None]) -> None:
         self._scheduler = scheduler
         self.log = log
 

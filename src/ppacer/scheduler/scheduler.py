@@ -31,10 +31,14 @@ IDLE_SECONDS = 20.0  # at least one step in this time, so that a longer silence 
 
 
 class State(StrEnum):
-    """What the scheduler as a whole is doing; DEGRADED: the database refuses, it waits for it."""
+    """What the scheduler as a whole is doing.
+
+    DEGRADED: the database refuses, it waits for it. STANDBY: another program leads on the same database.
+    """
 
     STARTED = "STARTED"
     SYNCHRONIZING = "SYNCHRONIZING"
+    STANDBY = "STANDBY"
     RUNNING = "RUNNING"
     DEGRADED = "DEGRADED"
     STOPPING = "STOPPING"
@@ -102,9 +106,12 @@ class Scheduler:
         self._phase = State.RUNNING
 
     def run(self) -> None:
-        """Steps until `stop`; sleeps until the next timer or request. Stops loudly when it meets a bug."""
+        """Steps until `stop`, or until another one leads; sleeps until the next timer or request.
+
+        Stops loudly when it meets a bug.
+        """
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not self.store.is_deposed:
                 requests = self.inbox.take(self._pause(self.clock.now()))
                 self.step(self.clock.now(), requests)
         except Exception:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -14,10 +14,11 @@ from ppacer.clock import to_text
 from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, AttemptRow, Reason, RunRef, RunRow, RunStatus, TaskStatus, Trigger
 from ppacer.engine.changes import Change
-from ppacer.errors import StoreError, StoreUnavailable
+from ppacer.errors import Deposed, StoreError, StoreUnavailable
 from ppacer.store import database, migrate
 from ppacer.store.batch import Batch
 from ppacer.store.hot import Hot, Read, queries, statements
+from ppacer.store.leader import fence
 from ppacer.store.retention import Old
 from ppacer.store.schema import dagruns, dagruntasks, dags, dagversions
 
@@ -61,7 +62,10 @@ class DagRow:
 class Store:
     """One database, one writer. Every method is one transaction; only the scheduler's thread calls them."""
 
-    def __init__(self, db: str | Any) -> None:
+    def __init__(self, db: str | Any, term: int | None = None) -> None:
+        """`term`: that of the leader (see `ppacer.store.leader`), without which nothing can be written."""
+        self.is_deposed = False
+        self._term = term
         self.url = database.make_url(db)
         self.path = database.sqlite_path(self.url)
         self._engine = database.writer_engine(self.url)
@@ -90,19 +94,29 @@ class Store:
     @property
     def write(self) -> AbstractContextManager[sa.Connection]:
         """A context manager: one transaction on the writing connection, errors in words."""
-        return self._transaction()
+        return self._transaction(self._term)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, term: int | None) -> Iterator[sa.Connection]:
         with database.in_words(self.url):
             transaction = self._connection.begin()
             try:
+                if term is not None:
+                    with closing(self._connection.connection.cursor()) as cursor:
+                        self._fence(cursor, term)
                 yield self._connection
                 transaction.commit()
             except BaseException:
                 transaction.close()
                 self._roll_back()  # after a COMMIT that failed SQLAlchemy takes the transaction for ended
                 raise
+
+    def _fence(self, cursor: Any, term: int) -> None:
+        try:
+            fence(cursor, term)
+        except Deposed:
+            self.is_deposed = True
+            raise
 
     def _roll_back(self) -> None:
         """A connection that is lost is dropped: the next transaction makes a new one."""
@@ -127,6 +141,8 @@ class Store:
         """
         batch = Batch(changes, self._stamp, self._hot)
         with self._by_driver() as cursor:
+            if self._term is not None:
+                self._fence(cursor, self._term)
             for name, rows in batch.rows.items():
                 if rows:
                     touched = self._hot[name].run(cursor, rows)
@@ -179,7 +195,7 @@ class Store:
     # -- reading back ----------------------------------------------------------------------------------------
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
-        with self.write as connection:
+        with self._transaction(term=None) as connection:
             return connection.execute(query).all()
 
     def _row(self, name: str, **key: Any) -> Any:
