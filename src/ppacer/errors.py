@@ -16,6 +16,7 @@ PpacerError
 └── CommandError             a command that cannot be carried out
     ├── NotFoundError        no such dag, run or task
     ├── ConflictError        not in this state
+    ├── KeyReusedError       its idempotency key belongs to another command
     └── SchedulerUnavailable nobody answers
 """
 
@@ -23,11 +24,15 @@ from collections.abc import Sequence
 
 
 class PpacerError(Exception):
-    """Base of all errors of ppacer; `str(error)` is one sentence for the user."""
+    """Base of all errors of ppacer; `str(error)` is one sentence for the user, `code` is for programs."""
+
+    code = "error"
 
 
 class DagError(PpacerError):
     """A dag, task or value in a dag is not valid."""
+
+    code = "not_possible"
 
 
 class DuplicateIdError(DagError):
@@ -57,6 +62,8 @@ class ResultError(DagError):
 class ScheduleError(PpacerError):
     """A schedule is impossible, or its `next` does not advance."""
 
+    code = "schedule_failed"
+
 
 class LoadError(PpacerError):
     """A file of dags could not be imported; `traceback` holds the user's own frames."""
@@ -68,6 +75,8 @@ class LoadError(PpacerError):
 
 class ConfigError(PpacerError):
     """An option, environment variable or line of ppacer.toml has an impossible value."""
+
+    code = "bad_request"
 
 
 class StoreError(PpacerError):
@@ -81,6 +90,8 @@ class StoreLockedError(StoreError):
 class StoreUnavailable(StoreError):  # noqa: N818 - a state, not a fault of the caller
     """The database refuses for now (disk full, read-only, locked, away); try again later."""
 
+    code = "database_unavailable"
+
 
 class Deposed(StoreUnavailable):
     """This scheduler led, and another one has taken over meanwhile: nothing was written."""
@@ -93,10 +104,22 @@ class CommandError(PpacerError):
 class NotFoundError(CommandError):
     """There is no such dag, run or task."""
 
+    code = "not_found"
+
 
 class ConflictError(CommandError):
     """The thing exists, but its state does not allow the command."""
 
+    code = "conflict"
+
+
+class KeyReusedError(CommandError):
+    """The idempotency key of a command was used for another one before."""
+
+    code = "key_reused"
+
 
 class SchedulerUnavailable(CommandError):  # noqa: N818 - a state, not a fault of the caller
     """No scheduler answers, or it is stopping or degraded."""
+
+    code = "unavailable"

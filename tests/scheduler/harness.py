@@ -5,7 +5,7 @@ what the rows say.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ppacer.clock import Now
 from ppacer.dag import Dag, Node, Registry, TaskConfig
-from ppacer.engine.changes import Change
+from ppacer.engine.changes import Audited, Change, ReplyKept
 from ppacer.errors import StoreUnavailable
 from ppacer.protocol import Answer, End, Grant, Report
 from ppacer.scheduler import RestartRun, Scheduler, State, TriggerRun
@@ -260,9 +260,13 @@ class World:
         self.scheduler = Scheduler(
             self.store, Registry(self.dags), self, lease=self.lease, new_token=self.token
         )
-        self.scheduler.listeners.append(self.changes.extend)
+        self.scheduler.listeners.append(self._hear)
         self.scheduler.start(self.now())
         self.send()
+
+    def _hear(self, changes: Sequence[Change]) -> None:
+        """What has happened to runs; that somebody has asked for it is another story."""
+        self.changes += (one for one in changes if not isinstance(one, Audited | ReplyKept))
 
     def restart(self, *dags: Dag, after: float = 0.0, executors: bool = True) -> None:
         """The program is killed, and started again later; executors of other machines live on."""
@@ -287,13 +291,13 @@ class World:
             self.check()
         return requests
 
-    def do(self, ask: Ask) -> Any:
+    def do(self, ask: Ask | Request) -> Any:
         """One step with one request, which must be answered in it; raises what the answer raises."""
         [request] = self.send(ask)
         assert request.future.done(), f"{ask} was not answered"
         return request.future.result(0)
 
-    def refused(self, ask: Ask) -> Exception:
+    def refused(self, ask: Ask | Request) -> Exception:
         """The error with which a request is answered."""
         [request] = self.send(ask)
         error = request.future.exception(0)

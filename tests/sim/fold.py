@@ -28,13 +28,17 @@ from ppacer.engine.changes import (
     AttemptEnded,
     AttemptGranted,
     AttemptLost,
+    Audited,
     CancelRequested,
     Change,
     DagMarked,
     PointRecorded,
+    ReplyKept,
     RunChanged,
     RunCreated,
     RunRestarted,
+    TokenCreated,
+    TokenRevoked,
 )
 from ppacer.errors import ScheduleError, StoreError
 from ppacer.schedule import CatchUp, first_point
@@ -57,6 +61,9 @@ class Tables:
     dagrunrestarts  by RunId, then by Restart: rows {"Restart", "InsertTs"}
     schedules       by DagId: a list in the order of writing
     outbox          by AlertId, in the order of writing
+    audit           a list of the changes, in the order of writing
+    requests        (Fingerprint, Reply) by (Actor, IdempotencyKey)
+    tokens          by TokenId
     """
 
     def __init__(self) -> None:
@@ -68,6 +75,9 @@ class Tables:
         self.dagrunrestarts: dict[int, dict[int, Row]] = {}
         self.schedules: dict[str, list[Row]] = {}
         self.outbox: dict[int, Row] = {}
+        self.audit: list[Audited] = []
+        self.requests: dict[tuple[str, str], tuple[str, str]] = {}
+        self.tokens: dict[str, Row] = {}
 
 
 class Fold:
@@ -267,6 +277,19 @@ class Fold:
         row["SentAt"] = change.at if change.error is None else None
         row["GivenUpAt"] = change.at if change.error is not None and change.again_at is None else None
 
+    def _audited(self, change: Audited) -> None:
+        self.tables.audit.append(change)
+        self._undo.append((self.tables.audit, None, None))
+
+    def _reply_kept(self, change: ReplyKept) -> None:
+        self._insert(self.tables.requests, (change.actor, change.key), (change.fingerprint, change.reply))
+
+    def _token_created(self, change: TokenCreated) -> None:
+        self._insert(self.tables.tokens, change.token_id, {"RevokedAt": None, "Token": change})
+
+    def _token_revoked(self, change: TokenRevoked) -> None:
+        self._update(self.tables.tokens, change.token_id)["RevokedAt"] = change.at
+
     # -- reading back ----------------------------------------------------------------------------------------
 
     def dag_rows(self) -> dict[str, DagRow]:
@@ -311,6 +334,10 @@ class Fold:
         """As `Store.result`."""
         rows = [row for row in self.tables.dagrunresults[ref.run_id].values() if row["TaskId"] == task_id]
         return max(rows, key=lambda row: int(row["Retry"]))["Result"] if rows else None
+
+    def reply(self, actor: str, key: str) -> tuple[str, str] | None:
+        """As `Store.reply`."""
+        return self.tables.requests.get((actor, key))
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""
@@ -418,4 +445,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     AttemptEnded: Fold._attempt_ended,
     AlertQueued: Fold._alert_queued,
     AlertTried: Fold._alert_tried,
+    Audited: Fold._audited,
+    ReplyKept: Fold._reply_kept,
+    TokenCreated: Fold._token_created,
+    TokenRevoked: Fold._token_revoked,
 }

@@ -17,6 +17,7 @@ from ppacer.engine.changes import (
     AttemptEnded,
     AttemptGranted,
     AttemptLost,
+    Audited,
     CancelRequested,
     Change,
     DagMarked,
@@ -375,6 +376,11 @@ class Runs:
         self._queued.append(change)
         self.alerts.append([change, []])
 
+    def _audited(self, change: Audited, now: Now) -> None:
+        """One row for a command, at the time at which it is decided; no key, so the same may come again."""
+        if change.at != now.utc:
+            wrong(24, f"{change} is written at {now.utc}")
+
     def _alert_tried(self, change: AlertTried, now: Now) -> None:
         if not 1 <= change.alert_id <= len(self.alerts):  # 32
             wrong(32, f"alert {change.alert_id} was tried, and there is none")
@@ -527,4 +533,5 @@ _JUDGES: dict[type, Callable[[Runs, Any, Now], None]] = {
     AttemptLost: Runs._attempt_lost,
     AlertQueued: Runs._alert_queued,
     AlertTried: Runs._alert_tried,
+    Audited: Runs._audited,
 }

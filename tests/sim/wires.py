@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from ppacer.errors import SchedulerUnavailable
-from ppacer.scheduler.requests import Ask, Request
+from ppacer.scheduler.requests import HERE, Ask, Request
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -130,7 +130,7 @@ class Sent(Request):
     __slots__ = ("call", "promise", "world")
 
     def __init__(self, ask: Ask, call: "Call | None", world: "World") -> None:
-        self.ask, self.unclear, self.trouble, self._taken = ask, None, None, None
+        self.ask, self.origin, self.unclear, self.trouble, self._taken = ask, HERE, None, None, None
         self.promise = Promise()
         self.future = cast("Future[Any]", self.promise)
         self.call, self.world = call, world

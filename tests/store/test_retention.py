@@ -15,8 +15,10 @@ from ppacer.engine.changes import (
     AlertKind,
     AlertQueued,
     AlertTried,
+    Audited,
     Change,
     PointRecorded,
+    ReplyKept,
     RunChanged,
     RunRestarted,
 )
@@ -352,3 +354,26 @@ def test_a_look_costs_the_same_however_many_runs_are_young(file_store: Store, pa
         steps.append(steps_of(past, NIGHT, 100))
     assert 0 < steps[1] <= steps[0] + 1
     past.close()
+
+
+# -- audit and replies ---------------------------------------------------------------------------------------
+
+
+def asked(second: float, key: str) -> list[Change]:
+    """A command with an idempotency key, refused or not."""
+    row = Audited(at(second), "ann", None, "trigger", "d", None, "{}", "done", None)
+    return [row, ReplyKept("ann", key, at(second), "f", "{}")]
+
+
+def test_the_audit_goes_with_the_rest(store: Store, past: Past, path: Path) -> None:
+    store.apply([change for second in range(1200) for change in asked(second, str(second))])
+    assert sum(store.forget(old) for old in past.slices(at(1100), 1)) == 1100
+    assert min(row["At"] for row in rows(path, "audit")) == text(1100)
+    assert list(past.slices(at(1100), 1)) == []
+
+
+def test_replies_go_by_their_age_alone(store: Store, past: Past, path: Path) -> None:
+    store.apply([change for second in range(1200) for change in asked(second, str(second))])
+    assert sum(store.forget(old) for old in past.replies(at(1100))) == 1100
+    assert len(rows(path, "requests")) == 100
+    assert len(rows(path, "audit")) == 1200

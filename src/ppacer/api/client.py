@@ -174,7 +174,7 @@ class HttpClient:
 
 
 # A bad request is no wrong option, whatever it was there.
-_ERRORS = {code: kind for kind, _, code in ERRORS if code != "bad_request"}
+_ERRORS = {kind.code: kind for kind, _ in ERRORS if kind is not ConfigError}
 
 
 def checked_url(text: str) -> str:

@@ -31,6 +31,7 @@ CODES: dict[str, tuple[int, str]] = {
     "body_too_large": (413, "the body of the request is too large"),
     "unknown_host": (421, "the server does not answer to this host name"),
     "not_possible": (422, "the request is understood, but what it asks for does not fit"),
+    "key_reused": (422, "the Idempotency-Key belongs to another command"),
     "schedule_failed": (422, "the schedule of the dag raised an error"),
     "error": (500, "a bug: the log of the scheduler says more"),
     "unavailable": (503, "the scheduler starts, stops or waits for its database"),
@@ -67,9 +68,9 @@ def of_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestError):
         headers = {"connection": "close"} if error.status == 408 else None  # the rest of it may never come
         return problem(error.status, error.code, error.detail, headers)
-    for kind, status, code in ERRORS:
+    for kind, status in ERRORS:
         if isinstance(error, kind):
-            return problem(status, code, str(error))
+            return problem(status, kind.code, str(error))
     return problem(
         500, "error", str(error) if isinstance(error, PpacerError) else "an unexpected error; see the log"
     )

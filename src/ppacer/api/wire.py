@@ -9,6 +9,7 @@ from ppacer.errors import (
     ConfigError,
     ConflictError,
     DagError,
+    KeyReusedError,
     NotFoundError,
     PpacerError,
     ScheduleError,
@@ -18,16 +19,17 @@ from ppacer.errors import (
 from ppacer.store.views import DagView, PointView, RunView, SourceView
 from ppacer.tasklog import LogRow
 
-ERRORS: tuple[tuple[type[PpacerError], int, str], ...] = (
-    (NotFoundError, 404, "not_found"),
-    (ConflictError, 409, "conflict"),
-    (SchedulerUnavailable, 503, "unavailable"),
-    (StoreUnavailable, 503, "database_unavailable"),
-    (DagError, 422, "not_possible"),
-    (ScheduleError, 422, "schedule_failed"),  # of the user's own, asked for points to come
-    (ConfigError, 400, "bad_request"),  # a filter of the log reader
+ERRORS: tuple[tuple[type[PpacerError], int], ...] = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (KeyReusedError, 422),
+    (SchedulerUnavailable, 503),
+    (StoreUnavailable, 503),
+    (DagError, 422),
+    (ScheduleError, 422),  # of the user's own, asked for points to come
+    (ConfigError, 400),  # a filter of the log reader
 )
-"""Status and code of each error, those with the narrower meaning first."""
+"""The status of each error, those with the narrower meaning first."""
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -138,6 +138,49 @@ class AlertTried(msgspec.Struct, frozen=True, gc=False):
     again_at: datetime | None = None
 
 
+class Audited(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `audit`: who wanted what, and what became of it; in one transaction with that."""
+
+    at: datetime
+    actor: str
+    address: str | None
+    command: str
+    dag_id: str | None
+    run_id: int | None
+    details: str
+    outcome: str
+    error: str | None
+
+
+class ReplyKept(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `requests`: what a command with an idempotency key was answered, in one transaction."""
+
+    actor: str
+    key: str
+    at: datetime
+    fingerprint: str
+    reply: str
+
+
+class TokenCreated(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `tokens`; of the secret itself only the hash is known."""
+
+    token_id: str
+    name: str
+    role: str
+    token_hash: str
+    at: datetime
+    created_by: str
+    expires_at: datetime | None
+
+
+class TokenRevoked(msgspec.Struct, frozen=True, gc=False):
+    """A token counts no more."""
+
+    token_id: str
+    at: datetime
+
+
 Change = (
     RunCreated
     | RunChanged
@@ -151,4 +194,8 @@ Change = (
     | AttemptLost
     | AlertQueued
     | AlertTried
+    | Audited
+    | ReplyKept
+    | TokenCreated
+    | TokenRevoked
 )

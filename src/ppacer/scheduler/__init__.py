@@ -2,7 +2,17 @@
 
 from ppacer.scheduler.client import LocalClient
 from ppacer.scheduler.outbox import Outbox, has_alert
-from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.scheduler.requests import (
+    CancelRun,
+    Command,
+    CreateToken,
+    Origin,
+    PauseDag,
+    RestartRun,
+    RevokeToken,
+    TriggerRun,
+    UnpauseDag,
+)
 from ppacer.scheduler.scheduler import Scheduler, State
 from ppacer.scheduler.standby import Standby
 from ppacer.scheduler.task_scheduler import LOCAL
@@ -12,11 +22,14 @@ __all__ = [
     "LOCAL",
     "CancelRun",
     "Command",
+    "CreateToken",
     "DagRunWatcher",
     "LocalClient",
+    "Origin",
     "Outbox",
     "PauseDag",
     "RestartRun",
+    "RevokeToken",
     "Scheduler",
     "Standby",
     "State",

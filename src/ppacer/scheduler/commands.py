@@ -5,15 +5,28 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ppacer.clock import Now, utc
 from ppacer.dag.values import dumps
 from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change
 from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError, ParamsError
+from ppacer.scheduler import tokens
 from ppacer.scheduler.memory import Memory
-from ppacer.scheduler.requests import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.scheduler.requests import (
+    CancelRun,
+    Command,
+    CreateToken,
+    PauseDag,
+    RestartRun,
+    RevokeToken,
+    TriggerRun,
+    UnpauseDag,
+)
 from ppacer.store import DagRow
+from ppacer.store.tokens import TokenRow
 
 SHOWN_MAX = 200  # characters of an unknown id, which is as long as an id can be
 COMPARED_MAX = 1_000  # ids that are looked through for the one that was meant: 0.06 s of the only thread
@@ -34,8 +47,8 @@ class Commands:
         self._memory = memory
         self._store = memory.store
 
-    def obey(self, command: Command, now: Now) -> Decision:
-        """Decides one command."""
+    def obey(self, command: Command, actor: str, now: Now) -> Decision:
+        """Decides one command of this actor."""
         match command:
             case TriggerRun():
                 return self._trigger(command, now)
@@ -47,6 +60,10 @@ class Commands:
                 return self._pause(dag_id, now)
             case UnpauseDag(dag_id):
                 return self._unpause(dag_id, now)
+            case CreateToken():
+                return self._create_token(command, actor, now)
+            case RevokeToken():
+                return self._revoke_token(command, now)
 
     def _trigger(self, command: TriggerRun, now: Now) -> Decision:
         dag = self._memory.registry[self._known(command.dag_id)]
@@ -105,6 +122,18 @@ class Commands:
         for event in self._memory.watcher.unpause(self._known(dag_id), now.utc):
             changes += self._memory.take(event, now.utc)
         return Decision(changes, dag_id, lambda: self._marked(dag_id, _is_free))
+
+    def _create_token(self, command: CreateToken, actor: str, now: Now) -> Decision:
+        made = tokens.create(command, self._store.token_rows(), actor, now.utc)
+        row = TokenRow(
+            made.token_id, made.name, command.role, made.token_hash, made.at, actor, made.expires_at, None
+        )
+        return Decision([made], row, lambda: row in self._store.token_rows())
+
+    def _revoke_token(self, command: RevokeToken, now: Now) -> Decision:
+        row, revoked = tokens.revoke(command, self._store.token_rows(), now.utc)
+        row = msgspec.structs.replace(row, revoked_at=now.utc)
+        return Decision([revoked], row, lambda: row in self._store.token_rows())
 
     def _known(self, dag_id: str) -> str:
         dag_ids = self._memory.watcher.cursors

@@ -3,7 +3,7 @@
 import queue
 
 from ppacer.errors import SchedulerUnavailable
-from ppacer.scheduler.requests import Ask, Request
+from ppacer.scheduler.requests import HERE, Ask, Origin, Request
 
 BATCH_MAX = 1_000  # requests decided in one transaction
 
@@ -15,9 +15,9 @@ class Inbox:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self.is_closed = False
 
-    def submit(self, ask: Ask) -> Request:
+    def submit(self, ask: Ask, origin: Origin = HERE) -> Request:
         """Puts a request in, from any thread; its future is answered after the commit."""
-        request = Request(ask)
+        request = Request(ask, origin)
         self._queue.put(request)
         if self.is_closed:  # looked at afterwards: `close` may have emptied the queue just before
             request.answer(_refusal())

@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
+from ppacer.choices import Role
 from ppacer.engine.changes import AlertTried
 from ppacer.protocol import Report
 from ppacer.store.retention import Old
+
+LOCAL = "local"  # the actor of who needs no token: somebody on this machine, or the program itself
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -67,9 +70,36 @@ class UnpauseDag(msgspec.Struct, frozen=True):
     dag_id: str
 
 
-Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag
+class CreateToken(msgspec.Struct, frozen=True):
+    """Let the holder of a secret in, of which only the hash is told; answered with its TokenRow."""
+
+    name: str
+    role: Role
+    expires_at: datetime | None
+    token_id: str
+    token_hash: str
+
+
+class RevokeToken(msgspec.Struct, frozen=True):
+    """Let the holder of a token in no more; answered with its TokenRow."""
+
+    name: str
+
+
+Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | CreateToken | RevokeToken
 FromExecutor = Claim | Reports | Heartbeat
 Ask = FromExecutor | AlertTried | Command | Old
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who asks, and from where. With a `key` the same command again is no other command."""
+
+    actor: str = LOCAL
+    address: str | None = None
+    key: str | None = None
+
+
+HERE = Origin()
 
 
 class Unclear(msgspec.Struct, frozen=True):
@@ -82,10 +112,11 @@ class Unclear(msgspec.Struct, frozen=True):
 class Request:
     """One ask with the future of its answer. Whoever asked may give up by cancelling the future."""
 
-    __slots__ = ("_taken", "ask", "future", "trouble", "unclear")
+    __slots__ = ("_taken", "ask", "future", "origin", "trouble", "unclear")
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, origin: Origin = HERE) -> None:
         self.ask = ask
+        self.origin = origin
         self.future: Future[Any] = Future()
         self.unclear: Unclear | None = None
         self.trouble: str | None = None  # why it was kept until the database is back

@@ -8,9 +8,11 @@ from ppacer.clock import Now
 from ppacer.engine.changes import AlertTried, Change
 from ppacer.errors import PpacerError, SchedulerUnavailable, StoreError
 from ppacer.protocol import Answer, Grant, Report
+from ppacer.scheduler.audit import audited
 from ppacer.scheduler.commands import Commands
 from ppacer.scheduler.grants import take_grants
 from ppacer.scheduler.memory import Memory
+from ppacer.scheduler.replies import earlier, keep
 from ppacer.scheduler.reports import event_of, was_taken
 from ppacer.scheduler.requests import (
     CancelRun,
@@ -165,10 +167,19 @@ class Rounds:
             return request.unclear.reply
         if request.trouble is not None:
             return refusal(request.trouble)
+        known = earlier(self.store, request, work)
+        if known is not None:
+            return known
         if self.is_stopping:
             return SchedulerUnavailable("the scheduler is stopping")
+        reply = self._obey(request, command, now, work)
+        work.changes.append(audited(command, request.origin, reply, now.utc))
+        keep(request, reply, now.utc, work)
+        return reply
+
+    def _obey(self, request: Request, command: Command, now: Now, work: Work) -> Any:
         try:
-            decision = self._commands.obey(command, now)
+            decision = self._commands.obey(command, request.origin.actor, now)
         except StoreError:
             raise
         except PpacerError as error:

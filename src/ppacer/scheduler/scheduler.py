@@ -18,7 +18,7 @@ from ppacer.protocol import LEASE_SECONDS
 from ppacer.scheduler.inbox import Inbox
 from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.recovery import Recovery
-from ppacer.scheduler.requests import Ask, FromExecutor, Request
+from ppacer.scheduler.requests import HERE, Ask, FromExecutor, Origin, Request
 from ppacer.scheduler.rounds import Listener, Rounds
 from ppacer.scheduler.trouble import RETRY_SECONDS, Trouble
 from ppacer.scheduler.watcher import DAWN, GAP
@@ -92,9 +92,9 @@ class Scheduler:
 
     # -- the outside -----------------------------------------------------------------------------------------
 
-    def submit(self, ask: Ask) -> Request:
+    def submit(self, ask: Ask, origin: Origin = HERE) -> Request:
         """Asks for something, from any thread; its future is answered after the commit."""
-        return self.inbox.submit(ask)
+        return self.inbox.submit(ask, origin)
 
     def start(self, now: Now) -> None:
         """Brings the tables in line with the registry and loads what is open: start is recovery."""

@@ -12,10 +12,11 @@ from ppacer.scheduler.requests import Request
 class Work:
     """Changes that wait for their commit, and the answers that wait for it with them."""
 
-    __slots__ = ("changes", "later", "old", "reachable", "replies", "taken")
+    __slots__ = ("changes", "kept", "later", "old", "reachable", "replies", "taken")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.kept: dict[tuple[str, str], tuple[str, str]] = {}  # replies by actor and idempotency key
         self.later: list[Request] = []  # what can only be decided when this is committed
         self.old: list[Request] = []  # what is to be deleted when everything else is done
         self.replies: list[tuple[Request, Any]] = []

@@ -15,13 +15,17 @@ from ppacer.engine.changes import (
     AttemptEnded,
     AttemptGranted,
     AttemptLost,
+    Audited,
     CancelRequested,
     Change,
     DagMarked,
     PointRecorded,
+    ReplyKept,
     RunChanged,
     RunCreated,
     RunRestarted,
+    TokenCreated,
+    TokenRevoked,
 )
 from ppacer.store.hot import Row
 from ppacer.store.schema import ATTEMPT_WAITING
@@ -214,6 +218,44 @@ class Batch:
             }
         )
 
+    def _audited(self, change: Audited) -> None:
+        self.rows["insert_audit"].append(
+            {
+                "At": self.stamp(change.at),
+                "Actor": change.actor,
+                "Address": change.address,
+                "Command": change.command,
+                "DagId": change.dag_id,
+                "RunId": change.run_id,
+                "Details": change.details,
+                "Outcome": change.outcome,
+                "Error": change.error,
+            }
+        )
+
+    def _reply_kept(self, change: ReplyKept) -> None:
+        row = {"Actor": change.actor, "IdempotencyKey": change.key, "InsertTs": self.stamp(change.at)}
+        row |= {"Fingerprint": change.fingerprint, "Reply": change.reply}
+        self.rows["insert_request"].append(row)
+
+    def _token_created(self, change: TokenCreated) -> None:
+        self.rows["insert_token"].append(
+            {
+                "TokenId": change.token_id,
+                "Name": change.name,
+                "Role": change.role,
+                "TokenHash": change.token_hash,
+                "CreatedAt": self.stamp(change.at),
+                "CreatedBy": change.created_by,
+                "ExpiresAt": self.stamp(change.expires_at),
+                "RevokedAt": None,
+            }
+        )
+
+    def _token_revoked(self, change: TokenRevoked) -> None:
+        row = {"RevokedAt": self.stamp(change.at), "k_TokenId": change.token_id}
+        self.rows["revoke_token"].append(row)
+
 
 _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     RunCreated: Batch._run_created,
@@ -228,4 +270,8 @@ _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     AttemptEnded: Batch._attempt_ended,
     AlertQueued: Batch._alert_queued,
     AlertTried: Batch._alert_tried,
+    Audited: Batch._audited,
+    ReplyKept: Batch._reply_kept,
+    TokenCreated: Batch._token_created,
+    TokenRevoked: Batch._token_revoked,
 }

@@ -15,13 +15,16 @@ import sqlalchemy as sa
 
 from ppacer.engine import TaskStatus
 from ppacer.store.schema import (
+    audit,
     dagrunrestarts,
     dagrunresults,
     dagruns,
     dagruntasks,
     dags,
     outbox,
+    requests,
     schedules,
+    tokens,
 )
 
 Row = dict[str, Any]
@@ -165,11 +168,13 @@ def _is(table: sa.Table, status: TaskStatus) -> sa.ColumnElement[bool]:
 
 
 def queries() -> dict[str, sa.Select[Any]]:
-    """What is asked for every run, and for every task that takes results."""
-    runs, results = dagruns, dagrunresults
+    """What is asked for every run, for every task that takes results, for every command with a key."""
+    runs, results, q = dagruns, dagrunresults, requests
+    reply = sa.select(q.c.Fingerprint, q.c.Reply)
     result = sa.select(results.c.Result).where(*_where(results, "DagId", "ExecTs", "TaskId"))
     return {
         "has_run": sa.select(runs.c.RunId).where(*_where(runs, "DagId", "ExecTs")),
+        "reply": reply.where(*_where(q, "Actor", "IdempotencyKey")),
         "result": result.order_by(results.c.Retry.desc()),
     }
 
@@ -209,4 +214,8 @@ def statements() -> dict[str, Make]:
         "insert_result": _insert(dagrunresults),
         "insert_alert": _insert(outbox),
         "try_alert": _update(outbox, "AlertId", values=tried),
+        "insert_audit": _insert(audit),
+        "insert_request": _insert(requests),
+        "insert_token": _insert(tokens),
+        "revoke_token": _update(tokens, "TokenId"),
     }

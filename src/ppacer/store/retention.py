@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ppacer.store import database
 from ppacer.store.schema import (
     Instant,
+    audit,
     dagrunrestarts,
     dagrunresults,
     dagruns,
@@ -22,26 +23,52 @@ from ppacer.store.schema import (
     dagtasks,
     dagversions,
     outbox,
+    requests,
     schedules,
 )
 
 RUNS_MAX = 100  # looked at together
 WEIGHT_MAX = 100  # rows of attempts and pages of results in one slice, 5 ms of CPU; a larger run goes alone
 PAGE_BYTES = 4096
+ROWS_MAX = 500  # small rows in one slice
 
 
 class Old(msgspec.Struct, frozen=True):
-    """One slice of the past of a dag: what one transaction deletes, as far as it is older than `before`."""
+    """One slice of the past: what one transaction deletes."""
+
+    def delete(self, connection: sa.Connection) -> int:
+        """Deletes it; returns how many runs, points, revisions or rows it were."""
+        raise NotImplementedError
+
+
+class OldOfDag(Old, frozen=True):
+    """A slice of the past of a dag, as far as it is older than `before`."""
 
     dag_id: str
     before: datetime
 
+
+class OldAudit(Old, frozen=True):
+    """What people asked for long ago, up to the row `last`."""
+
+    last: int
+
     def delete(self, connection: sa.Connection) -> int:
-        """Deletes it; returns how many runs, points or revisions it were."""
-        raise NotImplementedError
+        """Rows are written in the order of time."""
+        return connection.execute(sa.delete(audit).where(audit.c.AuditId <= self.last)).rowcount
 
 
-class OldRuns(Old, frozen=True):
+class OldReplies(Old, frozen=True):
+    """Answers that nobody asks for any more: those of `last` and before."""
+
+    last: datetime
+
+    def delete(self, connection: sa.Connection) -> int:
+        """A command with such a key is a new one now."""
+        return connection.execute(sa.delete(requests).where(requests.c.InsertTs <= self.last)).rowcount
+
+
+class OldRuns(OldOfDag, frozen=True):
     """Runs that ended long ago, with everything that hangs on them."""
 
     run_ids: Sequence[int]
@@ -60,7 +87,7 @@ class OldRuns(Old, frozen=True):
         return len(rows)
 
 
-class OldPoints(Old, frozen=True):
+class OldPoints(OldOfDag, frozen=True):
     """What became of schedule points, up to the one at `last`. The cursor of a dag is in `dags`."""
 
     last: datetime
@@ -72,7 +99,7 @@ class OldPoints(Old, frozen=True):
         return connection.execute(sa.delete(schedules).where(*old)).rowcount
 
 
-class OldVersions(Old, frozen=True):
+class OldVersions(OldOfDag, frozen=True):
     """Graphs that no run has pinned. Only the current one, which stays, can be pinned by new runs."""
 
     versions: Sequence[str]
@@ -85,7 +112,7 @@ class OldVersions(Old, frozen=True):
         return connection.execute(sa.delete(dagversions).where(*old)).rowcount
 
 
-class OldTasks(Old, frozen=True):
+class OldTasks(OldOfDag, frozen=True):
     """Revisions of tasks, of which no kept version of the dag knows."""
 
     revisions: Sequence[tuple[str, int]]
@@ -120,6 +147,26 @@ class Past:
             yield from self._points(dag_id, before)
             yield from self._versions(dag_id, before)
             yield from self._tasks(dag_id, before)
+        yield from self._audit(before)
+
+    def replies(self, before: datetime) -> Iterator[OldReplies]:
+        """The answers of commands before `before`, oldest first."""
+        q = requests.c
+        query = sa.select(q.InsertTs).where(q.InsertTs < before).order_by(q.InsertTs).limit(ROWS_MAX)
+        while rows := self._rows(query):
+            yield OldReplies(rows[-1].InsertTs)
+
+    def _audit(self, before: datetime) -> Iterator[OldAudit]:
+        """By number: the clock may have been set, and then a row goes with its neighbours."""
+        a, last = audit.c, 0
+        while page := self._rows(
+            sa.select(a.AuditId, a.At).where(a.AuditId > last).order_by(a.AuditId).limit(ROWS_MAX)
+        ):
+            old = [row.AuditId for row in page if row.At < before]
+            if not old:
+                return
+            last = old[-1]
+            yield OldAudit(last)
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
         with database.in_words(self.url), self._engine.connect() as connection:

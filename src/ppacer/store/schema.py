@@ -262,6 +262,8 @@ executors = _table(
     sa.PrimaryKeyConstraint("Name", name="pk_executors"),
 )
 
+_LIVE = sa.text("RevokedAt IS NULL")
+
 tokens = _table(
     "tokens",
     _column("TokenId", sa.String(20)),
@@ -274,6 +276,8 @@ tokens = _table(
     _column("RevokedAt", Instant, nullable=True),
     sa.PrimaryKeyConstraint("TokenId", name="pk_tokens"),
     sa.UniqueConstraint("TokenHash", name="uq_tokens_tokenhash"),
+    # A name means one token. The name of a revoked one may be given again.
+    sa.Index("uq_tokens_name", "Name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
     _one_of("Role", Role, "ck_tokens_role"),
 )
 

@@ -21,6 +21,7 @@ from ppacer.store.hot import Hot, Read, queries, statements
 from ppacer.store.leader import fence
 from ppacer.store.retention import Old
 from ppacer.store.schema import dagruns, dagruntasks, dags, dagversions
+from ppacer.store.tokens import TokenRow, every_token
 
 log = logging.getLogger("ppacer.store")
 
@@ -292,6 +293,15 @@ class Store:
         exec_ts = self._stamp(ref.exec_ts)
         row = self._row("result", k_DagId=ref.dag_id, k_ExecTs=exec_ts, k_TaskId=task_id)
         return None if row is None else str(row[0])
+
+    def reply(self, actor: str, key: str) -> tuple[str, str] | None:
+        """Fingerprint and reply of the command for which this caller has used this key before."""
+        row = self._row("reply", k_Actor=actor, k_IdempotencyKey=key)
+        return None if row is None else (row[0], row[1])
+
+    def token_rows(self) -> list[TokenRow]:
+        """Every token ever made, oldest first."""
+        return [TokenRow(*row) for row in self._rows(every_token())]
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """True when the dag has a run with this execution time."""

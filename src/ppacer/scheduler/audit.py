@@ -1,0 +1,66 @@
+"""The row that every command leaves, carried out or refused: who, from where, what, and what became of it."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ppacer.engine import RunRef
+from ppacer.engine.changes import Audited
+from ppacer.errors import PpacerError
+from ppacer.scheduler.requests import (
+    CancelRun,
+    Command,
+    CreateToken,
+    Origin,
+    PauseDag,
+    RestartRun,
+    RevokeToken,
+    TriggerRun,
+    UnpauseDag,
+)
+from ppacer.store.store import RUN_ID_MAX
+
+DONE = "done"
+DETAILS_CHARS_MAX = 10_000  # the parameters of a run are in its row, in full
+ID_CHARS_MAX = 200
+ERROR_CHARS_MAX = 2_000
+
+NAMES: dict[type, str] = {
+    TriggerRun: "trigger",
+    CancelRun: "cancel",
+    RestartRun: "restart",
+    PauseDag: "pause",
+    UnpauseDag: "unpause",
+    CreateToken: "create_token",
+    RevokeToken: "revoke_token",
+}
+
+
+def audited(command: Command, origin: Origin, reply: Any, at: datetime) -> Audited:
+    """What the audit says of a command and its reply, which is an error when it was refused."""
+    error = reply if isinstance(reply, PpacerError) else None
+    told = reply if isinstance(reply, RunRef) else command
+    dag_id, run_id = getattr(told, "dag_id", None), getattr(told, "run_id", None)
+    return Audited(
+        at,
+        origin.actor,
+        origin.address,
+        NAMES[type(command)],
+        None if dag_id is None else dag_id[:ID_CHARS_MAX],
+        run_id if run_id is not None and 0 <= run_id <= RUN_ID_MAX else None,
+        _details(command),
+        DONE if error is None else error.code,
+        None if error is None else str(error)[:ERROR_CHARS_MAX],
+    )
+
+
+def _details(command: Command) -> str:
+    """What was asked for, as JSON; of a token not even the hash."""
+    asked = msgspec.to_builtins(command)
+    asked.pop("token_hash", None)
+    text = msgspec.json.encode(asked).decode()
+    if len(text) > DETAILS_CHARS_MAX:
+        asked["params"] = f"{len(text):,} characters, too many to be kept here"
+        text = msgspec.json.encode(asked).decode()
+    return text if len(text) <= DETAILS_CHARS_MAX else "{}"

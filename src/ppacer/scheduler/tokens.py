@@ -1,0 +1,34 @@
+"""Commands about access tokens: what may be made, what may be revoked."""
+
+from datetime import datetime
+
+from ppacer.dag.check import check_id
+from ppacer.engine.changes import TokenCreated, TokenRevoked
+from ppacer.errors import ConflictError, NotFoundError, ParamsError
+from ppacer.scheduler.requests import LOCAL, CreateToken, RevokeToken
+from ppacer.store.tokens import TokenRow
+
+
+def create(command: CreateToken, rows: list[TokenRow], actor: str, now: datetime) -> TokenCreated:
+    """A token with a name that no other has. Raises ConflictError and DagError."""
+    check_id("token", command.name)
+    if command.name == LOCAL:
+        raise ParamsError(f"the name {LOCAL!r} means those who need no token; choose another one")
+    if command.expires_at is not None and command.expires_at <= now:
+        raise ParamsError(f"a token that expires at {command.expires_at.isoformat()} would never count")
+    if any(row.name == command.name and row.revoked_at is None for row in rows):
+        raise ConflictError(
+            f"there is a token {command.name!r} already; choose another name, or revoke it first with "
+            f"`ppacer token revoke {command.name}`"
+        )
+    return TokenCreated(
+        command.token_id, command.name, command.role, command.token_hash, now, actor, command.expires_at
+    )
+
+
+def revoke(command: RevokeToken, rows: list[TokenRow], now: datetime) -> tuple[TokenRow, TokenRevoked]:
+    """The token of this name, revoked. Raises NotFoundError."""
+    for row in rows:
+        if row.name == command.name and row.revoked_at is None:
+            return row, TokenRevoked(row.token_id, now)
+    raise NotFoundError(f"there is no token {command.name[:200]!r}; `ppacer token list` lists them")
