@@ -94,6 +94,11 @@ class Program:
         except urllib.error.HTTPError as error:
             return json.load(error)
 
+    def command(self, *words: str) -> str:
+        """What a command prints that is given on the same machine."""
+        command = [sys.executable, "-m", "ppacer", *words]
+        return subprocess.run(command, env=self._environ, check=True, capture_output=True, text=True).stdout
+
     def leads(self) -> None:
         until(lambda: self.state == "RUNNING", "it leads", TAKEOVER)
 
@@ -175,10 +180,12 @@ def test_the_second_stands_by_and_takes_over_when_the_first_is_killed(
     assert first.url in refused["detail"]
     assert len(second.ask("/api/v1/runs")["runs"]) == 6  # readers are served
     assert first.url in second.ask("/healthz")["detail"]
+    told = first.command("trigger", "work", "--json", "--db", db)  # the commands find the one that leads
+    assert "run_id" in json.loads(told)
     first.end()
     second.leads()
     second.trigger(1)
-    all_end(db, 7)
+    all_end(db, 8)
     assert answer(db, "SELECT Term FROM leader") == [(2,)]
     third = program()
     third.stands_by()

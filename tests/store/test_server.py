@@ -233,6 +233,13 @@ def test_a_database_without_tables(empty: str) -> None:
     assert care.problems(empty) == ["it has no tables of ppacer; a scheduler makes them at its start"]
 
 
+def test_reading_a_database_without_tables_is_a_sentence(empty: str) -> None:
+    reads = Reads(empty)
+    with pytest.raises(StoreError, match="it has not the tables of this ppacer"):
+        reads.dags()
+    reads.close()
+
+
 def test_sizes(db: str) -> None:
     store = Store(db)
     store.apply([*created(REF), new("a")])

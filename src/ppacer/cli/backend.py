@@ -71,7 +71,7 @@ def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backen
 
     settings = load({}, {"db": db, "logs_db": logs_db}, os.environ, Path.cwd())
     file = settings.db_file
-    owner = None if file is None else owner_of(file)
+    owner = _leader(settings.db) if file is None else owner_of(file)
     if owner is not None and owner.get("url"):
         return HttpClient(reachable(owner["url"]))
     if file is not None and not file.exists():
@@ -79,6 +79,19 @@ def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backen
     from ppacer.cli.offline import Offline
 
     return Offline(settings, None if owner is None else owner.get("pid", 0))
+
+
+def _leader(db: str) -> dict[str, Any] | None:
+    """Where the scheduler answers that leads on a server, unless only its own machine can ask it."""
+    import socket
+
+    from ppacer.store.leader import leader_of
+
+    leader = leader_of(db)
+    if leader is None or leader.url is None:
+        return None
+    is_here = leader.holder.startswith(f"{socket.gethostname()}-")
+    return {"url": leader.url} if is_here or "//127." not in leader.url else None
 
 
 def reachable(url: str) -> str:

@@ -229,14 +229,15 @@ _AWAY = {
     "25P03": "a transaction was left idle for too long",
     "57014": "a statement took too long",
 }
+_MISSING = {
+    "42P01": "it has not the tables of this ppacer; a scheduler makes or upgrades them at its start",
+}
 
 
 def _translate_server(error: Exception, where: Any) -> StoreError:
     """By the state that PostgreSQL tells; without one it could not be reached, or the connection was lost."""
-    state = getattr(error, "sqlstate", None)
-    psycopg = sys.modules["psycopg"]
-    away = state in _AWAY or isinstance(error, psycopg.OperationalError)
-    words = (
-        _AWAY.get(str(state)) or str(error).strip().partition("\n")[0]
-    )  # details come in lines of their own
-    return (StoreUnavailable if away else StoreError)(f"{where}: {words}")
+    state, psycopg = str(getattr(error, "sqlstate", None)), sys.modules["psycopg"]
+    is_away = state in _AWAY or isinstance(error, psycopg.OperationalError)
+    said = str(error).strip().partition("\n")[0]  # details come in lines of their own
+    words = (_AWAY | _MISSING).get(state, said)
+    return (StoreUnavailable if is_away else StoreError)(f"{where}: {words}")
