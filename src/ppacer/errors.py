@@ -17,7 +17,9 @@ PpacerError
     ├── NotFoundError        no such dag, run or task
     ├── ConflictError        not in this state
     ├── KeyReusedError       its idempotency key belongs to another command
-    └── SchedulerUnavailable nobody answers
+    ├── SchedulerUnavailable nobody answers
+    ├── UnknownExecutorError the executor has to say hello first
+    └── ExecutorRefusedError the executor cannot be taken as it is
 """
 
 from collections.abc import Sequence
@@ -123,3 +125,15 @@ class SchedulerUnavailable(CommandError):  # noqa: N818 - a state, not a fault o
     """No scheduler answers, or it is stopping or degraded."""
 
     code = "unavailable"
+
+
+class UnknownExecutorError(CommandError):
+    """The scheduler does not know this executor (it was started anew, say): hello comes first."""
+
+    code = "unknown_executor"
+
+
+class ExecutorRefusedError(CommandError):
+    """The scheduler cannot work with this executor: its name is taken, or its version does not fit."""
+
+    code = "executor_refused"

@@ -11,7 +11,46 @@ from ppacer.tasklog import LogRecord
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
+PROTOCOL = 2
+PROTOCOL_OLDEST = 1
+"""The versions of these messages that a scheduler understands: the current one and the one before.
+
+1: no hello; an executor begins with a claim, and is given whatever there is. 2: hello, welcome and goodbye,
+labels, the dags that an executor has. Fields are only ever added, with a default that
+means what their absence meant.
+"""
+LOCAL = "local"  # the executor inside the scheduler's own program: it dies with it
 INPUTS_BYTES_MAX = 60 * 1024 * 1024  # of all results that one attempt takes; sixty of the largest
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """An executor introduces itself: at its start, and whenever the scheduler does not know it.
+
+    `identity` is that of its folder, which a restart keeps; `life` is that of its process. `tokens` are the
+    attempts it has, running or ended and not yet reported: what an earlier life had besides is lost. It takes
+    tasks with these `labels` and `runners`; None: with any. `dag_versions`: the dags it has loaded.
+    """
+
+    name: str
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    protocol: int = PROTOCOL
+    slots: int = 0
+    labels: list[str] | None = None
+    runners: list[str] | None = None
+    dag_versions: dict[str, str] = {}
+    identity: str = ""
+    life: str = ""
+    tokens: list[str] = []
+
+
+class Welcome(msgspec.Struct, frozen=True):
+    """The scheduler's answer to a hello: the protocol both speak, the lease in seconds, its own version."""
+
+    protocol: int = PROTOCOL
+    lease: float = LEASE_SECONDS
+    version: str = ""
 
 
 class End(StrEnum):
@@ -83,14 +122,23 @@ class Answer(msgspec.Struct, frozen=True):
 class Client(Protocol):
     """The scheduler as an executor sees it. Every call may raise SchedulerUnavailable."""
 
+    def hello(self, hello: Hello) -> Welcome:
+        """Introduces the executor. Raises ExecutorRefusedError when it can never be taken."""
+
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
-        """Waits up to `wait` seconds for work; `slots`: the executor's whole capacity, 0 while it drains."""
+        """Waits up to `wait` seconds for work; `slots`: the executor's whole capacity, 0 while it drains.
+
+        Raises UnknownExecutorError when the executor has to say hello first.
+        """
 
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts; returns after they are committed."""
 
     def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
         """Says that the executor lives and holds these attempts; extends its lease."""
+
+    def goodbye(self, executor: str) -> None:
+        """Says that the executor ends and has nothing any more: nobody needs to wait for its lease."""
 
     def log(self, records: Sequence[LogRecord]) -> None:
         """Hands over log records; never blocks for long and never fails."""

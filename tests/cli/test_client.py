@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from ppacer import errors
-from ppacer.api.client import HttpClient, checked_url
+from ppacer.api.client import HttpClient
+from ppacer.api.link import checked_url
 from ppacer.api.wire import ERRORS, Done, Problem
 from ppacer.cli.backend import reachable
 from ppacer.errors import PpacerError
@@ -74,12 +75,12 @@ def test_an_answer_of_the_next_version_is_read_as_far_as_it_is_known() -> None:
         assert asking.cancel(3) == Done("a", 3)
 
 
-@pytest.mark.parametrize(("kind", "status", "code"), ERRORS)
-def test_errors_arrive_as_what_they_were(kind: type[PpacerError], status: int, code: str) -> None:
-    body = msgspec.json.encode(Problem("the sentence", code, "Title", status))
+@pytest.mark.parametrize(("kind", "status"), ERRORS)
+def test_errors_arrive_as_what_they_were(kind: type[PpacerError], status: int) -> None:
+    body = msgspec.json.encode(Problem("the sentence", kind.code, "Title", status))
     with answering(status, body) as asking, pytest.raises(PpacerError, match=r"^the sentence$") as error:
         asking.pause("a")
-    assert type(error.value) is (errors.CommandError if code == "bad_request" else kind)
+    assert type(error.value) is (errors.CommandError if kind.code == "bad_request" else kind)
 
 
 def test_a_server_that_hangs_up_is_unavailable() -> None:

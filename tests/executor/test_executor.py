@@ -12,7 +12,7 @@ from ppacer.clock import SystemClock
 from ppacer.errors import SchedulerUnavailable
 from ppacer.executor.executor import Executor
 from ppacer.executor.runner import Outcome
-from ppacer.protocol import Answer, End, Grant, Report
+from ppacer.protocol import Answer, End, Grant, Hello, Report, Welcome
 from ppacer.tasklog import LogRecord
 
 
@@ -26,6 +26,8 @@ class Scheduler:
         self.reports: list[Report] = []
         self.beats: list[Sequence[str]] = []
         self.claims: list[int] = []
+        self.hellos: list[Hello] = []
+        self.goodbyes = 0
 
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
         self.claims.append(slots)
@@ -46,6 +48,15 @@ class Scheduler:
         return Answer()
 
     def log(self, records: Sequence[LogRecord]) -> None: ...
+
+    def hello(self, hello: Hello) -> Welcome:
+        self.hellos.append(hello)
+        if self.errors:
+            raise self.errors.pop()
+        return Welcome(lease=0.3)
+
+    def goodbye(self, executor: str) -> None:
+        self.goodbyes += 1
 
 
 class Hands:

@@ -32,6 +32,10 @@ from ppacer.engine.changes import (
     CancelRequested,
     Change,
     DagMarked,
+    ExecutorDraining,
+    ExecutorGone,
+    ExecutorGreeted,
+    ExecutorHeard,
     PointRecorded,
     ReplyKept,
     RunChanged,
@@ -42,7 +46,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.errors import ScheduleError, StoreError
 from ppacer.schedule import CatchUp, first_point
-from ppacer.store.store import DagRow, StaleWrite
+from ppacer.store.store import DagRow, ExecutorRow, StaleWrite
 
 Row = dict[str, Any]
 
@@ -64,6 +68,7 @@ class Tables:
     audit           a list of the changes, in the order of writing
     requests        (Fingerprint, Reply) by (Actor, IdempotencyKey)
     tokens          by TokenId
+    executors       by Name: rows {"Identity", "HeartbeatAt", "DrainingAt", "GoneAt", "GoneReason"}
     """
 
     def __init__(self) -> None:
@@ -78,6 +83,7 @@ class Tables:
         self.audit: list[Audited] = []
         self.requests: dict[tuple[str, str], tuple[str, str]] = {}
         self.tokens: dict[str, Row] = {}
+        self.executors: dict[str, Row] = {}
 
 
 class Fold:
@@ -290,6 +296,24 @@ class Fold:
     def _token_revoked(self, change: TokenRevoked) -> None:
         self._update(self.tables.tokens, change.token_id)["RevokedAt"] = change.at
 
+    def _executor_greeted(self, change: ExecutorGreeted) -> None:
+        row = {"Identity": change.identity, "HeartbeatAt": change.at}
+        row |= {"DrainingAt": None, "GoneAt": None, "GoneReason": None}
+        if change.is_new:
+            self._insert(self.tables.executors, change.name, row)
+        else:
+            self._update(self.tables.executors, change.name).update(row)
+
+    def _executor_heard(self, change: ExecutorHeard) -> None:
+        self._update(self.tables.executors, change.name)["HeartbeatAt"] = change.at
+
+    def _executor_draining(self, change: ExecutorDraining) -> None:
+        self._update(self.tables.executors, change.name)["DrainingAt"] = change.at
+
+    def _executor_gone(self, change: ExecutorGone) -> None:
+        row = self._update(self.tables.executors, change.name)
+        row["GoneAt"], row["GoneReason"] = change.at, change.reason
+
     # -- reading back ----------------------------------------------------------------------------------------
 
     def dag_rows(self) -> dict[str, DagRow]:
@@ -301,6 +325,11 @@ class Fold:
         """As `Store.removed_rooms`."""
         rows = [row for row in self.tables.dags.values() if row["RemovedAt"] is not None]
         return {row["DagId"]: json.loads(row["Attributes"])["MaxActiveRuns"] for row in rows}
+
+    def executor_rows(self) -> dict[str, ExecutorRow]:
+        """As `Store.executor_rows`."""
+        rows = self.tables.executors.items()
+        return {name: ExecutorRow(row["Identity"], row["GoneAt"] is not None) for name, row in rows}
 
     def newest_run_id(self) -> int:
         """As `Store.newest_run_id`."""
@@ -449,4 +478,8 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     ReplyKept: Fold._reply_kept,
     TokenCreated: Fold._token_created,
     TokenRevoked: Fold._token_revoked,
+    ExecutorGreeted: Fold._executor_greeted,
+    ExecutorHeard: Fold._executor_heard,
+    ExecutorDraining: Fold._executor_draining,
+    ExecutorGone: Fold._executor_gone,
 }

@@ -14,7 +14,7 @@ from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change
 from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.store import Store, sync
-from ppacer.store.store import DagRow, StaleWrite
+from ppacer.store.store import DagRow, ExecutorRow, StaleWrite
 from sim.compare import differences
 from sim.fold import Fold
 
@@ -183,6 +183,10 @@ class Shelf:
     def removed_rooms(self) -> dict[str, int]:
         """As `Store.removed_rooms`."""
         return self._read().removed_rooms()
+
+    def executor_rows(self) -> dict[str, ExecutorRow]:
+        """As `Store.executor_rows`."""
+        return self._read().executor_rows()
 
     def newest_run_id(self) -> int:
         """As `Store.newest_run_id`."""

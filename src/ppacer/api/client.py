@@ -7,17 +7,15 @@ asks again himself.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
-import urllib3
-from urllib3 import exceptions
 
-from ppacer.api.wire import ERRORS, Dags, Done, Logs, Next, Problem, Runs, Wanted, Why
-from ppacer.errors import CommandError, ConfigError, NotFoundError, PpacerError, SchedulerUnavailable
+from ppacer.api.link import Link
+from ppacer.api.wire import Dags, Done, Logs, Next, Runs, Wanted, Why
+from ppacer.errors import NotFoundError
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 
-CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 40.0  # more than the server gives a command
 T = TypeVar("T")
 Query = Iterable[tuple[str, Any]]
@@ -29,13 +27,12 @@ class HttpClient:
     is_live = True
 
     def __init__(self, url: str) -> None:
-        self.url = checked_url(url)
-        self._prefix = urlsplit(self.url).path.rstrip("/")
-        self._pool = urllib3.connection_from_url(self.url, maxsize=2, retries=False)
+        self._link = Link(url)
+        self.url = self._link.url
 
     def close(self) -> None:
         """Closes the connections."""
-        self._pool.close()
+        self._link.close()
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -142,52 +139,13 @@ class HttpClient:
 
     def _send(self, method: str, path: str, kind: type[T], query: Query, body: Any, wait: float) -> T:
         given = urlencode([(name, value) for name, value in query if value not in (None, "")])
-        try:
-            answer = self._pool.request(
-                method,
-                f"{self._prefix}{path}{'?' if given else ''}{given}",
-                body=None if body is None else msgspec.json.encode(body),
-                headers={"content-type": "application/json", "accept": "application/json"},
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS + wait),
-                redirect=False,
-            )
-        except exceptions.HTTPError as error:
-            raise SchedulerUnavailable(f"no scheduler answers at {self.url}: {_reason(error)}") from error
-        if answer.status >= 300:
-            raise self._refusal(answer.status, answer.data)
-        try:
-            return msgspec.json.decode(answer.data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise CommandError(
-                f"{self.url} does not answer as this version of ppacer expects: {error}"
-            ) from error
-
-    def _refusal(self, status: int, body: bytes) -> PpacerError:
-        """What the scheduler says in its error answer, as the error that it was there."""
-        try:
-            problem = msgspec.json.decode(body, type=Problem)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return SchedulerUnavailable(f"{self.url} answers with status {status}, but not as a ppacer does")
-        if problem.code == "unknown_host":
-            return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
-        return _ERRORS.get(problem.code, CommandError)(problem.detail)
-
-
-# A bad request is no wrong option, whatever it was there.
-_ERRORS = {kind.code: kind for kind, _ in ERRORS if kind is not ConfigError}
-
-
-def checked_url(text: str) -> str:
-    """The URL of a scheduler; `localhost:9321` is understood. Raises ConfigError."""
-    url = text.strip() if "://" in text else f"http://{text.strip()}"
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        is_right = False
-    if not is_right:
-        raise ConfigError(f"{text!r} is not the address of a scheduler; it looks like http://127.0.0.1:9321")
-    return url.rstrip("/")
+        return self._link.ask(
+            method,
+            f"{path}{'?' if given else ''}{given}",
+            kind,
+            None if body is None else msgspec.json.encode(body),
+            ANSWER_SECONDS + wait,
+        )
 
 
 def _segment(id: str) -> str:
@@ -195,19 +153,3 @@ def _segment(id: str) -> str:
     if not id or id in (".", "..") or "/" in id:
         raise NotFoundError(f"there is no dag or task {id!r}; `ppacer dags` lists the dags")
     return quote(id, safe="")
-
-
-def _reason(error: exceptions.HTTPError) -> str:
-    match error:
-        case exceptions.NameResolutionError():
-            return "the name of the host is not known"
-        case exceptions.NewConnectionError():
-            cause = error.__cause__
-            return (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
-        case exceptions.ConnectTimeoutError():  # above them: both others are kinds of it
-            return f"no connection within {CONNECT_SECONDS:g} s"
-        case exceptions.ReadTimeoutError():
-            return "no answer in time; a command may still be carried out"
-        case exceptions.ProtocolError():
-            return "the connection broke"
-    return str(error)

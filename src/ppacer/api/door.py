@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+
+from starlette.types import Receive
 
 from ppacer.clock import Clock
 from ppacer.engine import RUN_FINAL
 from ppacer.engine.changes import Change, RunChanged
 from ppacer.errors import SchedulerUnavailable
 from ppacer.scheduler import Command, Scheduler, Standby, State
+from ppacer.scheduler.requests import Claim, FromExecutor
 from ppacer.store.reads import Reads
 from ppacer.store.views import RunView
-from ppacer.tasklog import LogReader, LogRow
+from ppacer.tasklog import LogReader, LogRecord, LogRow
 
 COMMAND_SECONDS = 30.0
+EXECUTOR_SECONDS = 50.0  # less than an executor waits
 FLUSH_SECONDS = 1.0  # log records are written within 50 ms; longer only when their database refuses
 T = TypeVar("T")
 
@@ -123,7 +128,9 @@ class Door:
         self.logs_trouble: Callable[[], str | None] = lambda: None
         self.clock = clock
         self.code_note = code_note  # what somebody who has mended the code should know, if anything
+        self.take_records: Callable[[Sequence[LogRecord]], None] = lambda records: None
         self.news = News()
+        self._polls: set[Future[Any]] = set()
         self._flush_logs = flush_logs
         self._flushing = asyncio.Lock()
 
@@ -165,6 +172,43 @@ class Door:
     def close(self) -> None:
         """Answers all who wait: the server is about to end."""
         self.news.close()
+        for poll in list(self._polls):
+            poll.cancel()
+
+    async def ask(self, ask: FromExecutor) -> Any:
+        """What the scheduler answers to an executor, after the commit; raises what it raises."""
+        answer = asyncio.wrap_future(self._submit(ask))
+        await asyncio.wait([answer], timeout=EXECUTOR_SECONDS)
+        if not answer.done():
+            answer.cancel()  # so that nothing is told to nobody
+            raise SchedulerUnavailable("the scheduler did not answer in time")
+        return answer.result()
+
+    async def poll(self, claim: Claim, seconds: float, receive: Receive) -> Any:
+        """The answer to a long poll; None when the client has left, or the server ends. Holds no thread.
+
+        A client that leaves takes its poll back: what is granted then waits for its next one.
+        """
+        future = self._submit(claim)
+        answer = asyncio.wrap_future(future)
+        left = asyncio.ensure_future(receive())  # after the body there is only the end to be heard of
+        self._polls.add(future)
+        try:
+            await asyncio.wait(
+                [answer, left], timeout=seconds + EXECUTOR_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not answer.done():
+                future.cancel()
+            return None if answer.cancelled() or not answer.done() else answer.result()
+        finally:
+            left.cancel()
+            self._polls.discard(future)
+
+    def _submit(self, ask: FromExecutor) -> Future[Any]:
+        """Executors elsewhere outlive a change of the leader: who stands by has nothing to tell them."""
+        if isinstance(self.scheduler, Standby):
+            raise SchedulerUnavailable(self.scheduler.trouble)
+        return self.scheduler.submit(ask).future
 
     async def command(self, command: Command) -> Any:
         """Gives a command to the scheduler and waits until it is committed; raises what it raises."""

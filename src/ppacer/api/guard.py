@@ -17,9 +17,11 @@ from ppacer.api.problems import RequestError, problem
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BODY_BYTES_MAX = 2 * 1024 * 1024
+EXECUTORS = "/api/v1/executors/"
+EXECUTORS_BODY_BYTES_MAX = 64 * 1024 * 1024
+"""Executors send the results of many tasks at once."""
 BODY_SECONDS = 30.0
 TOO_SLOW = "the request body was not whole in time"
-TOO_LARGE = f"a request body has at most {BODY_BYTES_MAX:,} bytes"
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
 CONTENT = (
@@ -46,16 +48,17 @@ class Guard:
         self.hosts = {_host_name(host) or host.lower() for host in (*LOOPBACK, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        limit = EXECUTORS_BODY_BYTES_MAX if scope["path"].startswith(EXECUTORS) else BODY_BYTES_MAX
+        refusal = self._refusal(scope["method"], Headers(scope=scope), limit)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         try:
-            await self.app(scope, _limited(receive), send)
+            await self.app(scope, _limited(receive, limit), send)
         except asyncio.CancelledError:  # the server ends, and a slow client has not sent or read all
             await problem(503, "unavailable", "the server is stopping")(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers) -> Response | None:
+    def _refusal(self, method: str, headers: Headers, limit: int) -> Response | None:
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:
@@ -70,8 +73,8 @@ class Guard:
         if not _is_same_origin(headers, hosts[0]):
             return problem(403, "cross_origin", "another site may not change anything here")
         length = headers.get("content-length", "0")
-        if len(length) > 15 or (length.isdecimal() and int(length) > BODY_BYTES_MAX):
-            return problem(413, "body_too_large", TOO_LARGE)
+        if len(length) > 15 or (length.isdecimal() and int(length) > limit):
+            return problem(413, "body_too_large", _too_large(limit))
         return None
 
 
@@ -90,7 +93,11 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
     )
 
 
-def _limited(receive: Receive) -> Receive:
+def _too_large(limit: int) -> str:
+    return f"a request body has at most {limit:,} bytes"
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
     """Refuses a body that is too long or takes too long; after it one may wait for the client to leave."""
     seen = 0
     end: float | None = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -103,8 +110,8 @@ def _limited(receive: Receive) -> Receive:
         except TimeoutError:
             raise RequestError(TOO_SLOW, 408, "request_timeout") from None
         seen += len(message.get("body", b""))
-        if seen > BODY_BYTES_MAX:
-            raise RequestError(TOO_LARGE, 413, "body_too_large")
+        if seen > limit:
+            raise RequestError(_too_large(limit), 413, "body_too_large")
         if not message.get("more_body"):
             end = None
         return message

@@ -14,6 +14,7 @@ from ppacer.choices import LEVELS
 from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RunStatus
 from ppacer.errors import NotFoundError
+from ppacer.protocol import LOCAL
 from ppacer.store.views import PAGE_MAX
 
 WAIT_SECONDS_MAX = 30.0
@@ -119,11 +120,19 @@ def _number_of(kind: str) -> Callable[[str], int]:
 _WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": WHOLE_MAX}
 _ID: Schema = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9_.-]+$"}
 
+
+def _executor(name: str) -> str:
+    if name == LOCAL or not ID_GRAMMAR.fullmatch(name):
+        raise NotFoundError(f"{shown(name)} is no name for an executor")
+    return name
+
+
 IN_PATH = {
     parameter.name: parameter
     for parameter in (
         Parameter("dag_id", "The id of a dag.", _id("dag"), _ID),
         Parameter("task_id", "The id of a task.", _id("task"), _ID),
+        Parameter("executor", "The name of an executor.", _executor, _ID),
         Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
     )
 }

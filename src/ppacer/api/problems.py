@@ -28,6 +28,8 @@ CODES: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "the path exists, but not with this method"),
     "request_timeout": (408, "the body of the request was not whole in time"),
     "conflict": (409, "what is there does not allow it: the run has ended, the name is taken"),
+    "unknown_executor": (409, "the executor has to say hello first, perhaps once more"),
+    "executor_refused": (409, "the name of the executor is taken, or its version does not fit"),
     "body_too_large": (413, "the body of the request is too large"),
     "unknown_host": (421, "the server does not answer to this host name"),
     "not_possible": (422, "the request is understood, but what it asks for does not fit"),

@@ -20,6 +20,7 @@ from ppacer.api.parameters import IN_PATH, Parameter
 from ppacer.api.problems import CODES, RequestError
 from ppacer.errors import DagError
 
+BIG = 256 * 1024  # bytes of a body, or of an answer, for which another thread takes its time
 DEPTH_MAX = 64  # of a body: what goes deeper than any reader can follow could be stored, but not shown
 TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
 T = TypeVar("T")
@@ -97,7 +98,8 @@ async def read_body(request: Request, kind: type[T]) -> T:
     """The JSON body; an empty one counts as an empty object."""
     data = await request.body()
     try:
-        value = msgspec.json.decode(data or b"{}", type=kind)
+        read = partial(msgspec.json.decode, data or b"{}", type=kind)
+        value: T = await in_thread(read) if len(data) > BIG else read()
     except msgspec.ValidationError as error:
         raise DagError(f"the request does not fit: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from ppacer.api.access import Access, Permission
 from ppacer.api.connection import Connection
 from ppacer.api.door import Door
+from ppacer.api.executors import executor_routes
 from ppacer.api.guard import HEADERS, Guard
 from ppacer.api.problems import RequestError, of_error, problem
 from ppacer.api.route import Route
@@ -29,7 +30,7 @@ GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are a
 
 def make_app(door: Door, hosts: Iterable[str], pages: Sequence[Route] = ()) -> Guard:
     """The whole application: JSON routes, `pages`, and the guard in front of both."""
-    every = [*routes(door), *pages]
+    every = [*executor_routes(door), *routes(door), *pages]
     for route in every:
         if not isinstance(route, Route):
             raise TypeError(f"{route!r} has no permission, so nobody may be let in")

@@ -9,19 +9,24 @@ from ppacer.errors import (
     ConfigError,
     ConflictError,
     DagError,
+    ExecutorRefusedError,
     KeyReusedError,
     NotFoundError,
     PpacerError,
     ScheduleError,
     SchedulerUnavailable,
     StoreUnavailable,
+    UnknownExecutorError,
 )
+from ppacer.protocol import Report
 from ppacer.store.views import DagView, PointView, RunView, SourceView
-from ppacer.tasklog import LogRow
+from ppacer.tasklog import LogRecord, LogRow
 
 ERRORS: tuple[tuple[type[PpacerError], int], ...] = (
     (NotFoundError, 404),
     (ConflictError, 409),
+    (UnknownExecutorError, 409),
+    (ExecutorRefusedError, 409),
     (KeyReusedError, 422),
     (SchedulerUnavailable, 503),
     (StoreUnavailable, 503),
@@ -115,6 +120,34 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     params: dict[str, Any] = {}
     exec_ts: datetime | None = None
+
+
+class ClaimBody(msgspec.Struct, frozen=True):
+    """An executor asks for work. Here and below what is not known is passed over: it may be newer."""
+
+    slots: int
+    wait: float = 0.0
+    life: str | None = None
+
+
+class ReportsBody(msgspec.Struct, frozen=True):
+    """How attempts ended."""
+
+    reports: list[Report]
+
+
+class HeartbeatBody(msgspec.Struct, frozen=True):
+    """The attempts that an executor holds."""
+
+    tokens: list[str]
+
+
+class RecordsBody(msgspec.Struct, frozen=True):
+    """What tasks have said. A batch with a number that this life has sent before is not written twice."""
+
+    records: list[LogRecord]
+    life: str = ""
+    number: int = 0
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -68,17 +68,18 @@ def _serve(
 
     mask = make_mask(os.environ, settings.secrets)
     stop = StopSignals()
-    options: Any = {"code": code, "ready": _say_what_begins, "give_up": stop.asked.is_set}
+    options: Any = {"code": code, "ready": say_what_begins, "give_up": stop.asked.is_set}
     with stop, Program(registry, settings, sender, mask, warm, **options) as program:
         stop.at_once = program.stop_now
         while not stop.asked.wait(1.0) and program.is_alive():
             pass
         if not program.is_alive():
             raise PpacerError("a part of the program has ended by itself; the log above says why")
-        _say_what_ends(program.executor.busy, settings.drain)
+        say_what_ends(program.executor.busy, settings.drain)
 
 
-def _say_what_begins(half: "SchedulerHalf") -> None:
+def say_what_begins(half: "SchedulerHalf") -> None:
+    """Logs where it is to be found, and what it goes on with."""
     dags, db = len(half.registry), half.settings.db_shown
     log.info("ppacer serves %d dag(s) at %s, database %s", dags, half.url, db)
     runs, attempts = half.reign.recovered
@@ -103,7 +104,8 @@ def _say_what_is_caught_up(half: "SchedulerHalf", dag: Dag) -> None:
         log.warning("%s will catch up from %s: about %s runs", dag.id, first.date(), f"{runs:,}")
 
 
-def _say_what_ends(busy: int, drain: float) -> None:
+def say_what_ends(busy: int, drain: float) -> None:
+    """Logs what the end waits for."""
     if busy:
         log.info("stopping: %d task(s) have %g s to finish; once more to stop at once", busy, drain)
     else:

@@ -4,7 +4,10 @@ It meets the scheduler only through a `Client`, whether that is in the same prog
 """
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -16,10 +19,12 @@ from ppacer.errors import StoreLockedError
 from ppacer.executor.children import Children
 from ppacer.executor.executor import Executor
 from ppacer.executor.runner import Runner
+from ppacer.executor.spool import Spool
 from ppacer.executor.survivors import end_survivors
 from ppacer.executor.warm import WarmParent
 from ppacer.notify import Sender
-from ppacer.protocol import Client
+from ppacer.protocol import LOCAL, Client, Hello
+from ppacer.version import VERSION
 
 log = logging.getLogger("ppacer")
 
@@ -70,17 +75,31 @@ class ExecutorHalf:
             raise still
 
     @contextmanager
-    def at_work(self, client: Client, name: str) -> Iterator[Executor]:
-        """Claims and runs attempts; at the end lets them finish, or hands them back."""
+    def at_work(
+        self,
+        client: Client,
+        name: str,
+        identity: str = LOCAL,
+        spool: Spool | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> Iterator[Executor]:
+        """Claims and runs attempts; at the end lets them finish, or hands them back.
+
+        `identity`: by this the scheduler knows who comes back; `spool`: where reports outlive this program;
+        `labels`: what it has for tasks that need it, None: whatever they need.
+        """
+        runners = self._runners()
         executor = Executor(
             client,
-            self._runners(),
+            runners,
             clock=SystemClock(),
             slots=self.settings.slots_or_default,
             default_runner=self.settings.runner,
+            name=name,
+            hello=self._hello(name, identity, list(runners), labels),
+            spool=spool,
             heartbeat=self.settings.lease / 3,
             mask=self._mask,
-            name=name,
         )
         with ExitStack() as stack:
             stack.callback(executor.close)
@@ -92,6 +111,20 @@ class ExecutorHalf:
         """The program is about to end: who stops it may have signalled the children, too."""
         if self._children is not None:
             self._children.expect_end()
+
+    def _hello(self, name: str, identity: str, runners: list[str], labels: Sequence[str] | None) -> Hello:
+        return Hello(
+            name=name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
+            slots=self.settings.slots_or_default,
+            labels=None if labels is None else list(labels),
+            runners=runners,
+            dag_versions={dag.id: dag.version for dag in self.registry.values()},
+            identity=identity,
+            life=secrets.token_hex(8),
+        )
 
     def _drain(self, executor: Executor) -> None:
         executor.stop_claiming()

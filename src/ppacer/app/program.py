@@ -19,7 +19,8 @@ from ppacer.dag import Registry
 from ppacer.engine.changes import Change
 from ppacer.executor.warm import WarmParent
 from ppacer.notify import Sender
-from ppacer.scheduler import LOCAL, LocalClient, Outbox, Scheduler, Standby
+from ppacer.protocol import LOCAL
+from ppacer.scheduler import LocalClient, Outbox, Scheduler, Standby
 from ppacer.store import Store
 from ppacer.tasklog import LogRecord, LogWriter
 
@@ -43,6 +44,7 @@ class Program:
     ) -> None:
         self.registry = registry
         self.settings = settings
+        self._scheduled = scheduled
         self._give_up = give_up  # asked while a start waits for tasks of an earlier program
         self._executing = ExecutorHalf(registry, settings, notifier, mask, warm)
         self._scheduling = SchedulerHalf(
@@ -79,7 +81,8 @@ class Program:
         client = LocalClient(half, half.take_records)
         # On a server there may be other programs: what runs in this one must not be taken for theirs.
         name = LOCAL if self.settings.db_file is not None else half.name
-        self.executor = stack.enter_context(self._executing.at_work(client, name))
+        labels = self.settings.labels if self._scheduled else None  # a single run takes what there is
+        self.executor = stack.enter_context(self._executing.at_work(client, name, labels=labels))
         stack.callback(half.refuse_commands)
 
     def _outlive(self) -> None:

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
 from ppacer.api.door import Door
 from ppacer.app.code import LoadedCode
 from ppacer.app.echo import Echo
 from ppacer.app.leadership import Leadership, unique_name
 from ppacer.app.reign import Listener, Reign
 from ppacer.clock import SystemClock
-from ppacer.config import Mask, Settings, masked
+from ppacer.config import Mask, Settings
 from ppacer.dag import Registry
 from ppacer.notify import Sender
 from ppacer.scheduler import Scheduler, Standby
@@ -26,6 +24,7 @@ from ppacer.store import FileLock, Store
 from ppacer.store.leader import Seat
 from ppacer.store.reads import Reads
 from ppacer.tasklog import LogReader, LogRecord, LogWriter
+from ppacer.tasklog.masking import masked_record
 
 if TYPE_CHECKING:
     from ppacer.api.server import Server
@@ -199,6 +198,7 @@ class SchedulerHalf:
         logs = LogReader(self.settings.logs_db)
         self._door = door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
         door.logs_trouble = lambda: self.logs.trouble
+        door.take_records = self.take_records
         self.on_changes(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
         app = make_app(door, self.settings.allowed_hosts, pages(door))
@@ -221,9 +221,3 @@ class SchedulerHalf:
     def on_records(self, listener: Callable[[Sequence[LogRecord]], None]) -> None:
         """Calls `listener` with what tasks log from now on."""
         self._record_listeners.append(listener)
-
-
-def masked_record(record: LogRecord, mask: Mask) -> LogRecord:
-    """A record in which no secret can be read."""
-    hidden = masked(record.attributes, mask)
-    return msgspec.structs.replace(record, message=mask(record.message), attributes=hidden)

@@ -25,6 +25,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "pause": Entry("change", "Stop scheduled runs of a dag."),
         "unpause": Entry("change", "Begin scheduled runs of a dag again."),
     },
+    "Grow": {
+        "scheduler": Entry("separate", "Schedule the dags of a file, for executors elsewhere."),
+        "executor": Entry("separate", "Run the tasks of a file for a scheduler elsewhere."),
+    },
     "Care": {
         "db": Entry("db", "Check, upgrade, back up and measure the database."),
         "torture": Entry("torture", "Kill a ppacer again and again, and say what it has lost."),

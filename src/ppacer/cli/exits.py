@@ -2,6 +2,7 @@
 
 from ppacer.errors import (
     ConflictError,
+    ExecutorRefusedError,
     NotFoundError,
     SchedulerUnavailable,
     StoreLockedError,
@@ -23,7 +24,7 @@ MEANINGS = {
     USAGE: "wrong usage, or input that is not possible",
     UNAVAILABLE: "no scheduler answers, or the database refuses for now",
     NOT_FOUND: "there is no such dag, run or task",
-    CONFLICT: "its state does not allow that, or another scheduler has the database",
+    CONFLICT: "its state does not allow that, another scheduler has the database, or an executor is refused",
     INTERRUPTED: "ended by Ctrl-C (`serve` and `demo` end with 0 then), or `run` by SIGTERM",
 }
 
@@ -33,7 +34,7 @@ def code_of(error: Exception) -> int:
     match error:
         case NotFoundError():
             return NOT_FOUND
-        case ConflictError() | StoreLockedError():
+        case ConflictError() | ExecutorRefusedError() | StoreLockedError():
             return CONFLICT
         case SchedulerUnavailable() | StoreUnavailable():
             return UNAVAILABLE

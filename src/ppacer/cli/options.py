@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ppacer.choices import RUNNERS
 from ppacer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,26 @@ db_option = click.option(
 )
 logs_db_option = click.option(
     "--logs-db", metavar="FILE", help="The file of the task logs (logs.db, beside the database)."
+)
+host_option = click.option("--host", help="The address to listen on (127.0.0.1).")
+port_option = click.option(
+    "--port", type=click.IntRange(0, 65_535), help="The port of page and API (9321; 0: any free one)."
+)
+slots_option = click.option(
+    "--slots", type=click.IntRange(0, 10_000), help="Attempts at once (0: twice the cores)."
+)
+runner_option = click.option(
+    "--runner", type=click.Choice(RUNNERS), metavar="RUNNER",
+    help=f"How tasks run that do not choose themselves: {', '.join(RUNNERS)} (process).",
+)  # fmt: skip
+drain_option = click.option(
+    "--drain", type=click.FloatRange(0, 86_400), help="Seconds that running tasks get at a stop (10)."
+)
+retention_option = click.option(
+    "--retention-days", type=click.FloatRange(0, 36_500), help="How long runs are kept (90; 0: for ever)."
+)
+quiet_option = click.option(
+    "--no-echo", is_flag=True, help="Do not print what tasks say; it is in the logs anyway."
 )
 url_option = click.option(
     "--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db)."

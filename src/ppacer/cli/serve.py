@@ -4,30 +4,30 @@ from typing import Any
 
 import click
 
-from ppacer.choices import RUNNERS
-from ppacer.cli.options import db_option, logs_db_option
+from ppacer.cli.options import (
+    db_option,
+    drain_option,
+    host_option,
+    logs_db_option,
+    port_option,
+    quiet_option,
+    retention_option,
+    runner_option,
+    slots_option,
+)
 
 
 @click.command("serve")
 @click.argument("target", metavar="FILE[:NAME]")
 @db_option
 @logs_db_option
-@click.option("--host", help="The address to listen on (127.0.0.1).")
-@click.option(
-    "--port", type=click.IntRange(0, 65_535), help="The port of page and API (9321; 0: any free one)."
-)
-@click.option("--slots", type=click.IntRange(0, 10_000), help="Attempts at once (0: twice the cores).")
-@click.option(
-    "--runner", type=click.Choice(RUNNERS), metavar="RUNNER",
-    help=f"How tasks run that do not choose themselves: {', '.join(RUNNERS)} (process).",
-)  # fmt: skip
-@click.option(
-    "--drain", type=click.FloatRange(0, 86_400), help="Seconds that running tasks get at a stop (10)."
-)
-@click.option(
-    "--retention-days", type=click.FloatRange(0, 36_500), help="How long runs are kept (90; 0: for ever)."
-)
-@click.option("--no-echo", is_flag=True, help="Do not print what tasks say; it is in the logs anyway.")
+@host_option
+@port_option
+@slots_option
+@runner_option
+@drain_option
+@retention_option
+@quiet_option
 def serve_command(target: str, no_echo: bool, **flags: Any) -> None:
     """Run the dags of FILE on schedule, with web page and API, until Ctrl-C or SIGTERM.
 

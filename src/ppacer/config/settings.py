@@ -18,7 +18,7 @@ from ppacer.errors import ConfigError
 log = logging.getLogger("ppacer")
 
 FILE = "ppacer.toml"
-NO_OPTIONS = {"URL", "CHILD", "HOLDER"}  # PPACER_… that mean something else
+NO_OPTIONS = {"URL", "TOKEN", "CHILD", "HOLDER"}  # PPACER_… that mean something else
 SQLITE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `slots`: attempts at once (0: twice the cores). `grace`: between TERM and KILL. `drain`: how long a stop
     waits for running attempts. `secrets`: names of environment variables whose values are masked. A run is
     kept for `retention_days` after its end (0: for ever), and while it is among the newest `retention_runs`
-    of its dag; `logs_max`: megabytes of task logs (0: no limit).
+    of its dag; `logs_max`: megabytes of task logs (0: no limit). Of an executor with its own program: `name`
+    (that of the machine and its folder), `dir` for what it has to keep, `labels`.
     """
 
     db: str = "scheduler.db"
@@ -47,6 +48,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: float = 90.0
     retention_runs: int = 100
     logs_max: int = 1_000
+    name: str = ""
+    dir: str = "ppacer-executor"
+    labels: tuple[str, ...] = ()
 
     @property
     def level(self) -> int:
@@ -135,7 +139,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     for field in msgspec.structs.fields(Settings):
         text = environ.get(f"PPACER_{field.name.upper()}")
         if text is not None:
-            is_list = field.name in ("allowed_hosts", "secrets")
+            is_list = field.name in ("allowed_hosts", "secrets", "labels")
             values[field.name] = (
                 [part.strip() for part in text.split(",") if part.strip()] if is_list else text
             )
@@ -193,11 +197,20 @@ def _limits(settings: Settings) -> Settings:
         # At least one, because numbers of runs go on from the newest.
         ("retention_runs", not 1 <= settings.retention_runs <= 1_000_000, "1 to 1000000"),
         ("logs_max", not 0 <= settings.logs_max <= 1_000_000_000, "0 (no limit) or megabytes"),
+        ("name", not (settings.name == "" or _is_word(settings.name)), WORD),
+        ("labels", not all(map(_is_word, settings.labels)), f"words, each {WORD}"),
         ("log_level", settings.log_level.upper() not in LEVELS, f"one of {', '.join(LEVELS)}"),
     ):
         if wrong:
             raise ConfigError(f"{name} is {getattr(settings, name)!r}; it must be {want}")
     return settings
+
+
+WORD = "1 to 200 letters, digits, '_', '-' and '.'"
+
+
+def _is_word(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", text) is not None
 
 
 def _is_loopback(host: str) -> bool:

@@ -181,6 +181,46 @@ class TokenRevoked(msgspec.Struct, frozen=True, gc=False):
     at: datetime
 
 
+class ExecutorGreeted(msgspec.Struct, frozen=True, gc=False):
+    """An executor has said hello: a new row in `executors` (`is_new`), or its row from an earlier life."""
+
+    name: str
+    at: datetime
+    is_new: bool
+    host: str
+    pid: int
+    version: str
+    protocol: int
+    slots: int
+    labels: list[str] | None
+    runners: list[str] | None
+    dag_versions: dict[str, str]
+    identity: str
+    life: str
+
+
+class ExecutorHeard(msgspec.Struct, frozen=True, gc=False):
+    """An executor lives; written once in a lease at most."""
+
+    name: str
+    at: datetime
+
+
+class ExecutorDraining(msgspec.Struct, frozen=True, gc=False):
+    """An executor takes nothing new, because it is about to end."""
+
+    name: str
+    at: datetime
+
+
+class ExecutorGone(msgspec.Struct, frozen=True, gc=False):
+    """An executor has ended, or was not heard of for a lease."""
+
+    name: str
+    at: datetime
+    reason: str
+
+
 Change = (
     RunCreated
     | RunChanged
@@ -198,4 +238,8 @@ Change = (
     | ReplyKept
     | TokenCreated
     | TokenRevoked
+    | ExecutorGreeted
+    | ExecutorHeard
+    | ExecutorDraining
+    | ExecutorGone
 )

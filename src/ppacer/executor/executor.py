@@ -7,18 +7,21 @@ of tasks needs no other round trip), one keeps the lease alive; the runners have
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 
+import msgspec
+
 from ppacer.clock import Clock
-from ppacer.errors import PpacerError, SchedulerUnavailable
+from ppacer.errors import ExecutorRefusedError, PpacerError, SchedulerUnavailable, UnknownExecutorError
 from ppacer.executor.execute import conclude
 from ppacer.executor.runner import Outcome, Runner
+from ppacer.executor.spool import Spool
 from ppacer.executor.words import unbegun
 from ppacer.pace import ExponentialBackoff
-from ppacer.protocol import HEARTBEAT_SECONDS, Answer, Client, End, Grant, Report
+from ppacer.protocol import HEARTBEAT_SECONDS, LOCAL, Answer, Client, End, Grant, Hello, Report
 from ppacer.tasklog import LogRecord
 
 log = logging.getLogger("ppacer.executor")
@@ -26,7 +29,9 @@ log = logging.getLogger("ppacer.executor")
 POLL_SECONDS = 20.0
 DRAIN_POLL_SECONDS = 0.1
 REPORTS_MAX = 500  # in one message
+REPORTS_BYTES_MAX = 8 * 1024 * 1024  # of results and errors in one message, but for the last report in it
 DRAIN_SECONDS = 10.0
+AWAY_SECONDS = 2.0  # without an answer of the scheduler, until that is said
 
 
 class Executor:
@@ -40,12 +45,22 @@ class Executor:
         clock: Clock,
         slots: int,
         default_runner: str,
-        name: str = "local",
+        name: str = LOCAL,
+        hello: Hello | None = None,
+        spool: Spool | None = None,
         heartbeat: float = HEARTBEAT_SECONDS,
         mask: Callable[[str], str] = lambda text: text,
     ) -> None:
         self.name = name
         self.slots = slots
+        self.refusal: ExecutorRefusedError | None = None  # why the scheduler will never take it
+        self._hello = hello  # None: the scheduler takes it without
+        self._is_known = hello is None
+        self._met = threading.Event()  # set after the first hello
+        if hello is None:
+            self._met.set()
+        self._away_since: float | None = None  # monotonic: since when the scheduler does not answer
+        self._is_away_told = False
         self._client = client
         self._make = dict(runners)
         self._runners: dict[str, Runner] = {}
@@ -55,7 +70,8 @@ class Executor:
         self._mask = mask
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Grant, Runner]] = {}
-        self._reports: deque[Report] = deque()
+        self._spool = spool  # where reports outlive this program
+        self._reports: deque[Report] = deque(spool.left if spool else ())
         self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
         self._stopping = threading.Event()
         self._draining = False
@@ -84,24 +100,60 @@ class Executor:
         try:
             action()
         except SchedulerUnavailable as error:
+            self._is_away(error)
+        except UnknownExecutorError as error:
             log.debug("%s has to wait: %s", what, error)
         except PpacerError as error:
             log.warning("%s failed: %s", what, error)
         except Exception:
             log.exception("%s failed, which nobody expected; please report it", what)
         else:
+            self._is_back()
             return True
         return False
+
+    def _is_away(self, error: SchedulerUnavailable) -> None:
+        """Says once that the scheduler does not answer, if that lasts."""
+        now = self._clock.now().mono
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since >= AWAY_SECONDS and not self._is_away_told:
+            self._is_away_told = True
+            log.warning("%s; what runs goes on, and its end is kept until it can be reported", error)
+
+    def _is_back(self) -> None:
+        if self._is_away_told:
+            log.warning("the scheduler answers again")
+        self._away_since, self._is_away_told = None, False
 
     # -- getting work ----------------------------------------------------------------------------------------
 
     def _claim_loop(self) -> None:
         backoff = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=5))
         while not self._stopping.is_set():
-            if self._try("claiming", self._claim):
+            if self._try("claiming", self._claim_or_greet):
                 backoff.reset()
             else:
                 self._stopping.wait(backoff.next().total_seconds())
+
+    def _claim_or_greet(self) -> None:
+        try:
+            if not self._is_known:
+                self._greet()
+            self._claim()
+        except UnknownExecutorError:
+            self._is_known = self._hello is None
+            raise
+        except ExecutorRefusedError as error:
+            self.refusal = error
+            self._end_threads()
+
+    def _greet(self) -> None:
+        assert self._hello is not None
+        welcome = self._client.hello(msgspec.structs.replace(self._hello, tokens=self._tokens()))
+        self._heartbeat = welcome.lease / 3
+        self._is_known = True
+        self._met.set()
 
     def _claim(self) -> None:
         # short while draining: `close` comes soon, and must not wait for a long poll to end
@@ -170,6 +222,8 @@ class Executor:
         with self._news:  # at no moment is it neither running nor waiting to be reported
             self._running.pop(grant.token, None)
             self._reports.append(report)
+            if self._spool is not None:
+                self._spool.keep(report)
             self._news.notify_all()
 
     def log(self, records: Sequence[LogRecord]) -> None:
@@ -191,23 +245,29 @@ class Executor:
         with self._news:
             while not self._reports and not self._stopping.is_set():
                 self._news.wait()
-            return list(islice(self._reports, REPORTS_MAX))
+            return _within(islice(self._reports, REPORTS_MAX), REPORTS_BYTES_MAX)
 
     def _report(self, batch: Sequence[Report]) -> None:
         self._take(self._client.report(self.name, batch))  # first: a drain waits for what this begins
         with self._news:
             for _ in batch:
                 self._reports.popleft()
+            if self._spool is not None:
+                self._spool.drop(batch)
             self._news.notify_all()
 
     def _heartbeat_loop(self) -> None:
+        self._met.wait()
         while not self._stopping.wait(self._heartbeat):
             self._try("the heartbeat", self._beat)
 
     def _beat(self) -> None:
-        with self._lock:  # an end that is not delivered yet is not missing
-            tokens = [*self._running, *(report.token for report in self._reports)]
-        self._take(self._client.heartbeat(self.name, tokens))
+        self._take(self._client.heartbeat(self.name, self._tokens()))
+
+    def _tokens(self) -> list[str]:
+        """The attempts it has: an end that is not delivered yet is not missing."""
+        with self._lock:
+            return [*self._running, *(report.token for report in self._reports)]
 
     # -- stopping --------------------------------------------------------------------------------------------
 
@@ -242,20 +302,41 @@ class Executor:
     def _wait_idle(self, seconds: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         end = self._clock.now().mono + seconds
         with self._news:
-            while self._running or self._reports:
+            while self._running or (self._reports and not self._is_safe()):
                 left = end - self._clock.now().mono
                 if left <= 0 or give_up():
                     return False
                 self._news.wait(min(left, 0.5))
         return True
 
+    def _is_safe(self) -> bool:
+        """Whether what is to be reported can wait for the next program, because this one cannot tell it."""
+        return self._spool is not None and self._away_since is not None
+
     def close(self) -> None:
         """Ends everything that still runs, at once."""
-        self._stopping.set()
-        with self._news:
-            self._news.notify_all()
+        self._end_threads()
         for runner in self._runners.values():
             runner.close()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(2.0)
+        if self._hello is not None and self._is_known and not self._reports:  # else they are still to come
+            self._try("the goodbye", lambda: self._client.goodbye(self.name))
+
+    def _end_threads(self) -> None:
+        self._stopping.set()
+        self._met.set()
+        with self._news:
+            self._news.notify_all()
+
+
+def _within(reports: Iterable[Report], size: int) -> list[Report]:
+    """The first reports, up to the one with which they have so many bytes."""
+    taken: list[Report] = []
+    for report in reports:
+        taken.append(report)
+        size -= len(report.result or "") + len(report.error or "")
+        if size <= 0:
+            break
+    return taken

@@ -15,11 +15,9 @@ from ppacer.scheduler.requests import (
 )
 from ppacer.scheduler.scheduler import Scheduler, State
 from ppacer.scheduler.standby import Standby
-from ppacer.scheduler.task_scheduler import LOCAL
 from ppacer.scheduler.watcher import DagRunWatcher
 
 __all__ = [
-    "LOCAL",
     "CancelRun",
     "Command",
     "CreateToken",

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Protocol
+from typing import Any, Protocol
 
 from ppacer.errors import SchedulerUnavailable
-from ppacer.protocol import Answer, Report
-from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports, Request
+from ppacer.protocol import Answer, Hello, Report, Welcome
+from ppacer.scheduler.requests import Ask, Claim, Goodbye, Greeting, Heartbeat, Reports, Request
 from ppacer.tasklog import LogRecord
 
 
@@ -26,26 +26,39 @@ class LocalClient:
     def __init__(self, scheduler: Asked, log: Callable[[Sequence[LogRecord]], None]) -> None:
         self._scheduler = scheduler
         self.log = log
+        self._life: str | None = None
+
+    def hello(self, hello: Hello) -> Welcome:
+        """Introduces the executor; see `protocol.Client`."""
+        self._life = hello.life
+        welcome: Welcome = self._ask(Greeting(hello), 0.0)
+        return welcome
 
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
         """Waits for work; see `protocol.Client`."""
-        return self._ask(Claim(executor, slots, wait), wait)
+        answer: Answer = self._ask(Claim(executor, slots, wait, self._life), wait)
+        return answer
 
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts; see `protocol.Client`."""
-        return self._ask(Reports(executor, reports), 0.0)
+        answer: Answer = self._ask(Reports(executor, reports), 0.0)
+        return answer
 
     def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
         """Keeps the lease; see `protocol.Client`."""
-        return self._ask(Heartbeat(executor, tokens), 0.0)
+        answer: Answer = self._ask(Heartbeat(executor, tokens), 0.0)
+        return answer
 
-    def _ask(self, ask: Ask, wait: float) -> Answer:
+    def goodbye(self, executor: str) -> None:
+        """Says that it ends; see `protocol.Client`."""
+        self._ask(Goodbye(executor), 0.0)
+
+    def _ask(self, ask: Ask, wait: float) -> Any:
         """The answer; a request given up is taken back, so that no grant is told to nobody."""
         future = self._scheduler.submit(ask).future
         try:
-            answer: Answer = future.result(wait + PATIENCE)
+            return future.result(wait + PATIENCE)
         except FutureTimeout:
             if future.cancel():
                 raise SchedulerUnavailable("the scheduler does not answer") from None
-            answer = future.result()
-        return answer
+            return future.result()

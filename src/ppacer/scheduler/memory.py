@@ -1,6 +1,6 @@
 """What the scheduler has in memory: a cache of rows, read back at start and after any trouble."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ppacer.clock import Now
@@ -8,6 +8,7 @@ from ppacer.dag import Dag
 from ppacer.engine import Engine, RunRef
 from ppacer.engine.changes import Change, DagMarked, PointRecorded
 from ppacer.engine.events import PointsSkipped, RoomChanged, RunDue
+from ppacer.scheduler.roll import Roll
 from ppacer.scheduler.task_scheduler import TaskScheduler
 from ppacer.scheduler.watcher import DagRunWatcher
 from ppacer.store import Store
@@ -26,6 +27,7 @@ class Memory:
         self.engine = Engine()
         self.watcher = DagRunWatcher(registry)
         self.tasks = TaskScheduler(self.engine, new_token, lease)
+        self.roll = Roll(self.tasks)
         self._newest_run = 0
         self._fresh: set[tuple[str, datetime]] = set()  # runs that are not committed yet
         self._free: dict[str, datetime] = {}  # by dag: the first instant behind those of its fresh triggers
@@ -44,6 +46,7 @@ class Memory:
         changes: list[Change] = list(self.watcher.load(self.store.dag_rows(), now.utc))
         for lost in self.tasks.adopt(now):
             changes += engine.handle(lost, now.utc)
+        changes += self.roll.read_back(self.store.executor_rows(), now)
         for dag_id, room in list(engine.room.items()):
             changes += engine.handle(RoomChanged(dag_id, room), now.utc)
         return changes
@@ -78,8 +81,9 @@ class Memory:
         self._free[dag_id] = exec_ts + TICK
         return ref
 
-    def committed(self, changes: Iterable[Change], now: Now) -> None:
+    def committed(self, changes: Sequence[Change], now: Now) -> None:
         """These changes are rows now."""
         self._fresh.clear()
         self._free.clear()
+        self.roll.committed(changes, now)
         self.tasks.committed(changes, now)

@@ -10,7 +10,7 @@ import msgspec
 
 from ppacer.choices import Role
 from ppacer.engine.changes import AlertTried
-from ppacer.protocol import Report
+from ppacer.protocol import Hello, Report
 from ppacer.store.retention import Old
 
 LOCAL = "local"  # the actor of who needs no token: somebody on this machine, or the program itself
@@ -22,6 +22,7 @@ class Claim(msgspec.Struct, frozen=True):
     executor: str
     slots: int
     wait: float
+    life: str | None = None  # that of its hello; None: it speaks protocol 1 and says none
 
 
 class Reports(msgspec.Struct, frozen=True):
@@ -36,6 +37,23 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     executor: str
     tokens: Sequence[str]
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """An executor says hello; answered with a Welcome."""
+
+    hello: Hello
+
+    @property
+    def executor(self) -> str:
+        """Its name."""
+        return self.hello.name
+
+
+class Goodbye(msgspec.Struct, frozen=True):
+    """An executor ends and has nothing any more."""
+
+    executor: str
 
 
 class TriggerRun(msgspec.Struct, frozen=True):
@@ -87,7 +105,7 @@ class RevokeToken(msgspec.Struct, frozen=True):
 
 
 Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | CreateToken | RevokeToken
-FromExecutor = Claim | Reports | Heartbeat
+FromExecutor = Claim | Reports | Heartbeat | Greeting | Goodbye
 Ask = FromExecutor | AlertTried | Command | Old
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from ppacer.clock import Now
 from ppacer.engine.changes import AlertTried, Change
+from ppacer.engine.events import LeaseExpired
 from ppacer.errors import PpacerError, SchedulerUnavailable, StoreError
-from ppacer.protocol import Answer, Grant, Report
+from ppacer.protocol import Answer, Grant, Hello, Report
 from ppacer.scheduler.audit import audited
 from ppacer.scheduler.commands import Commands
 from ppacer.scheduler.grants import take_grants
@@ -18,6 +19,8 @@ from ppacer.scheduler.requests import (
     CancelRun,
     Claim,
     Command,
+    Goodbye,
+    Greeting,
     Heartbeat,
     Reports,
     Request,
@@ -57,6 +60,7 @@ class Rounds:
         work.changes += memory.plan(dag_ids, now.utc)
         for request in requests:
             self._decide(request, now, work)
+        work.changes += memory.roll.notes(now)
         self.commit(work, now)
         if work.later:
             self.make(now, work.later)
@@ -106,7 +110,8 @@ class Rounds:
                 news = (self._grants(session, now), session.take_cancels()) if session else ([], [])
                 reply = Answer(*news, reply)
             case Heartbeat(executor):
-                reply = Answer(cancel=self.memory.tasks.sessions[executor].take_cancels())
+                session = self.memory.tasks.sessions.get(executor)  # None: it has said goodbye
+                reply = Answer(cancel=session.take_cancels() if session else [])
         request.answer(reply)
 
     def _grants(self, session: Session, now: Now) -> list[Grant]:
@@ -138,6 +143,11 @@ class Rounds:
                     work.reachable.add(executor)
             case Heartbeat():
                 work.replies.append((request, None))
+            case Greeting(hello):
+                work.replies.append((request, self._greet(hello, now, work)))
+            case Goodbye(executor):
+                work.changes += self._losses(self.memory.roll.part(executor), now)
+                work.replies.append((request, None))
             case AlertTried() as tried:
                 work.changes.append(tried)
                 work.replies.append((request, None))
@@ -147,6 +157,17 @@ class Rounds:
                 work.later.append(request)  # memory has forgotten the run, and the rows do not know it yet
             case command:
                 work.replies.append((request, self._command(request, command, now, work)))
+
+    def _greet(self, hello: Hello, now: Now, work: Work) -> Any:
+        """The answer to a hello. What an earlier life of the executor was at begins again elsewhere."""
+        reply, greeted = self.memory.roll.greet(hello, now)
+        if greeted is not None:
+            work.changes.append(greeted)
+            work.changes += self._losses(self.memory.roll.orphans(hello), now)
+        return reply
+
+    def _losses(self, losses: Iterable[LeaseExpired], now: Now) -> list[Change]:
+        return [change for lost in losses for change in self.memory.engine.handle(lost, now.utc)]
 
     def report(self, executor: str, report: Report, now: Now, work: Work) -> bool:
         """Decides one report; False when the attempt was replaced or is unknown: it changes nothing then.

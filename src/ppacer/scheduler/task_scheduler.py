@@ -10,14 +10,14 @@ from math import inf
 
 from ppacer.clock import Now
 from ppacer.engine import Engine, Reason, RunRef, TaskStatus
-from ppacer.engine.changes import AttemptGranted, CancelRequested, Change
+from ppacer.engine.changes import AttemptGranted, CancelRequested, Change, ExecutorGreeted
 from ppacer.engine.events import Claimed, Failed, LeaseExpired
 from ppacer.engine.ready import Needs, are_met, needs_of
-from ppacer.protocol import Answer, End, Report
-from ppacer.scheduler.requests import Claim, FromExecutor, Heartbeat, Reports, Request
+from ppacer.errors import UnknownExecutorError
+from ppacer.protocol import LOCAL, Answer, End, Report
+from ppacer.scheduler.requests import Claim, FromExecutor, Greeting, Heartbeat, Reports, Request
 
 REFUSED_SECONDS = 10.0  # that an executor which could not start a task gets no other of its dag
-LOCAL = "local"  # the executor inside the scheduler's own program: it dies with it
 TIMED_OUT = "timed out; the executor did not end it, so the scheduler gave it up"
 
 
@@ -53,10 +53,16 @@ class Session:
         "cancels",
         "ended",
         "held",
+        "identity",
+        "is_draining",
         "is_gone",
+        "is_recorded",
         "labels",
         "lease_end",
+        "life",
         "name",
+        "noted_at",
+        "parting",
         "poll",
         "poll_end",
         "runners",
@@ -81,6 +87,21 @@ class Session:
         self.is_gone = False  # its lease has ended in this round
         self.poll: Request | None = None
         self.poll_end = 0.0
+        # What its hello said; None: there was none in the life of this scheduler.
+        self.identity: str | None = None
+        self.life: str | None = None
+        # What of it is written down.
+        self.is_recorded = self.is_draining = False
+        self.noted_at = 0.0  # monotonic: when its heartbeat was
+        self.parting: str | None = None  # why it is gone, when it has said so
+
+    def introduce(self, hello: ExecutorGreeted, now: Now) -> None:
+        """It has said hello, and that is a row."""
+        self.labels = None if hello.labels is None else frozenset(hello.labels)
+        self.runners = None if hello.runners is None else frozenset(hello.runners)
+        self.without.clear()  # it may have other code now
+        self.identity, self.life, self.slots = hello.identity, hello.life, hello.slots
+        self.is_recorded, self.is_draining, self.noted_at = True, False, now.mono
 
     @property
     def free(self) -> int:
@@ -149,9 +170,11 @@ class TaskScheduler:
         session = self.sessions.get(ask.executor)
         if session is None:
             session = self.sessions[ask.executor] = Session(ask.executor)
+        if isinstance(ask, Greeting) and session.identity not in (None, ask.hello.identity):
+            return session  # somebody else, who wants its name
         session.lease_end = now.mono + self.lease
         match ask:
-            case Claim():
+            case Claim() if _is_known(session, ask):
                 session.slots = ask.slots
             case Reports():
                 for report in ask.reports:
@@ -173,6 +196,10 @@ class TaskScheduler:
     def poll(self, request: Request, ask: Claim, now: Now) -> None:
         """Keeps the executor's long poll; the one before it is answered with nothing."""
         session = self.sessions[ask.executor]
+        if not _is_known(session, ask):
+            if request.take():
+                request.answer(UnknownExecutorError(f"the executor {ask.executor} has to say hello first"))
+            return
         if session.poll is not request:
             before = session.take_poll()
             if before is not None:
@@ -350,3 +377,8 @@ class TaskScheduler:
         times = [session.poll_end for session in self.sessions.values() if session.poll is not None]
         times += [max(session.lease_end, self._next_look) for session in self.sessions.values()]
         return min((*times, now.mono + self.patience)) if times else None
+
+
+def _is_known(session: Session, ask: Claim) -> bool:
+    """Whether the claim comes from the life that has said hello last."""
+    return session.life == ask.life

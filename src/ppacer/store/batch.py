@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
 from ppacer.engine.changes import (
     AlertQueued,
@@ -19,6 +21,10 @@ from ppacer.engine.changes import (
     CancelRequested,
     Change,
     DagMarked,
+    ExecutorDraining,
+    ExecutorGone,
+    ExecutorGreeted,
+    ExecutorHeard,
     PointRecorded,
     ReplyKept,
     RunChanged,
@@ -256,6 +262,43 @@ class Batch:
         row = {"RevokedAt": self.stamp(change.at), "k_TokenId": change.token_id}
         self.rows["revoke_token"].append(row)
 
+    def _executor_greeted(self, change: ExecutorGreeted) -> None:
+        at = self.stamp(change.at)
+        row = {
+            "StartedAt": at,
+            "Host": change.host,
+            "Pid": change.pid,
+            "Version": change.version,
+            "Protocol": change.protocol,
+            "Slots": change.slots,
+            "Labels": _json(change.labels),
+            "Runners": _json(change.runners),
+            "DagVersions": _json(change.dag_versions),
+            "HeartbeatAt": at,
+            "DrainingAt": None,
+            "GoneAt": None,
+            "GoneReason": None,
+            "Identity": change.identity,
+        }
+        if change.is_new:
+            self.rows["insert_executor"].append({"Name": change.name, **row})
+        else:
+            self.rows["change_executor"].append({**row, "k_Name": change.name})
+
+    def _executor_heard(self, change: ExecutorHeard) -> None:
+        self.rows["change_executor"].append({"HeartbeatAt": self.stamp(change.at), "k_Name": change.name})
+
+    def _executor_draining(self, change: ExecutorDraining) -> None:
+        self.rows["change_executor"].append({"DrainingAt": self.stamp(change.at), "k_Name": change.name})
+
+    def _executor_gone(self, change: ExecutorGone) -> None:
+        gone = {"GoneAt": self.stamp(change.at), "GoneReason": change.reason, "k_Name": change.name}
+        self.rows["change_executor"].append(gone)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
 
 _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     RunCreated: Batch._run_created,
@@ -274,4 +317,8 @@ _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     ReplyKept: Batch._reply_kept,
     TokenCreated: Batch._token_created,
     TokenRevoked: Batch._token_revoked,
+    ExecutorGreeted: Batch._executor_greeted,
+    ExecutorHeard: Batch._executor_heard,
+    ExecutorDraining: Batch._executor_draining,
+    ExecutorGone: Batch._executor_gone,
 }

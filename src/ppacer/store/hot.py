@@ -21,6 +21,7 @@ from ppacer.store.schema import (
     dagruns,
     dagruntasks,
     dags,
+    executors,
     outbox,
     requests,
     schedules,
@@ -218,4 +219,6 @@ def statements() -> dict[str, Make]:
         "insert_request": _insert(requests),
         "insert_token": _insert(tokens),
         "revoke_token": _update(tokens, "TokenId"),
+        "insert_executor": _insert(executors),
+        "change_executor": _update(executors, "Name"),
     }

@@ -259,6 +259,7 @@ executors = _table(
     _column("DrainingAt", Instant, nullable=True),
     _column("GoneAt", Instant, nullable=True),
     _column("GoneReason", sa.Text, nullable=True),
+    _column("Identity", sa.String(40)),  # of its folder: who comes back with it is the same executor
     sa.PrimaryKeyConstraint("Name", name="pk_executors"),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,7 +20,7 @@ from ppacer.store.batch import Batch
 from ppacer.store.hot import Hot, Read, queries, statements
 from ppacer.store.leader import fence
 from ppacer.store.retention import Old
-from ppacer.store.schema import dagruns, dagruntasks, dags, dagversions
+from ppacer.store.schema import dagruns, dagruntasks, dags, dagversions, executors
 from ppacer.store.tokens import TokenRow, every_token
 
 log = logging.getLogger("ppacer.store")
@@ -31,6 +31,13 @@ RUN_ID_MAX = 2**31 - 1  # an INTEGER of PostgreSQL
 
 class StaleWrite(StoreError):  # noqa: N818 - an outcome, not a fault of the caller
     """A conditional write found another state than memory had: nothing was written, read the rows again."""
+
+
+class ExecutorRow(NamedTuple):
+    """What the scheduler has to know of a row in `executors`."""
+
+    identity: str
+    is_gone: bool
 
 
 class DagRow:
@@ -214,6 +221,12 @@ class Store:
         """The `max_active_runs` of removed dags, by id: their open runs go on within it."""
         rows = self._rows(sa.select(dags.c.DagId, dags.c.Attributes).where(dags.c.RemovedAt.is_not(None)))
         return {row.DagId: json.loads(row.Attributes)["MaxActiveRuns"] for row in rows}
+
+    def executor_rows(self) -> dict[str, ExecutorRow]:
+        """Every executor that ever said hello, by name."""
+        e = executors.c
+        rows = self._rows(sa.select(e.Name, e.Identity, e.GoneAt))
+        return {row.Name: ExecutorRow(row.Identity, row.GoneAt is not None) for row in rows}
 
     def newest_run_id(self) -> int:
         """The highest RunId ever given, 0 in an empty database."""

@@ -48,6 +48,7 @@ def _create_executors() -> None:
         _column("DrainingAt", INSTANT, nullable=True),
         _column("GoneAt", INSTANT, nullable=True),
         _column("GoneReason", sa.Text, nullable=True),
+        _column("Identity", sa.String(40)),
         sa.PrimaryKeyConstraint("Name", name="pk_executors"),
     )
 

@@ -1,0 +1,105 @@
+"""The link to a scheduler over HTTP, for commands and executors: one request, its answer or our error.
+
+Nothing is repeated here: what was sent once may have been carried out. Connections are kept, one for each
+thread that asks at the same time.
+"""
+
+import os
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import urllib3
+from urllib3 import exceptions
+
+from ppacer.api.wire import ERRORS, Problem
+from ppacer.errors import CommandError, ConfigError, PpacerError, SchedulerUnavailable
+
+CONNECT_SECONDS = 5.0
+CONNECTIONS_MAX = 8  # that are kept; more can be open at once
+TOKEN = "PPACER_TOKEN"
+T = TypeVar("T")
+
+
+class Link:
+    """A scheduler at a URL. `token` is what it knows us by, from PPACER_TOKEN unless it is given."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = checked_url(url)
+        self._prefix = urlsplit(self.url).path.rstrip("/")
+        self._headers = {"content-type": "application/json", "accept": "application/json"}
+        if token := token or os.environ.get(TOKEN):
+            self._headers["authorization"] = f"Bearer {token}"
+        self._pool = urllib3.connection_from_url(self.url, maxsize=CONNECTIONS_MAX, retries=False)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()
+
+    def ask(self, method: str, path: str, kind: type[T], body: bytes | None, wait: float) -> T:
+        """The answer, which may take `wait` seconds.
+
+        Raises SchedulerUnavailable when there is none, else what the scheduler says.
+        """
+        try:
+            answer = self._pool.urlopen(
+                method,
+                self._prefix + path,
+                body=body,
+                headers=self._headers,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=wait),
+                redirect=False,
+            )
+        except exceptions.HTTPError as error:
+            raise SchedulerUnavailable(f"no scheduler answers at {self.url}: {_reason(error)}") from error
+        if answer.status >= 300:
+            raise self._refusal(answer.status, answer.data)
+        try:
+            return msgspec.json.decode(answer.data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CommandError(
+                f"{self.url} does not answer as this version of ppacer expects: {error}"
+            ) from error
+
+    def _refusal(self, status: int, body: bytes) -> PpacerError:
+        """What the scheduler says in its error answer, as the error that it was there."""
+        try:
+            problem = msgspec.json.decode(body, type=Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return SchedulerUnavailable(f"{self.url} answers with status {status}, but not as a ppacer does")
+        if problem.code == "unknown_host":
+            return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
+        return _ERRORS.get(problem.code, CommandError)(problem.detail)
+
+
+# A bad request is no wrong option, whatever it was there.
+_ERRORS = {kind.code: kind for kind, _ in ERRORS if kind is not ConfigError}
+
+
+def checked_url(text: str) -> str:
+    """The URL of a scheduler; `localhost:9321` is understood. Raises ConfigError."""
+    url = text.strip() if "://" in text else f"http://{text.strip()}"
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_right = False
+    if not is_right:
+        raise ConfigError(f"{text!r} is not the address of a scheduler; it looks like http://127.0.0.1:9321")
+    return url.rstrip("/")
+
+
+def _reason(error: exceptions.HTTPError) -> str:
+    match error:
+        case exceptions.NameResolutionError():
+            return "the name of the host is not known"
+        case exceptions.NewConnectionError():
+            cause = error.__cause__
+            return (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
+        case exceptions.ConnectTimeoutError():  # above them: both others are kinds of it
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case exceptions.ReadTimeoutError():
+            return "no answer in time; a command may still be carried out"
+        case exceptions.ProtocolError():
+            return "the connection broke"
+    return str(error)

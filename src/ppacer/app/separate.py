@@ -1,0 +1,87 @@
+"""The two halves as programs of their own: one scheduler, and executors on this or other machines.
+
+Imports little: task processes are forked from what is loaded here.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppacer.app import StopSignals, configure_logging, make_warm_parent, say_what_begins, say_what_ends
+from ppacer.app.code import LoadedCode
+from ppacer.config import Settings, load, make_mask
+from ppacer.dag import Registry
+from ppacer.errors import PpacerError
+from ppacer.notify import LogSender
+
+if TYPE_CHECKING:
+    from ppacer.executor.executor import Executor
+    from ppacer.executor.warm import WarmParent
+
+log = logging.getLogger("ppacer")
+
+ENDED = "a part of the program has ended by itself; the log above says why"
+
+
+def run_scheduler(registry: Registry, file: Path, flags: Mapping[str, Any]) -> None:
+    """Runs a scheduler without an executor until SIGINT or SIGTERM. Raises PpacerError."""
+    settings = load({}, flags, os.environ, Path.cwd())
+    configure_logging(settings.level)
+    code = LoadedCode(file)
+    code.remember_lines()
+    from ppacer.app.interpreter import quick_switches
+    from ppacer.app.scheduler_half import SchedulerHalf
+
+    mask = make_mask(os.environ, settings.secrets)
+    half = SchedulerHalf(registry, settings, LogSender(), mask, code=code, ready=say_what_begins)
+    with StopSignals() as stop, quick_switches(), half:
+        while not stop.asked.wait(1.0) and half.is_alive():
+            pass
+        if not half.is_alive():
+            raise PpacerError(ENDED)
+        log.info("stopping: executors keep what they run, and report it to the next scheduler")
+
+
+def run_executor(registry: Registry, url: str, file: Path, flags: Mapping[str, Any]) -> None:
+    """Runs an executor for the scheduler at `url` until SIGINT or SIGTERM; then drains and returns.
+
+    A second signal stops at once. Raises PpacerError, also when the scheduler refuses it.
+    """
+    settings = load({}, flags, os.environ, Path.cwd())
+    configure_logging(settings.level)
+    _execute(registry, settings, url, make_warm_parent(registry, LogSender(), file, settings.level))
+
+
+def _execute(registry: Registry, settings: Settings, url: str, warm: "WarmParent | None") -> None:
+    from ppacer.api.link import Link  # after the fork: see `make_warm_parent`
+    from ppacer.api.remote import HttpExecutorClient
+    from ppacer.app.executor_half import ExecutorHalf
+    from ppacer.app.interpreter import quick_switches
+    from ppacer.executor.folder import Folder
+    from ppacer.executor.spool import Spool
+
+    mask = make_mask(os.environ, settings.secrets)
+    half = ExecutorHalf(registry, settings, LogSender(), mask, warm)
+    with StopSignals() as stop, half, quick_switches(), Folder(Path(settings.dir).absolute()) as folder:
+        half.outlive(folder.path / "executor", stop.asked.is_set)
+        name = settings.name or folder.usual_name
+        with Spool(folder.reports) as spool, HttpExecutorClient(Link(url), name, mask) as client:
+            log.info("executor %s works for %s with %d slot(s)", name, url, settings.slots_or_default)
+            if left := len(spool.left):
+                log.info("%d attempt(s) of an earlier life are still to be reported", left)
+            with half.at_work(client, name, folder.identity, spool, settings.labels) as executor:
+                stop.at_once = executor.hurry
+                _wait(stop, executor)
+                half.expect_end()
+                say_what_ends(executor.busy, settings.drain)
+
+
+def _wait(stop: StopSignals, executor: "Executor") -> None:
+    while not stop.asked.wait(1.0) and executor.is_alive():
+        pass
+    if executor.refusal is not None:
+        raise executor.refusal
+    if not executor.is_alive():
+        raise PpacerError(ENDED)
