@@ -81,10 +81,15 @@ class Module:
         return ast.parse(self.text, self.name)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree: most rules look at each."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def aliases(self) -> dict[str, str]:
         """What a renamed import stands for: `from datetime import datetime as d` is d: datetime.datetime."""
         found: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 found |= {a.asname: a.name for a in node.names if a.asname}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -93,7 +98,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[int, str]]:
         """Line and full name of every imported module."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -101,7 +106,7 @@ class Module:
 
     def uses(self) -> Iterator[tuple[int, str]]:
         """Line and full dotted name of every name and attribute that is read."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Name | ast.Attribute):
                 yield node.lineno, self.full_name(node)
 
@@ -116,7 +121,7 @@ class Module:
 
     def functions(self) -> Iterator[Function]:
         """All functions, methods and functions inside functions."""
-        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+        return (node for node in self.nodes if isinstance(node, Function))
 
     def excused_by(self, exceptions: Mapping[str, str]) -> bool:
         """Whether a list of exceptions names this module or a package that it is in."""
@@ -131,15 +136,14 @@ def load(folder: Path) -> list[Module]:
     texts = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.py")}
     promised: set[str] = set()
     for name, text in texts.items():
-        for node in ast.walk(Module(name, text).tree):
+        for node in Module(name, text).nodes:
             if isinstance(node, ast.ClassDef) and any("Protocol" in ast.unparse(base) for base in node.bases):
                 promised |= {child.name for child in node.body if isinstance(child, Function)}
     return [Module(name, text, frozenset(promised)) for name, text in sorted(texts.items())]
 
 
-def offences(rule: Rule, folder: Path) -> list[str]:
-    """Every offence below a folder, as `file:line: what`."""
-    modules = load(folder)
+def offences(rule: Rule, modules: list[Module]) -> list[str]:
+    """Every offence, as `file:line: what`."""
     return [f"{module.name}:{line}: {what}" for module in modules for line, what in sorted(set(rule(module)))]
 
 
@@ -226,7 +230,7 @@ def only_two_packages_speak_sql(module: Module) -> Iterator[Offence]:
     for line, name in module.imports():
         if name.split(".")[0] in SQL_PACKAGES:
             yield line, f"{name} is imported outside store and tasklog"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if SQL.match(_text_of(node)):
             yield node.lineno, "SQL text outside store and tasklog"  # type: ignore[attr-defined]  # an expression
 
@@ -259,7 +263,7 @@ def only_tasks_start_shells(module: Module) -> Iterator[Offence]:
     for line, name in module.uses():
         if name in SHELLS:
             yield line, f"{name} starts a shell"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.keyword) and node.arg == "shell" and ast.unparse(node.value) != "False":
             yield node.lineno, f"shell={ast.unparse(node.value)}"
 
@@ -363,9 +367,14 @@ CAUGHT = [(rule, *example) for rule, (bad, _) in EXAMPLES.items() for example in
 PASSED = [(rule, *example) for rule, (_, good) in EXAMPLES.items() for example in good]
 
 
+@pytest.fixture(scope="module")
+def package() -> list[Module]:
+    return load(PACKAGE)
+
+
 @pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: rule.__name__)
-def test_ppacer_is_tidy(rule: Rule) -> None:
-    if found := offences(rule, PACKAGE):
+def test_ppacer_is_tidy(rule: Rule, package: list[Module]) -> None:
+    if found := offences(rule, package):
         pytest.fail("\n".join(f"src/ppacer/{offence}" for offence in found), pytrace=False)
 
 
@@ -383,17 +392,17 @@ def test_a_rule_lets_pass(rule: Rule, path: str, text: str, tmp_path: Path) -> N
 def test_all_offences_of_all_files_are_reported(tmp_path: Path) -> None:
     _write(tmp_path, "b.py", "print(1)\n\nprint(2)\n")
     _write(tmp_path, "a/c.py", "print(3)\n")
-    found = offences(only_the_edges_print, tmp_path)
+    found = offences(only_the_edges_print, load(tmp_path))
     assert [offence.split(": ")[0] for offence in found] == ["a/c.py:1", "b.py:1", "b.py:3"]
 
 
 def test_a_package_that_is_not_there_is_tidy(tmp_path: Path) -> None:
-    assert [found for rule in EXAMPLES for found in offences(rule, tmp_path / "absent")] == []
+    assert [found for rule in EXAMPLES for found in offences(rule, load(tmp_path / "absent"))] == []
 
 
 def _offences_of(rule: Rule, path: str, text: str, folder: Path) -> list[str]:
     _write(folder, path, text)
-    return offences(rule, folder)
+    return offences(rule, load(folder))
 
 
 def _write(folder: Path, path: str, text: str) -> None:
