@@ -19,7 +19,7 @@ from ppacer.ui.pages import pages
 
 NO_DOOR = cast(Door, None)  # nothing is asked of it until a request comes
 EVERY = [*executor_routes(NO_DOOR), *routes(NO_DOOR), *pages(NO_DOOR)]
-PUBLIC_PATHS = {"/healthz", "/static/app.css"}
+PUBLIC_PATHS = {"/healthz", "/static/app.css", "/login", "/logout"}
 
 
 def nothing(request: Request) -> Response:

@@ -14,7 +14,7 @@ from ppacer import Dag
 from ppacer.engine import RunStatus
 from ppacer.errors import StoreUnavailable
 from ppacer.schedule import Fixed
-from ppacer.ui.pages import _environment
+from ppacer.ui.environment import _environment
 from ui.markup import Element, parse
 
 Make = Callable[..., Live]

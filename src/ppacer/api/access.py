@@ -1,11 +1,32 @@
 """Who may do what: each route needs a permission, each role has some, each caller has a role."""
 
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 
+from starlette.concurrency import run_in_threadpool as in_thread
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from ppacer.api.problems import RequestError
+from ppacer.api.secret import hash_of
 from ppacer.choices import Role
+from ppacer.clock import Clock
+from ppacer.engine.changes import Change, TokenCreated, TokenRevoked
+from ppacer.errors import StoreError
+from ppacer.scheduler.requests import LOCAL
+from ppacer.store.tokens import TokenRow
+
+log = logging.getLogger("ppacer.api")
+
+COOKIE = "ppacer_token"
+STALE_SECONDS = 5.0  # after which rows are read again, in case another program has changed them
+NO_TOKEN = "this needs an access token: Authorization: Bearer ppt_…; `ppacer token create` makes one"
+NO_SUCH_TOKEN = "this access token is unknown, expired or revoked"
 
 
 class Permission(StrEnum):
@@ -28,18 +49,107 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 
 class Caller(NamedTuple):
-    """Whoever sent a request: the name of the token, and what its role may."""
+    """Whoever sent a request: the name of the token, and its role."""
 
     name: str
     role: Role
 
 
-LOCAL = Caller("local", Role.ADMIN)  # somebody on this machine, where no token is needed
+SOMEBODY_HERE = Caller(LOCAL, Role.ADMIN)  # on this machine, where no token is needed
+
+
+class Tokens:
+    """The tokens that count. Rows are read when they have changed, and not for each request."""
+
+    def __init__(self, read: Callable[[], list[TokenRow]], clock: Clock) -> None:
+        self._read = read
+        self._clock = clock
+        self._rows: dict[str, TokenRow] | None = None  # by hash
+        self._stale_at = 0.0  # monotonic
+        self._reading = asyncio.Lock()
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Hears of everything that is committed, in the scheduler's thread."""
+        if any(isinstance(change, TokenCreated | TokenRevoked) for change in changes):
+            self.forget()
+
+    def forget(self) -> None:
+        """The next request reads the rows again."""
+        self._stale_at = 0.0
+
+    async def find(self, secret: str) -> Caller | None:
+        """Who has this secret; None when it does not count (any more)."""
+        await self._refresh()
+        wanted = hash_of(secret)
+        row = (self._rows or {}).get(wanted)
+        if row is None or not hmac.compare_digest(row.token_hash, wanted):
+            return None
+        return Caller(row.name, row.role) if row.counts(self._clock.now().utc) else None
+
+    async def _refresh(self) -> None:
+        if self._clock.now().mono < self._stale_at:
+            return
+        async with self._reading:
+            now = self._clock.now().mono
+            if now < self._stale_at:
+                return
+            self._stale_at = now + STALE_SECONDS
+            try:
+                rows = await in_thread(self._read)
+            except StoreError:  # who was known may go on while the database is away
+                if self._rows is None:
+                    self.forget()
+                    raise
+            else:
+                self._rows = {row.token_hash: row for row in rows if row.revoked_at is None}
 
 
 class Access:
     """Judges each request before its endpoint runs: credential → role → permission."""
 
+    def __init__(self, tokens: Tokens, needs_token: bool) -> None:
+        self._tokens = tokens
+        self._needs_token = needs_token
+
     async def judge(self, scope: Scope, permission: Permission) -> Caller:
         """Who calls; raises RequestError for whom may not."""
-        return LOCAL
+        caller = await self.caller(Headers(scope=scope))
+        scope["caller"] = caller
+        if permission not in PERMISSIONS[caller.role]:
+            roles = " or ".join(role for role in Role if permission in PERMISSIONS[role])
+            raise RequestError(
+                f"the role {caller.role} of token {caller.name!r} may not do this; it needs {roles}",
+                403,
+                "forbidden",
+            )
+        return caller
+
+    async def caller(self, headers: Headers) -> Caller:
+        """Who sends these headers. Where none is needed, a token that is given counts all the same."""
+        secret = secret_in(headers)
+        if secret is None:
+            if self._needs_token:
+                raise unauthorized(NO_TOKEN)
+            return SOMEBODY_HERE
+        caller = await self._tokens.find(secret)
+        if caller is None:
+            raise unauthorized(NO_SUCH_TOKEN)
+        return caller
+
+
+def unauthorized(detail: str) -> RequestError:
+    """The refusal of a credential."""
+    return RequestError(detail, 401, "unauthorized", {"www-authenticate": 'Bearer realm="ppacer"'})
+
+
+def secret_in(headers: Headers) -> str | None:
+    """The credential of a request: that of programs counts more than the cookie of a browser."""
+    given = headers.getlist("authorization")
+    if given:
+        scheme, _, secret = given[0].partition(" ")
+        return secret.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
+    try:
+        cookies = SimpleCookie("; ".join(headers.getlist("cookie")))
+    except CookieError:
+        return None
+    return cookies[COOKIE].value if COOKIE in cookies else None

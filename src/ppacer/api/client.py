@@ -1,22 +1,40 @@
 """The HTTP client of the commands: each method is one request, answered with a read model or with our errors.
 
-Nothing is repeated here: a command that was sent once may have been carried out. Whoever waits or follows
-asks again himself.
+A command carries an idempotency key. So when its connection breaks, of which nobody knows whether the command
+was carried out, it is sent again and answered as the first time. Whoever reads, waits or follows asks again
+himself.
 """
 
-from collections.abc import Iterable, Sequence
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ppacer.api.link import Link
-from ppacer.api.wire import Dags, Done, Logs, Next, Runs, Wanted, Why
+from ppacer.api.link import BrokenConnection, Link
+from ppacer.api.wire import (
+    Audit,
+    Dags,
+    Done,
+    Logs,
+    NewToken,
+    Next,
+    Runs,
+    TokenMade,
+    Tokens,
+    TokenView,
+    Wanted,
+    Why,
+)
+from ppacer.choices import Role
 from ppacer.errors import NotFoundError
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 
 ANSWER_SECONDS = 40.0  # more than the server gives a command
+PAUSES = (0.2, 1.0, 3.0)  # before a command whose connection broke is sent again
 T = TypeVar("T")
 Query = Iterable[tuple[str, Any]]
 
@@ -26,8 +44,8 @@ class HttpClient:
 
     is_live = True
 
-    def __init__(self, url: str) -> None:
-        self._link = Link(url)
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._link = Link(url, token)
         self.url = self._link.url
 
     def close(self) -> None:
@@ -126,18 +144,55 @@ class HttpClient:
         """Lets a failed or cancelled run go on. Raises ConflictError for any other."""
         return self._post(f"/api/v1/runs/{run_id}/restart")
 
+    # -- access ----------------------------------------------------------------------------------------------
+
+    def tokens(self) -> list[TokenView]:
+        """Every access token."""
+        return self._get("/api/v1/tokens", Tokens).tokens
+
+    def create_token(self, name: str, role: Role, expires_at: datetime | None) -> TokenMade:
+        """Makes an access token."""
+        return self._command("/api/v1/tokens", TokenMade, NewToken(name, role, expires_at))
+
+    def revoke_token(self, name: str) -> TokenView:
+        """Lets the holder of a token in no more."""
+        return self._command(f"/api/v1/tokens/{_segment(name)}/revoke", TokenView)
+
+    def audit(self, **query: Any) -> Audit:
+        """What was done, newest first."""
+        return self._get("/api/v1/audit", Audit, list(query.items()))
+
     # -- requests --------------------------------------------------------------------------------------------
 
     def _get(self, path: str, kind: type[T], query: Query = (), wait: float = 0.0) -> T:
         return self._send("GET", path, kind, query, None, wait)
 
     def _post(self, path: str, body: Any = None) -> Done:
-        return self._send("POST", path, Done, (), body, 0.0)
+        return self._command(path, Done, body)
+
+    def _command(self, path: str, kind: type[T], body: Any = None) -> T:
+        """Sends a command, and again when its connection broke."""
+        key = {"idempotency-key": uuid.uuid4().hex}
+        for pause in PAUSES:
+            try:
+                return self._send("POST", path, kind, (), body, 0.0, key)
+            except BrokenConnection:
+                threading.Event().wait(pause)
+        return self._send("POST", path, kind, (), body, 0.0, key)
 
     def _why(self, path: str) -> str:
         return self._get(path, Why).why
 
-    def _send(self, method: str, path: str, kind: type[T], query: Query, body: Any, wait: float) -> T:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        query: Query,
+        body: Any,
+        wait: float,
+        more: Mapping[str, str] = {},
+    ) -> T:
         given = urlencode([(name, value) for name, value in query if value not in (None, "")])
         return self._link.ask(
             method,
@@ -145,6 +200,7 @@ class HttpClient:
             kind,
             None if body is None else msgspec.json.encode(body),
             ANSWER_SECONDS + wait,
+            more,
         )
 
 

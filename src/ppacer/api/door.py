@@ -1,18 +1,30 @@
 """What stands behind the routes: readers, the scheduler's inbox, news from other threads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from ppacer.api.access import Tokens
 from ppacer.clock import Clock
 from ppacer.engine import RUN_FINAL
 from ppacer.engine.changes import Change, RunChanged
 from ppacer.errors import SchedulerUnavailable
-from ppacer.scheduler import Command, Scheduler, Standby, State
+from ppacer.scheduler import Command, Origin, Scheduler, Standby, State
+from ppacer.scheduler.audit import forbidden
 from ppacer.scheduler.requests import Claim, FromExecutor
 from ppacer.store.reads import Reads
 from ppacer.store.views import RunView
@@ -131,6 +143,7 @@ class Door:
         self.take_records: Callable[[Sequence[LogRecord]], None] = lambda records: None
         self.news = News()
         self._polls: set[Future[Any]] = set()
+        self.tokens = Tokens(reads.tokens, clock)
         self._flush_logs = flush_logs
         self._flushing = asyncio.Lock()
 
@@ -159,6 +172,7 @@ class Door:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """Hears of everything that is committed, in the scheduler's thread."""
+        self.tokens.changed(changes)
         self.news.tell(
             end_of(change.ref.run_id)
             for change in changes
@@ -210,9 +224,13 @@ class Door:
             raise SchedulerUnavailable(self.scheduler.trouble)
         return self.scheduler.submit(ask).future
 
-    async def command(self, command: Command) -> Any:
+    def forbidden(self, command: str, origin: Origin, ids: Mapping[str, str]) -> None:
+        """Has it written down that somebody wanted more than he may; nobody waits for that."""
+        self.scheduler.submit(forbidden(command, origin, ids, self.clock.now().utc))
+
+    async def command(self, command: Command, origin: Origin) -> Any:
         """Gives a command to the scheduler and waits until it is committed; raises what it raises."""
-        answer = asyncio.wrap_future(self.scheduler.submit(command).future)
+        answer = asyncio.wrap_future(self.scheduler.submit(command, origin).future)
         await asyncio.wait([answer], timeout=COMMAND_SECONDS)
         if not answer.done():
             raise SchedulerUnavailable(

@@ -5,6 +5,7 @@ thread that asks at the same time.
 """
 
 import os
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,13 @@ CONNECT_SECONDS = 5.0
 CONNECTIONS_MAX = 8  # that are kept; more can be open at once
 TOKEN = "PPACER_TOKEN"
 T = TypeVar("T")
+
+
+class BrokenConnection(SchedulerUnavailable):
+    """The request was sent, and nobody knows what became of it."""
+
+
+BROKEN = (exceptions.ProtocolError, exceptions.ReadTimeoutError)
 
 
 class Link:
@@ -36,22 +44,32 @@ class Link:
         """Closes the connections."""
         self._pool.close()
 
-    def ask(self, method: str, path: str, kind: type[T], body: bytes | None, wait: float) -> T:
-        """The answer, which may take `wait` seconds.
+    def ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: bytes | None,
+        wait: float,
+        more: Mapping[str, str] | None = None,
+    ) -> T:
+        """The answer, which may take `wait` seconds; `more` headers are sent.
 
-        Raises SchedulerUnavailable when there is none, else what the scheduler says.
+        Raises SchedulerUnavailable when there is none (BrokenConnection when the request was sent), else what
+        the scheduler says.
         """
         try:
             answer = self._pool.urlopen(
                 method,
                 self._prefix + path,
                 body=body,
-                headers=self._headers,
+                headers={**self._headers, **more} if more else self._headers,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=wait),
                 redirect=False,
             )
         except exceptions.HTTPError as error:
-            raise SchedulerUnavailable(f"no scheduler answers at {self.url}: {_reason(error)}") from error
+            kind_of = BrokenConnection if isinstance(error, BROKEN) else SchedulerUnavailable
+            raise kind_of(f"no scheduler answers at {self.url}: {_reason(error)}") from error
         if answer.status >= 300:
             raise self._refusal(answer.status, answer.data)
         try:

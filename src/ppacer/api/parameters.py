@@ -133,6 +133,7 @@ IN_PATH = {
         Parameter("dag_id", "The id of a dag.", _id("dag"), _ID),
         Parameter("task_id", "The id of a task.", _id("task"), _ID),
         Parameter("executor", "The name of an executor.", _executor, _ID),
+        Parameter("name", "The name of a token.", _id("token"), _ID),
         Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
     )
 }

@@ -13,9 +13,15 @@ from ppacer.errors import PpacerError
 class RequestError(Exception):
     """A request that cannot be understood, or is not allowed; its answer."""
 
-    def __init__(self, detail: str, status: int = 400, code: str = "bad_request") -> None:
+    def __init__(
+        self,
+        detail: str,
+        status: int = 400,
+        code: str = "bad_request",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.detail, self.status, self.code = detail, status, code
+        self.detail, self.status, self.code, self.headers = detail, status, code, headers
 
 
 CODES: dict[str, tuple[int, str]] = {
@@ -68,7 +74,8 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
 def of_error(request: Request, error: Exception) -> Response:
     """The answer for one of our errors; anything else is a bug and says nothing of itself."""
     if isinstance(error, RequestError):
-        headers = {"connection": "close"} if error.status == 408 else None  # the rest of it may never come
+        # After a body that was too slow the rest of it may never come.
+        headers = {"connection": "close"} if error.status == 408 else error.headers
         return problem(error.status, error.code, error.detail, headers)
     for kind, status in ERRORS:
         if isinstance(error, kind):

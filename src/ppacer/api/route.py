@@ -3,6 +3,7 @@
 The OpenAPI document and the tests are made of the same declaration, so that neither can tell another story.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
@@ -19,10 +20,12 @@ from ppacer.api.access import Permission
 from ppacer.api.parameters import IN_PATH, Parameter
 from ppacer.api.problems import CODES, RequestError
 from ppacer.errors import DagError
+from ppacer.scheduler import Origin
 
 BIG = 256 * 1024  # bytes of a body, or of an answer, for which another thread takes its time
 DEPTH_MAX = 64  # of a body: what goes deeper than any reader can follow could be stored, but not shown
 TOO_DEEP = f"the request body is nested too deeply; parameters have at most {DEPTH_MAX} levels"
+KEY = re.compile(r"[!-~]{1,200}")
 T = TypeVar("T")
 
 
@@ -45,6 +48,7 @@ class Route(routing.Route):
         answer: Any = None,
         status: int = 200,
         problems: Sequence[str] = (),
+        entrance: Callable[[Request, RequestError], Response] | None = None,
     ) -> None:
         if not isinstance(permission, Permission):
             raise TypeError(f"the route {path} needs a Permission, not {permission!r}")
@@ -53,13 +57,26 @@ class Route(routing.Route):
         self.method, self.permission, self.does = method, permission, endpoint
         self.in_path = [IN_PATH[name] for name in self.param_convertors]
         self.query, self.body, self.answer, self.status, self.problems = query, body, answer, status, problems
+        self._entrance = entrance
         self._call = endpoint if iscoroutinefunction(endpoint) else partial(_in_thread, endpoint, status)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Here every request is judged, before anything of it but its header is read."""
         if self.permission is not Permission.PUBLIC:
-            scope["caller"] = await scope["app"].state.access.judge(scope, self.permission)
+            try:
+                await scope["app"].state.access.judge(scope, self.permission)
+            except RequestError as error:
+                await self._turn_away(error, scope, receive, send)
+                return
         await super().handle(scope, receive, send)
+
+    async def _turn_away(self, error: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
+        """A person is shown where to log in; that a known caller wanted too much is written down."""
+        if error.status == 403 and self.method != "GET" and self.permission is not Permission.EXECUTE:
+            scope["app"].state.forbidden(self.name, origin_of(Request(scope)), scope["path_params"])
+        if error.status != 401 or self._entrance is None:
+            raise error
+        await self._entrance(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
         found = request.path_params
@@ -70,6 +87,14 @@ class Route(routing.Route):
             arguments["body"] = await read_body(request, self.body)
         value = await self._call(request, **arguments)
         return value if isinstance(value, Response) else answer(value, self.status)
+
+
+def origin_of(request: Request) -> Origin:
+    """Who asks, for the audit, and the key with which the same command may be asked for again."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not KEY.fullmatch(key):
+        raise RequestError("an Idempotency-Key has 1 to 200 visible characters of ASCII")
+    return Origin(request.scope["caller"].name, request.client.host if request.client else None, key)
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:

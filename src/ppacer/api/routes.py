@@ -14,7 +14,8 @@ from ppacer.api.access import Permission
 from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.parameters import LEVEL, STATUS, limit, tail, text, wait, whole
 from ppacer.api.problems import RequestError
-from ppacer.api.route import Route, answer, check_depth
+from ppacer.api.route import Route, answer, check_depth, origin_of
+from ppacer.api.token_routes import token_routes
 from ppacer.api.why import why_dag, why_run, why_task
 from ppacer.api.wire import Dags, Done, Health, Logs, Next, Nothing, Points, Runs, Sources, Wanted, Why
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
@@ -71,6 +72,7 @@ def routes(door: Door) -> list[Route]:
         command(f"{dag}/unpause", api.unpause, problems=("not_found",)),
         command(f"{run}/cancel", api.cancel, problems=("not_found", "conflict")),
         command(f"{run}/restart", api.restart, problems=("not_found", "conflict")),
+        *token_routes(door),
     ]
 
 
@@ -192,24 +194,24 @@ class Routes:
     async def trigger(self, request: Request, dag_id: str, body: Wanted) -> Response:
         """Starts a run of a dag now."""
         check_depth(body.params)
-        ref = await self.door.command(TriggerRun(dag_id, body.params, body.exec_ts))
+        ref = await self.door.command(TriggerRun(dag_id, body.params, body.exec_ts), origin_of(request))
         return answer(_done(ref), 201, location=f"/api/v1/runs/{ref.run_id}")
 
     async def pause(self, request: Request, dag_id: str, body: Nothing) -> Done:
         """No new scheduled runs of a dag."""
-        return _done(await self.door.command(PauseDag(dag_id)))
+        return _done(await self.door.command(PauseDag(dag_id), origin_of(request)))
 
     async def unpause(self, request: Request, dag_id: str, body: Nothing) -> Done:
         """Scheduled runs of a dag again, from now on."""
-        return _done(await self.door.command(UnpauseDag(dag_id)))
+        return _done(await self.door.command(UnpauseDag(dag_id), origin_of(request)))
 
     async def cancel(self, request: Request, run_id: int, body: Nothing) -> Done:
         """Ends a run."""
-        return _done(await self.door.command(CancelRun(run_id)))
+        return _done(await self.door.command(CancelRun(run_id), origin_of(request)))
 
     async def restart(self, request: Request, run_id: int, body: Nothing) -> Done:
         """Lets a failed or cancelled run go on."""
-        done = _done(await self.door.command(RestartRun(run_id)))
+        done = _done(await self.door.command(RestartRun(run_id), origin_of(request)))
         return msgspec.structs.replace(done, note=await in_thread(self.door.code_note))
 
 

@@ -28,7 +28,9 @@ log = logging.getLogger("ppacer.api")
 GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are answered at once
 
 
-def make_app(door: Door, hosts: Iterable[str], pages: Sequence[Route] = ()) -> Guard:
+def make_app(
+    door: Door, hosts: Iterable[str], pages: Sequence[Route] = (), *, needs_token: bool = False
+) -> Guard:
     """The whole application: JSON routes, `pages`, and the guard in front of both."""
     every = [*executor_routes(door), *routes(door), *pages]
     for route in every:
@@ -45,7 +47,8 @@ def make_app(door: Door, hosts: Iterable[str], pages: Sequence[Route] = ()) -> G
     )
     app.router.redirect_slashes = False  # one path per thing
     app.router.default = _elsewhere
-    app.state.access = Access()
+    app.state.access = Access(door.tokens, needs_token)
+    app.state.forbidden = door.forbidden
     return Guard(app, hosts)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from ppacer.choices import Role
 from ppacer.errors import (
     ConfigError,
     ConflictError,
@@ -19,7 +20,7 @@ from ppacer.errors import (
     UnknownExecutorError,
 )
 from ppacer.protocol import Report
-from ppacer.store.views import DagView, PointView, RunView, SourceView
+from ppacer.store.views import AuditView, DagView, PointView, RunView, SourceView
 from ppacer.tasklog import LogRecord, LogRow
 
 ERRORS: tuple[tuple[type[PpacerError], int], ...] = (
@@ -113,6 +114,46 @@ class Done(msgspec.Struct, frozen=True):
     run_id: int | None = None
     exec_ts: datetime | None = None
     note: str | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True):
+    """An access token. Its secret is told once, when it is made, and known to nobody but its holder."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenMade(msgspec.Struct, frozen=True):
+    """A new token with its secret; without it when the same request is repeated: it was told before."""
+
+    token: TokenView
+    secret: str | None
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Every token ever made, oldest first."""
+
+    tokens: list[TokenView]
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """A page of commands, newest first; `next` is what `before` is for the next page."""
+
+    audit: list[AuditView]
+    next: int | None = None
+
+
+class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that makes a token."""
+
+    name: str
+    role: Role
+    expires_at: datetime | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

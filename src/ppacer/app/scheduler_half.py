@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from ppacer.api.door import Door
+from ppacer.app.admission import check_tokens, hosts_of
 from ppacer.app.code import LoadedCode
 from ppacer.app.echo import Echo
 from ppacer.app.leadership import Leadership, unique_name
@@ -83,6 +84,8 @@ class SchedulerHalf:
         stack = self._stack
         lock = self._lock()
         self._owned()
+        if self._http:
+            check_tokens(self.settings, self.clock.now().utc)
         listener = self._bind() if self._http else None
         self._start_logs()
         if self.settings.db_file is None:
@@ -201,7 +204,7 @@ class SchedulerHalf:
         door.take_records = self.take_records
         self.on_changes(door.changed)
         self._stack.callback(self.logs.add_listener(door.logged))
-        app = make_app(door, self.settings.allowed_hosts, pages(door))
+        app = make_app(door, hosts_of(self.settings), pages(door), needs_token=self.settings.needs_token)
         server = self._server = Server(app, listener, door.close)
         server.start()
         self._stack.callback(server.close)

@@ -30,6 +30,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "executor": Entry("separate", "Run the tasks of a file for a scheduler elsewhere."),
     },
     "Care": {
+        "token": Entry("token", "Make, list and revoke access tokens."),
+        "audit": Entry("audit", "List the commands that were given: who, when, what."),
         "db": Entry("db", "Check, upgrade, back up and measure the database."),
         "torture": Entry("torture", "Kill a ppacer again and again, and say what it has lost."),
     },

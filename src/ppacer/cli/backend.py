@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ppacer.errors import ConfigError, SchedulerUnavailable
 
 if TYPE_CHECKING:
-    from ppacer.api.wire import Done, Logs, Next
+    from ppacer.api.wire import Audit, Done, Logs, Next, TokenMade, TokenView
+    from ppacer.choices import Role
     from ppacer.store.views import DagView, RunDetail, RunView
 
 DEFAULT_URL = "http://127.0.0.1:9321"
@@ -54,18 +55,27 @@ class Backend(Protocol):
     def unpause(self, dag_id: str) -> "Done": ...
     def cancel(self, run_id: int) -> "Done": ...
     def restart(self, run_id: int) -> "Done": ...
+    def tokens(self) -> "list[TokenView]": ...
+    def create_token(self, name: str, role: "Role", expires_at: datetime | None) -> "TokenMade": ...
+    def revoke_token(self, name: str) -> "TokenView": ...
+    def audit(self, **query: Any) -> "Audit": ...
 
 
-def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backend:
+def open_backend(
+    db: str | None, logs_db: str | None, url: str | None, token_file: str | None = None
+) -> Backend:
     """The backend that the options mean. A flag counts more than PPACER_URL, that more than ppacer.toml."""
     from ppacer.api.client import HttpClient
+    from ppacer.cli.options import client_token
+
+    token = client_token(token_file)
 
     if url is not None and db is not None:
         raise ConfigError("--url and --db name two different things; give one of them")
     if url is None and db is None:
         url = os.environ.get("PPACER_URL") or None
     if url is not None:
-        return HttpClient(url)
+        return HttpClient(url, token)
     from ppacer.config import load
     from ppacer.store import owner_of
 
@@ -73,7 +83,7 @@ def open_backend(db: str | None, logs_db: str | None, url: str | None) -> Backen
     file = settings.db_file
     owner = _leader(settings.db) if file is None else owner_of(file)
     if owner is not None and owner.get("url"):
-        return HttpClient(reachable(owner["url"]))
+        return HttpClient(reachable(owner["url"]), token)
     if file is not None and not file.exists():
         raise SchedulerUnavailable(_nothing_there(settings.db))
     from ppacer.cli.offline import Offline

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from ppacer.cli.options import db_option, json_option, logs_db_option, opened, print_json, url_option
+from ppacer.cli.options import (
+    db_option,
+    json_option,
+    logs_db_option,
+    opened,
+    print_json,
+    token_option,
+    url_option,
+)
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -32,9 +40,17 @@ class Point(NamedTuple):
 @db_option
 @logs_db_option
 @url_option
+@token_option
 @json_option
 def next_command(
-    what: str, tz: str | None, count: int, db: str | None, logs_db: str | None, url: str | None, as_json: bool
+    what: str,
+    tz: str | None,
+    count: int,
+    db: str | None,
+    logs_db: str | None,
+    url: str | None,
+    token_file: str | None,
+    as_json: bool,
 ) -> int:
     """Say when a cron expression (five fields in quotes, or @daily …) or a DAG runs next.
 
@@ -49,7 +65,7 @@ def next_command(
         points, about = _noted(upcoming(cron, now, count), cron.tz, now), str(cron)
         facts = {"dag_id": None, "paused": False, "schedule": about}
     else:
-        with opened(db, logs_db, url) as backend:
+        with opened(db, logs_db, url, token_file) as backend:
             dag = backend.dag(what)
             about = _about(dag)
             found = backend.next(what, count=count)

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
+from ppacer.api.secret import hash_of, new_id, new_secret
+from ppacer.api.token_routes import view_of
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.api.wire import Done, Logs, Next
+from ppacer.api.wire import Audit, Done, Logs, Next, TokenMade, TokenView
+from ppacer.app.alone import obeyed
+from ppacer.choices import Role
 from ppacer.clock import SystemClock
 from ppacer.config import Settings, make_mask
 from ppacer.engine import RUN_FINAL
 from ppacer.errors import NotFoundError, SchedulerUnavailable
+from ppacer.scheduler import CreateToken, RevokeToken
 from ppacer.store.reads import Reads
+from ppacer.store.tokens import TokenRow
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
 from ppacer.tasklog import LogReader
 
@@ -22,7 +28,7 @@ class Offline:
     is_live = False
 
     def __init__(self, settings: Settings, starting: int | None = None) -> None:
-        self._db, self._starting = settings.db, starting
+        self._settings, self._db, self._starting = settings, settings.db, starting
         self._reads = Reads(settings.db, make_mask(os.environ, settings.secrets))
         self._logs = LogReader(settings.logs_db)
         self._now = SystemClock().now
@@ -105,6 +111,28 @@ class Offline:
 
     def restart(self, run_id: int) -> Done:
         self._refuse()
+
+    def tokens(self) -> list[TokenView]:
+        return [view_of(row) for row in self._reads.tokens()]
+
+    def create_token(self, name: str, role: Role, expires_at: datetime | None) -> TokenMade:
+        secret = new_secret()
+        row = self._obey(CreateToken(name, role, expires_at, new_id(), hash_of(secret)))
+        return TokenMade(view_of(row), secret)
+
+    def revoke_token(self, name: str) -> TokenView:
+        return view_of(self._obey(RevokeToken(name)))
+
+    def audit(self, **query: Any) -> Audit:
+        rows = self._reads.audit(**query)
+        return Audit(rows, rows[-1].audit_id if len(rows) == query["limit"] else None)
+
+    def _obey(self, command: CreateToken | RevokeToken) -> TokenRow:
+        """The first token is needed before a scheduler may start."""
+        if self._starting is not None:
+            self._refuse()
+        row: TokenRow = obeyed(self._settings.db, self._settings.db_file, command)
+        return row
 
     def _refuse(self) -> NoReturn:
         if self._starting is not None:

@@ -1,9 +1,11 @@
 """Options that several commands share, and the values in them."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -26,6 +28,10 @@ host_option = click.option("--host", help="The address to listen on (127.0.0.1).
 port_option = click.option(
     "--port", type=click.IntRange(0, 65_535), help="The port of page and API (9321; 0: any free one)."
 )
+insecure_option = click.option(
+    "--insecure", is_flag=True, default=None,
+    help="Let everybody in who can reach HOST, without access tokens.",
+)  # fmt: skip
 slots_option = click.option(
     "--slots", type=click.IntRange(0, 10_000), help="Attempts at once (0: twice the cores)."
 )
@@ -45,26 +51,56 @@ quiet_option = click.option(
 url_option = click.option(
     "--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db)."
 )
+token_option = click.option(
+    "--token-file", metavar="FILE", help="A file with the access token (else PPACER_TOKEN)."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def asking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --db, --logs-db, --url and --json; for the first three the function gets an open `backend`."""
+def asking(function: Callable[..., Any], *, makes: bool = False) -> Callable[..., Any]:
+    """Adds --db, --logs-db, --url and --token-file, which mean the open `backend`, and --json."""
 
     @wraps(function)
-    def with_backend(db: str | None, logs_db: str | None, url: str | None, **rest: Any) -> Any:
-        with opened(db, logs_db, url) as backend:
+    def with_backend(
+        db: str | None, logs_db: str | None, url: str | None, token_file: str | None, **rest: Any
+    ) -> Any:
+        if makes and url is None:
+            make_database(db)
+        with opened(db, logs_db, url, token_file) as backend:
             return function(backend=backend, **rest)
 
-    return db_option(logs_db_option(url_option(json_option(with_backend))))
+    return db_option(logs_db_option(url_option(token_option(json_option(with_backend)))))
+
+
+def asking_or_making(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `asking`; a database that is not there is made."""
+    return asking(function, makes=True)
+
+
+def make_database(db: str | None) -> None:
+    """Makes the file of the database, unless it is there or another scheduler is meant by PPACER_URL."""
+    from ppacer.config import load
+
+    file = load({}, {"db": db}, os.environ, Path.cwd()).db_file
+    if file is None or file.exists() or (db is None and os.environ.get("PPACER_URL")):
+        return
+    from ppacer.store import FileLock, Store
+
+    lock = FileLock(file).acquire()
+    try:
+        Store(file).close()
+    finally:
+        lock.release()
 
 
 @contextmanager
-def opened(db: str | None, logs_db: str | None, url: str | None) -> "Iterator[Backend]":
+def opened(
+    db: str | None, logs_db: str | None, url: str | None, token_file: str | None = None
+) -> "Iterator[Backend]":
     """The backend that the options mean, closed afterwards."""
     from ppacer.cli.backend import open_backend
 
-    backend = open_backend(db, logs_db, url)
+    backend = open_backend(db, logs_db, url, token_file)
     try:
         yield backend
     finally:
@@ -102,6 +138,35 @@ def params_of(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]:
         except (msgspec.DecodeError, UnicodeError):
             params[name] = text
     return params
+
+
+def client_token(file: str | None) -> str | None:
+    """The access token of a file, or else of PPACER_TOKEN. Never an argument: other users see those.
+
+    Raises ConfigError, without the token in it.
+    """
+    if file is None:
+        token, where = os.environ.get("PPACER_TOKEN", ""), "PPACER_TOKEN"
+    else:
+        token, where = _content(file), f"the file {file}"
+    token = token.strip()
+    if not token:
+        return _nothing_in(where) if file is not None else None
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigError(f"{where} does not hold an access token; one looks like ppt_ and 43 characters")
+    return token
+
+
+def _content(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError(f"the token file {file} cannot be read: {reason}") from error
+
+
+def _nothing_in(where: str) -> NoReturn:
+    raise ConfigError(f"{where} is empty; it should hold an access token")
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ from ppacer.cli.options import (
     db_option,
     drain_option,
     host_option,
+    insecure_option,
     logs_db_option,
     port_option,
     quiet_option,
@@ -23,6 +24,7 @@ from ppacer.cli.options import (
 @logs_db_option
 @host_option
 @port_option
+@insecure_option
 @retention_option
 @quiet_option
 def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:

@@ -26,10 +26,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a program; times in seconds.
 
     `slots`: attempts at once (0: twice the cores). `grace`: between TERM and KILL. `drain`: how long a stop
-    waits for running attempts. `secrets`: names of environment variables whose values are masked. A run is
-    kept for `retention_days` after its end (0: for ever), and while it is among the newest `retention_runs`
-    of its dag; `logs_max`: megabytes of task logs (0: no limit). Of an executor with its own program: `name`
-    (that of the machine and its folder), `dir` for what it has to keep, `labels`.
+    waits for running attempts. `secrets`: names of environment variables whose values are masked. A `host`
+    of other machines needs access tokens, unless `insecure`; with `require_token` this machine does too. A
+    run is kept for `retention_days` after its end (0: for ever), and while it is among the newest
+    `retention_runs` of its dag; `logs_max`: megabytes of task logs (0: no limit). Of an
+    executor with its own program: `name` (that of the machine and its folder), `dir` for what it has to keep,
+    `labels`.
     """
 
     db: str = "scheduler.db"
@@ -37,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 9321
     allowed_hosts: tuple[str, ...] = ()
+    require_token: bool = False
+    insecure: bool = False
     slots: int = 0
     runner: str = "process"
     grace: float = 5.0
@@ -56,6 +60,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def level(self) -> int:
         """`log_level` as `logging` counts: from there on the scheduler and tasks are heard."""
         return logging.getLevelNamesMapping()[self.log_level.upper()]
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether requests need an access token: from other machines always, unless told otherwise."""
+        return self.require_token or not (is_loopback(self.host) or self.insecure)
 
     @property
     def db_file(self) -> Path | None:
@@ -182,11 +191,6 @@ def _check(name: str, value: Any) -> None:
 
 def _limits(settings: Settings) -> Settings:
     for name, wrong, want in (
-        (
-            "host",
-            not _is_loopback(settings.host),
-            "this machine alone (127.0.0.1): there are no access tokens yet",
-        ),
         ("port", not 0 <= settings.port <= 65_535, "0 to 65535"),
         ("slots", not 0 <= settings.slots <= 10_000, "0 (twice the cores) to 10000"),
         ("runner", settings.runner not in RUNNERS, f"one of {', '.join(RUNNERS)}"),
@@ -213,7 +217,8 @@ def _is_word(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", text) is not None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

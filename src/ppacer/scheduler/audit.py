@@ -1,5 +1,6 @@
 """The row that every command leaves, carried out or refused: who, from where, what, and what became of it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ DONE = "done"
 DETAILS_CHARS_MAX = 10_000  # the parameters of a run are in its row, in full
 ID_CHARS_MAX = 200
 ERROR_CHARS_MAX = 2_000
+RUN_ID_DIGITS = 10  # fewer fit every column
 
 NAMES: dict[type, str] = {
     TriggerRun: "trigger",
@@ -52,6 +54,22 @@ def audited(command: Command, origin: Origin, reply: Any, at: datetime) -> Audit
         _details(command),
         DONE if error is None else error.code,
         None if error is None else str(error)[:ERROR_CHARS_MAX],
+    )
+
+
+def forbidden(command: str, origin: Origin, ids: Mapping[str, str], at: datetime) -> Audited:
+    """What the audit says of somebody whose role may not do this."""
+    dag_id, run_id = ids.get("dag_id"), ids.get("run_id", "")
+    return Audited(
+        at,
+        origin.actor,
+        origin.address,
+        command,
+        None if dag_id is None else dag_id[:ID_CHARS_MAX],
+        int(run_id) if run_id.isascii() and run_id.isdigit() and len(run_id) < RUN_ID_DIGITS else None,
+        msgspec.json.encode(ids).decode()[:DETAILS_CHARS_MAX],
+        "forbidden",
+        None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ppacer.choices import Role
-from ppacer.engine.changes import AlertTried
+from ppacer.engine.changes import AlertTried, Audited
 from ppacer.protocol import Hello, Report
 from ppacer.store.retention import Old
 
@@ -106,7 +106,7 @@ class RevokeToken(msgspec.Struct, frozen=True):
 
 Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | CreateToken | RevokeToken
 FromExecutor = Claim | Reports | Heartbeat | Greeting | Goodbye
-Ask = FromExecutor | AlertTried | Command | Old
+Ask = FromExecutor | AlertTried | Audited | Command | Old
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ppacer.clock import Now
-from ppacer.engine.changes import AlertTried, Change
+from ppacer.engine.changes import AlertTried, Audited, Change
 from ppacer.engine.events import LeaseExpired
 from ppacer.errors import PpacerError, SchedulerUnavailable, StoreError
 from ppacer.protocol import Answer, Grant, Hello, Report
@@ -148,8 +148,8 @@ class Rounds:
             case Goodbye(executor):
                 work.changes += self._losses(self.memory.roll.part(executor), now)
                 work.replies.append((request, None))
-            case AlertTried() as tried:
-                work.changes.append(tried)
+            case AlertTried() | Audited() as fact:
+                work.changes.append(fact)
                 work.replies.append((request, None))
             case Old():
                 work.old.append(request)

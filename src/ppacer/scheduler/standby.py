@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ppacer.dag import Dag
 from ppacer.errors import SchedulerUnavailable
 from ppacer.protocol import Answer
-from ppacer.scheduler.requests import Ask, Heartbeat, Reports, Request
+from ppacer.scheduler.requests import HERE, Ask, Heartbeat, Origin, Reports, Request
 from ppacer.scheduler.scheduler import State
 from ppacer.store.leader import Leader
 
@@ -38,12 +38,12 @@ class Standby:
         """The program is ending."""
         self._is_stopping = True
 
-    def submit(self, ask: Ask) -> Request:
+    def submit(self, ask: Ask, origin: Origin = HERE) -> Request:
         """Answers at once, in the place of a scheduler.
 
         While another one leads, attempts that were granted by us before are ended: they will be granted anew.
         """
-        request = Request(ask)
+        request = Request(ask, origin)
         if request.take():
             match ask:
                 case Heartbeat(_, tokens) if self.leader is not None:

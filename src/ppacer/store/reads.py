@@ -14,10 +14,21 @@ from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import database
-from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dags, dagtasks, dagversions, schedules
+from ppacer.store.schema import (
+    audit,
+    dagrunresults,
+    dagruns,
+    dagruntasks,
+    dags,
+    dagtasks,
+    dagversions,
+    schedules,
+)
+from ppacer.store.tokens import TokenRow, every_token
 from ppacer.store.views import (
     PAGE_MAX,
     AttemptView,
+    AuditView,
     DagView,
     PointView,
     RunDetail,
@@ -107,6 +118,34 @@ class Reads:
                 )
                 for row in connection.execute(query.limit(PAGE_MAX))
             ]
+
+    # -- access ----------------------------------------------------------------------------------------------
+
+    def tokens(self) -> list[TokenRow]:
+        """Every access token ever made, oldest first."""
+        with self._connect() as connection:
+            return [TokenRow(*row) for row in connection.execute(every_token())]
+
+    def audit(
+        self,
+        *,
+        dag_id: str | None = None,
+        run_id: int | None = None,
+        actor: str | None = None,
+        command: str | None = None,
+        before: int | None = None,
+        limit: int = 20,
+    ) -> list[AuditView]:
+        """What was asked for, newest first, from the first row with a number below `before`."""
+        a = audit.c
+        query = sa.select(audit).order_by(a.AuditId.desc()).limit(_page(limit))
+        for column, value in ((a.DagId, dag_id), (a.RunId, run_id), (a.Actor, actor), (a.Command, command)):
+            if value is not None:
+                query = query.where(column == value)
+        if before is not None:
+            query = query.where(a.AuditId < before)
+        with self._connect() as connection:
+            return [_audited(row, self._mask) for row in connection.execute(query)]
 
     # -- runs ------------------------------------------------------------------------------------------------
 
@@ -288,6 +327,21 @@ def _with_runs(connection: sa.Connection, rows: Sequence[Any], mask: Mask) -> li
     for row in connection.execute(counts):
         open_runs[row.DagId, row.Status] = row.n
     return [_dag(row, latest.get(row.DagId), open_runs, mask) for row in rows]
+
+
+def _audited(row: Any, mask: Mask) -> AuditView:
+    return AuditView(
+        row.AuditId,
+        row.At,
+        row.Actor,
+        row.Address,
+        row.Command,
+        row.DagId,
+        row.RunId,
+        masked(json.loads(row.Details or "{}"), mask),
+        row.Outcome,
+        None if row.Error is None else mask(row.Error),
+    )
 
 
 def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]], mask: Mask) -> DagView:

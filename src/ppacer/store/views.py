@@ -106,3 +106,18 @@ class SourceView(msgspec.Struct, frozen=True):
     inserted_at: datetime
     type_name: str
     source: str
+
+
+class AuditView(msgspec.Struct, frozen=True):
+    """A command that somebody gave; `outcome` is `done`, or the code of the refusal."""
+
+    audit_id: int
+    at: datetime
+    actor: str
+    address: str | None
+    command: str
+    dag_id: str | None
+    run_id: int | None
+    details: dict[str, Any]
+    outcome: str
+    error: str | None

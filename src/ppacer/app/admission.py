@@ -1,0 +1,36 @@
+"""Before a server listens: may it, and under which names?"""
+
+import socket
+from datetime import datetime
+
+from ppacer.config import Settings, is_loopback
+from ppacer.errors import ConfigError
+from ppacer.store import Store
+
+WILDCARDS = ("0.0.0.0", "::")
+
+
+def check_tokens(settings: Settings, now: datetime) -> None:
+    """Raises ConfigError when tokens are needed and there is none: nobody could come in, or everybody."""
+    if not settings.needs_token:
+        return
+    store = Store(settings.db)
+    try:
+        if any(row.counts(now) for row in store.token_rows()):
+            return
+    finally:
+        store.close()
+    why = "require_token is set" if settings.require_token else f"other machines can reach {settings.host}"
+    raise ConfigError(
+        f"{why}, and there is no access token: make one with "
+        f"`ppacer token create NAME --role admin --db {settings.db}`, then start again "
+        "(--insecure lets everybody in without one)"
+    )
+
+
+def hosts_of(settings: Settings) -> tuple[str, ...]:
+    """The host names that are answered: those of the settings, and under which this machine is reached."""
+    if is_loopback(settings.host):
+        return settings.allowed_hosts
+    own = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else (settings.host,)
+    return (*settings.allowed_hosts, *own)
