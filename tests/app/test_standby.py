@@ -35,6 +35,7 @@ def step(n: int) -> int:
 
 @task
 def last(values: list[int]) -> int:
+    print("all ten")
     return sum(values)
 
 with Dag("work") as work:
@@ -100,10 +101,10 @@ class Program:
         return subprocess.run(command, env=self._environ, check=True, capture_output=True, text=True).stdout
 
     def leads(self) -> None:
-        until(lambda: self.state == "RUNNING", "it leads", TAKEOVER)
+        until(lambda: self.state == "RUNNING", "it leads", 60.0)
 
     def stands_by(self) -> None:
-        until(lambda: self.state == "STANDBY", "it stands by", TAKEOVER)
+        until(lambda: self.state == "STANDBY", "it stands by", 60.0)
 
     def trigger(self, runs: int) -> None:
         for _ in range(runs):
@@ -150,6 +151,11 @@ def all_end(db: str, runs: int) -> None:
     assert answer(db, "SELECT DISTINCT Result FROM dagrunresults WHERE TaskId = 'last'") == [("45",)]
 
 
+def said_on(program: Program, run_id: int) -> list[str]:
+    """What the last task of a run has said, as this program shows it."""
+    return [row["message"] for row in program.ask(f"/api/v1/runs/{run_id}/logs?task_id=last")["records"]]
+
+
 def test_a_restart_of_the_server_in_the_middle_of_runs_loses_nothing(
     postgresql: Server, db: str, program: Callable[[], Program]
 ) -> None:
@@ -183,15 +189,17 @@ def test_the_second_stands_by_and_takes_over_when_the_first_is_killed(
     told = first.command("trigger", "work", "--json", "--db", db)  # the commands find the one that leads
     assert "run_id" in json.loads(told)
     first.end()
+    until(lambda: answer(db, "SELECT Term FROM leader") == [(2,)], "another one leads", TAKEOVER)
     second.leads()
     second.trigger(1)
     all_end(db, 8)
+    assert said_on(second, 1) == ["all ten"]  # who takes over has the logs of those before
     assert answer(db, "SELECT Term FROM leader") == [(2,)]
     third = program()
     third.stands_by()
     second.end(signal.SIGTERM)  # in order: the next one need not wait for the lease
     assert second.process.returncode == 0
-    until(lambda: third.state == "RUNNING", "it leads at once", 5.0)
+    until(lambda: answer(db, "SELECT Term FROM leader") == [(3,)], "another one leads at once", 5.0)
 
 
 def test_a_leader_that_was_stopped_cannot_write_when_it_comes_back(
@@ -206,7 +214,7 @@ def test_a_leader_that_was_stopped_cannot_write_when_it_comes_back(
     second.leads()
     first.process.send_signal(signal.SIGCONT)
     first.stands_by()
-    assert second.url in first.ask("/api/v1/dags/work/trigger", {})["detail"]
+    until(lambda: second.url in first.ask("/api/v1/dags/work/trigger", {})["detail"], "it knows the leader")
     assert "this one stands by" in first.log
     second.trigger(1)
     all_end(db, 4)

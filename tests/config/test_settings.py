@@ -130,7 +130,7 @@ def test_a_password_is_never_shown(db: str, db_shown: str) -> None:
         ("shop.db", "shop-logs.db"),
         ("g/shop", "g/shop-logs.db"),
         ("sqlite:///g/x.sqlite", "g/x-logs.sqlite"),
-        ("postgresql://user@host/name", "logs.db"),
+        ("postgresql://user@host/name", "postgresql://user@host/name"),
     ],
 )
 def test_each_database_has_its_logs_beside_it(tmp_path: Path, db: str, logs_db: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from postgresql.server import Server
 from ppacer.tasklog import LogReader, LogWriter
 
 
@@ -16,17 +17,39 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "logs.db"
 
 
-@pytest.fixture
-def reader(path: Path) -> LogReader:
-    return LogReader(path)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both engines, unless a test asks for the file or its module is about files."""
+    if "place" in metafunc.fixturenames:
+        is_about_files = "path" in metafunc.fixturenames or hasattr(metafunc.module, "ABOUT_FILES")
+        engines = ["sqlite"] if is_about_files else ["sqlite", "postgresql"]
+        metafunc.parametrize("place", engines, indirect=True)
 
 
 @pytest.fixture
-def make_writer(path: Path) -> Iterator[Callable[..., LogWriter]]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """Where the logs are: the file `path`, or a new database on a server."""
+    if request.param == "sqlite":
+        yield tmp_path / "logs.db"
+        return
+    server: Server = request.getfixturevalue("postgresql")
+    url = server.empty()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def reader(place: str | Path) -> Iterator[LogReader]:
+    reader = LogReader(place)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def make_writer(place: str | Path) -> Iterator[Callable[..., LogWriter]]:
     """Makes writers that are not started yet."""
     made: list[LogWriter] = []
 
-    def make(where: Path = path, **options: Any) -> LogWriter:
+    def make(where: str | Path = place, **options: Any) -> LogWriter:
         made.append(LogWriter(where, **options))
         return made[-1]
 

@@ -28,6 +28,8 @@ while True:
         writer.flush(60)
 """
 
+ABOUT_FILES = True
+
 
 def test_a_killed_writer_leaves_everything_committed_and_readable(path: Path) -> None:
     reader, rows = LogReader(path), 0

@@ -19,6 +19,8 @@ from tasklog.samples import EXEC_TS, SOON, lines, record, until
 MakeWriter = Callable[..., LogWriter]
 RUN = ("etl", EXEC_TS)
 
+ABOUT_FILES = True
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

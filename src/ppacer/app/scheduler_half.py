@@ -199,6 +199,7 @@ class SchedulerHalf:
         reads = Reads(self.settings.db, self._mask)
         self._stack.callback(reads.close)
         logs = LogReader(self.settings.logs_db)
+        self._stack.callback(logs.close)
         self._door = door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
         door.logs_trouble = lambda: self.logs.trouble
         door.take_records = self.take_records

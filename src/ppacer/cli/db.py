@@ -1,6 +1,7 @@
 """`ppacer db …`: looking after the files."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def check_command(db: str | None, logs_db: str | None, as_json: bool) -> int:
     settings = _settings(db, logs_db)
     care.existing(settings.db)
     found: dict[str, list[str]] = {}
-    for file, look in ((settings.db, care.problems), (settings.logs_db, care.damage)):
+    looks = {settings.logs_db: care.damage, settings.db: care.problems}  # on a server they are one
+    for file, look in reversed(looks.items()):
         try:
             problems = look(file) if "://" in file or Path(file).exists() else []
         except StoreError as error:  # not even readable
@@ -143,11 +145,13 @@ def stats_command(db: str | None, logs_db: str | None, as_json: bool) -> None:
     """
     from ppacer.clock import SystemClock
     from ppacer.store import stats
+    from ppacer.tasklog import LogReader
 
     settings = _settings(db, logs_db)
     before = settings.retention_before(SystemClock().now().utc)
     found = stats.stats(settings.db, before, settings.retention_runs)
-    logs_bytes = stats.size_of(Path(settings.logs_db))
+    with closing(LogReader(settings.logs_db)) as logs:
+        logs_bytes = logs.bytes()
     if as_json:
         import msgspec
 
@@ -158,6 +162,7 @@ def stats_command(db: str | None, logs_db: str | None, as_json: bool) -> None:
 
 def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
     from ppacer.cli.words import exact, size
+    from ppacer.config import shown
 
     runs = ", ".join(f"{count:,} {status}" for status, count in stats.runs.items())
     oldest = f", the oldest of {exact(stats.oldest_run_at)[:19]} UTC" if stats.oldest_run_at else ""
@@ -165,7 +170,7 @@ def _show(settings: "Settings", stats: "Stats", logs_bytes: int | None) -> None:
     free = f" ({size(stats.free_bytes)} free)" if stats.free_bytes else ""
     for name, value in (
         ("database", f"{settings.db_shown}{large}{free}, revision {stats.revision}"),
-        ("logs", f"{settings.logs_db}, {'not there yet' if logs_bytes is None else size(logs_bytes)}"),
+        ("logs", f"{shown(settings.logs_db)}, {'not there yet' if logs_bytes is None else size(logs_bytes)}"),
         ("dags", f"{stats.dags:,}"),
         ("runs", f"{sum(stats.runs.values()):,}{f' ({runs})' if runs else ''}{oldest}"),
         ("attempts", f"{stats.attempts:,}"),

@@ -36,6 +36,7 @@ class Offline:
     def close(self) -> None:
         """Closes the file."""
         self._reads.close()
+        self._logs.close()
 
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> list[DagView]:
         return self._reads.dags(after=after, limit=limit, tag=tag)

@@ -113,10 +113,10 @@ def shown(db: str) -> str:
 def logs_beside(db: str) -> str:
     """Where the task logs of a database are that nobody has named: two databases never share them.
 
-    `logs.db` beside `scheduler.db`, `shop-logs.db` beside `shop.db`, `./logs.db` for one on a server.
+    `logs.db` beside `scheduler.db`, `shop-logs.db` beside `shop.db`, the database itself for one on a server.
     """
     if "://" in db:
-        return "logs.db"
+        return db
     file = Path(db).resolve() if Path(db).is_symlink() else Path(db)
     is_usual = file.name == Settings().db
     return str(file.with_name("logs.db" if is_usual else f"{file.stem}-logs{file.suffix or '.db'}"))

@@ -32,7 +32,7 @@ class Standby:
             return f"this scheduler stands by; ask the one that leads: {where}"
         if self.problem is not None:
             return f"this scheduler waits for its database: {self.problem}"
-        return "this scheduler stands by, and is about to lead"
+        return "this scheduler stands by, and does not know yet who leads: ask again"
 
     def refuse_commands(self) -> None:
         """The program is ending."""

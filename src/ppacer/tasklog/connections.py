@@ -6,8 +6,9 @@ import sqlite3
 import stat
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
@@ -22,8 +23,12 @@ WAL_BYTES_MAX = 16 * 1024 * 1024
 """What the write-ahead log is cut back to after it had to grow."""
 
 
-def file_of(path_or_url: str | Path) -> Path:
-    """The file that is meant by a path or an `sqlite:///` URL."""
+Place = Path | URL
+"""Where task logs are: a file of SQLite, or a database on a PostgreSQL server."""
+
+
+def place_of(path_or_url: str | Path) -> Place:
+    """What is meant by a path or a URL."""
     text = str(path_or_url)
     if "://" not in text:
         return Path(path_or_url)
@@ -31,11 +36,18 @@ def file_of(path_or_url: str | Path) -> Path:
         url = make_url(text)
     except ArgumentError as error:
         raise ConfigError(f"{text!r} is no database URL; write a path or sqlite:///logs.db") from error
+    if url.get_backend_name() == "postgresql":
+        return url
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:") or url.query:
         raise ConfigError(
-            f"task logs are kept in an SQLite file; write a path or sqlite:///logs.db, not {text!r}"
+            f"task logs are kept in an SQLite file or on PostgreSQL; write a path or a URL, not {text!r}"
         )
     return Path(str(url.database))
+
+
+def where(place: Place) -> str:
+    """The place as people may see it: without a password."""
+    return str(place) if isinstance(place, Path) else f"the table of task logs in {place.database}"
 
 
 def engine_of(path: Path, *, writer: bool = False) -> Engine:
@@ -51,7 +63,7 @@ def user_version(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
 
-def refuse_newer(version: int, path: Path) -> None:
+def refuse_newer(version: int, path: Any) -> None:
     """Raise StoreError for a file whose layout is not known yet."""
     if version > VERSION:
         raise StoreError(
@@ -59,8 +71,8 @@ def refuse_newer(version: int, path: Path) -> None:
         )
 
 
-def explain(error: BaseException, path: Path) -> str:
-    """What is wrong with the file, in a sentence that says what to do."""
+def explain(error: BaseException, path: Place) -> str:
+    """What is wrong with the file or the server, in a sentence that says what to do."""
     while isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     code = getattr(error, "sqlite_errorcode", None)
@@ -75,7 +87,11 @@ def explain(error: BaseException, path: Path) -> str:
             return f"{path} is damaged ({error}); move it away, and a new one is begun"
         case sqlite3.SQLITE_CANTOPEN:
             return f"{path} cannot be opened; its directory must exist and be writable"
-    return str(error) if isinstance(error, StoreError) else f"{path}: {type(error).__name__}: {error}"
+    if isinstance(error, StoreError):
+        return str(error)
+    if isinstance(path, URL):  # details come in lines of their own, and the URL may hold a password
+        return f"the server of the task logs refuses: {str(error).strip().partition(chr(10))[0]}"
+    return f"{path}: {type(error).__name__}: {error}"
 
 
 def _connect(path: Path, writer: bool) -> sqlite3.Connection:

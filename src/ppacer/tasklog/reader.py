@@ -5,13 +5,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ppacer.choices import LEVELS
 from ppacer.clock import to_text
 from ppacer.errors import ConfigError, StoreUnavailable
-from ppacer.tasklog.connections import engine_of, explain, file_of, refuse_newer, user_version
+from ppacer.tasklog.connections import (
+    Place,
+    engine_of,
+    explain,
+    place_of,
+    refuse_newer,
+    user_version,
+    where,
+)
 from ppacer.tasklog.records import LogRow, row_of, storable
 from ppacer.tasklog.schema import tasklogs
 
@@ -25,14 +33,18 @@ TEXT_MAX = 1000
 class LogReader:
     """Reads beside the writer, also from another process and from many threads.
 
-    Each call opens the file anew: that costs 0.3 ms and always finds the file that is there now. A file that
+    Each call opens a file anew: that costs 0.3 ms and always finds the file that is there now. A file that
     does not exist yet has no rows.
     Errors: StoreUnavailable when the file cannot be read, ConfigError for an impossible filter.
     """
 
     def __init__(self, path_or_url: str | Path) -> None:
-        self.path = file_of(path_or_url)
-        self._engine = engine_of(self.path)
+        self.place = place_of(path_or_url)
+        self._engine = _engine_of(self.place)
+
+    def close(self) -> None:
+        """Closes the connections to a server; a file is not kept open."""
+        self._engine.dispose()
 
     def read(
         self,
@@ -77,6 +89,15 @@ class LogReader:
         where = _where(dag_id, exec_ts, task_id, retry, None, None)
         return self._number(select(func.count()).select_from(tasklogs).where(*where))
 
+    def bytes(self) -> int | None:
+        """What they take on the disk; None when there are none yet."""
+        if isinstance(self.place, Path):
+            files = (self.place, self.place.with_name(f"{self.place.name}-wal"))
+            return sum(file.stat().st_size for file in files if file.exists()) or None
+        table = func.to_regclass(str(tasklogs.name))
+        rows = self._fetch(select(func.pg_total_relation_size(table)))
+        return int(rows[0][0]) if rows else None
+
     def newest_id(self) -> int:
         """The highest LogId, 0 if there is no row: for followers in a process that has no writer."""
         return self._number(select(func.coalesce(func.max(tasklogs.c.LogId), 0)))
@@ -90,15 +111,31 @@ class LogReader:
 
     def _fetch(self, statement: Select[Any]) -> Sequence[Sequence[Any]]:
         """The answer; nothing at all from a file that is not there, or has no table yet."""
-        if not self.path.exists():
+        if isinstance(self.place, Path) and not self.place.exists():
             return []
         try:
             with self._engine.connect() as connection:
-                version = user_version(connection)
-                refuse_newer(version, self.path)
+                version = _version(connection)
+                refuse_newer(version, where(self.place))
                 return connection.execute(statement).all() if version else []
         except SQLAlchemyError as error:
-            raise StoreUnavailable(f"task logs cannot be read: {explain(error, self.path)}") from error
+            raise StoreUnavailable(f"task logs cannot be read: {explain(error, self.place)}") from error
+
+
+def _engine_of(place: Place) -> Engine:
+    if isinstance(place, Path):
+        return engine_of(place)
+    from ppacer.tasklog.server import server_engine
+
+    return server_engine(place)
+
+
+def _version(connection: Connection) -> int:
+    if connection.dialect.name == "sqlite":
+        return user_version(connection)
+    from ppacer.tasklog.server import layout
+
+    return layout(connection)
 
 
 def _where(

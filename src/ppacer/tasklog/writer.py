@@ -12,15 +12,16 @@ from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import Protocol
 
 from ppacer.clock import Clock, SystemClock
 from ppacer.errors import StoreUnavailable
 from ppacer.tasklog.backlog import Batch, reports_of
-from ppacer.tasklog.connections import explain, file_of
+from ppacer.tasklog.connections import Place, explain, place_of, where
 from ppacer.tasklog.logfile import LogFile
 from ppacer.tasklog.mailbox import Mailbox
 from ppacer.tasklog.outage import Outage
-from ppacer.tasklog.records import LogRecord, LogRow, entries_of, row_of
+from ppacer.tasklog.records import LogRecord, LogRow, Stored, entries_of, row_of
 
 logger = logging.getLogger("ppacer.tasklog")
 
@@ -38,7 +39,21 @@ PATIENCE = timedelta(seconds=60)
 """A batch that could not be written for so long is given up; the next one gets its own chance."""
 
 Listener = Callable[[Sequence[LogRow]], None]
-_Job = tuple[Callable[[LogFile], int], "Future[int]"]
+
+
+class Log(Protocol):
+    """What is written to: `LogFile` says what each method does."""
+
+    newest_id: int
+
+    def close(self) -> None: ...
+    def is_current(self) -> bool: ...
+    def append(self, rows: Sequence[Stored]) -> int: ...
+    def prune(self, before: datetime | None, bytes_max: int | None, batch: int) -> int: ...
+    def forget(self, dag_id: str, exec_tss: Sequence[datetime], batch: int) -> int: ...
+
+
+_Job = tuple[Callable[[Log], int], "Future[int]"]
 
 
 class LogWriter:
@@ -58,7 +73,7 @@ class LogWriter:
         patience: timedelta = PATIENCE,
         clock: Clock | None = None,
     ) -> None:
-        self.path = file_of(path_or_url)
+        self.place = place_of(path_or_url)
         self._clock = clock or SystemClock()
         self._mailbox = Mailbox(records_max, bytes_max)
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
@@ -69,7 +84,7 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="ppacer-tasklog", daemon=True)
 
         # The writer thread's own.
-        self._file: LogFile | None = None
+        self._file: Log | None = None
         self._batch: Batch | None = None
         self._outage = Outage(patience.total_seconds())
         self._told = 0  # of `dropped`: what the program's own log was told
@@ -143,7 +158,7 @@ class LogWriter:
         """Delete up to `batch` rows of these runs; call again until it is 0. The rest as for `prune`."""
         return self._do(lambda file: file.forget(dag_id, exec_tss, batch), timeout)
 
-    def _do(self, work: Callable[[LogFile], int], timeout: float) -> int:
+    def _do(self, work: Callable[[Log], int], timeout: float) -> int:
         """Have the writer's thread do it, and wait for the answer."""
         future: Future[int] = Future()
         self._jobs.put((work, future))
@@ -154,7 +169,7 @@ class LogWriter:
             return future.result(timeout)
         except TimeoutError:
             future.cancel()
-            raise StoreUnavailable(f"{self.path} could not be pruned within {timeout:g} s") from None
+            raise StoreUnavailable(f"{where(self.place)} could not be pruned within {timeout:g} s") from None
 
     def close(self, timeout: float = 5.0) -> bool:
         """Write what can be written within `timeout` seconds, then end; True if nothing was left over."""
@@ -198,24 +213,24 @@ class LogWriter:
                 self._tell("they came faster than they could be written")
         return self._batch
 
-    def _open(self) -> LogFile:
+    def _open(self) -> Log:
         if self._file is not None and not self._file.is_current():
             self._close_file()
         if self._file is None:
-            self._file = LogFile(self.path)
+            self._file = _opened(self.place)
             # LogIds go on in a new file, too: followers must not wait for ever.
             self._file.newest_id = max(self._file.newest_id, self._mailbox.newest_id)
             self._mailbox.opened(self._file.newest_id)
         return self._file
 
-    def _do_jobs(self, file: LogFile) -> None:
+    def _do_jobs(self, file: Log) -> None:
         for work, future in self._take_jobs():
             try:
                 future.set_result(work(file))
             except Exception as error:
-                future.set_exception(StoreUnavailable(explain(error, self.path)))
+                future.set_exception(StoreUnavailable(explain(error, self.place)))
 
-    def _commit(self, file: LogFile, batch: Batch) -> None:
+    def _commit(self, file: Log, batch: Batch) -> None:
         rows = batch.rows + reports_of(batch.drops, self._clock.now().utc)
         first_id = file.append(rows)
         self._batch = None
@@ -238,7 +253,7 @@ class LogWriter:
         self._close_file()
         now = self._clock.now().mono
         if not self._outage:
-            reason = explain(error, self.path)
+            reason = explain(error, self.place)
             self.trouble = f"task logs cannot be written: {reason}; tasks go on, their records wait"
             logger.warning("%s", self.trouble)
         pause = self._outage.failed(now)
@@ -277,7 +292,7 @@ class LogWriter:
 
     def _cancel_jobs(self) -> None:
         for _, future in self._take_jobs():
-            future.set_exception(StoreUnavailable(f"{self.path} has no writer that is running"))
+            future.set_exception(StoreUnavailable(f"{where(self.place)} has no writer that is running"))
 
     def _take_jobs(self) -> list[_Job]:
         jobs: list[_Job] = []
@@ -297,3 +312,11 @@ class LogWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _opened(place: Place) -> Log:
+    if isinstance(place, Path):
+        return LogFile(place)
+    from ppacer.tasklog.server import LogTable
+
+    return LogTable(place)
