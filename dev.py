@@ -34,11 +34,12 @@ STRANGERS = ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "
 STRANGERS += ["PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON", "UV_SYSTEM_PYTHON", "UV_PYTHON"]
 
 # The tests in parts, each with fresh workers: the first two fork the parent of task processes from the worker
-# itself, which is not safe where some other test has left a thread.
+# itself, which is not safe where some other test has left a thread. Clusters leave many.
 PARTS = (
     ("tests/executor",),
     ("tests/app",),
-    ("tests", "--ignore=tests/executor", "--ignore=tests/app"),
+    ("tests/cluster",),
+    ("tests", "--ignore=tests/executor", "--ignore=tests/app", "--ignore=tests/cluster"),
 )
 
 # What takes an hour or more: the same tests as in `test`, in their long form.

@@ -3,7 +3,7 @@
 import re
 from enum import StrEnum
 
-RUNNERS = ("process", "pool", "thread", "async")
+RUNNERS = ("process", "pool", "thread", "async", "dask", "ray")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 LABELS_MAX = 32  # of one task or executor

@@ -44,8 +44,8 @@ def test_texts_of_the_environment_become_values(tmp_path: Path) -> None:
         ("port = 'x'", "an option in ppacer.toml is not possible: port must be a whole number, not 'x'"),
         ("prot = 1", "an option in ppacer.toml is not possible: there is no 'prot'; did you mean port[?]"),
         (
-            "colour = 1",
-            "an option in ppacer.toml is not possible: there is no 'colour'; there are db, logs_db, ",
+            "flavour = 1",
+            "an option in ppacer.toml is not possible: there is no 'flavour'; there are db, logs_db, ",
         ),
         ("secrets = 'KEY'", "secrets must be a list of texts, not 'KEY'"),
         ("echo = 7", "echo must be true or false, not 7"),
@@ -53,6 +53,15 @@ def test_texts_of_the_environment_become_values(tmp_path: Path) -> None:
         ("slots = -1", "slots is -1"),
         ("slots = 10001", "slots is 10001"),
         ("runner = 'gpu'", "runner is 'gpu'; it must be one of process, pool, thread, async"),
+        (
+            "runner = 'dask'",
+            "cluster is ''; it must be the address of a Dask scheduler",
+        ),
+        (
+            "runner = 'dask'\ncluster = 'auto'",
+            "cluster is 'auto'; it must be the address of a Dask ",
+        ),
+        ("runner = 'ray'", "cluster is ''; it must be the address of a Ray cluster: auto, "),
         ("log_level = 'LOUD'", "log_level is 'LOUD'"),
         ("lease = 0.05", "lease is 0.05"),
         ("retention_days = -1", "retention_days is -1.0; it must be 0 .for ever. to 36500 days"),

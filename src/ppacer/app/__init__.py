@@ -220,6 +220,7 @@ def run_once(
     own = {"runner": runner, "slots": slots, "echo": False, "drain": 0.0}
     settings = load({}, own, os.environ, Path.cwd())
     forks = {runner, *(config.runner for config in dag.configs.values())} & {"process", "pool"}
+    forks |= {runner} & {"dask", "ray"}  # for the file, which their workers import as a warm parent does
     warm = make_warm_parent(registry, sender, file, settings.level) if forks else None
     from ppacer.app.once import run_to_end  # after the fork: see `make_warm_parent`
 

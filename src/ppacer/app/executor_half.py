@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+from ppacer.app.clusters import cluster_runners
 from ppacer.clock import SystemClock
 from ppacer.config import Mask, Settings
 from ppacer.dag import Registry
@@ -143,7 +144,8 @@ class ExecutorHalf:
         if self._warm is not None:
             runners["process"] = lambda executor: self._all_children(executor).process
             runners["pool"] = lambda executor: self._all_children(executor).pool
-        return runners
+        file = None if self._warm is None else self._warm.file
+        return runners | cluster_runners(self.registry, self.settings, file)
 
     def _thread_runner(self, executor: Executor) -> Runner:
         from ppacer.executor.thread import ThreadRunner

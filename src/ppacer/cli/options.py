@@ -39,6 +39,10 @@ runner_option = click.option(
     "--runner", type=click.Choice(RUNNERS), metavar="RUNNER",
     help=f"How tasks run that do not choose themselves: {', '.join(RUNNERS)} (process).",
 )  # fmt: skip
+cluster_option = click.option(
+    "--cluster", metavar="ADDRESS",
+    help="The cluster of the runner dask (tcp://host:8786) or ray (auto, host:6379, ray://host:10001).",
+)  # fmt: skip
 drain_option = click.option(
     "--drain", type=click.FloatRange(0, 86_400), help="Seconds that running tasks get at a stop (10)."
 )

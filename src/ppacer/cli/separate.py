@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ppacer.cli.options import (
+    cluster_option,
     db_option,
     drain_option,
     host_option,
@@ -48,6 +49,7 @@ def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
 )  # fmt: skip
 @slots_option
 @runner_option
+@cluster_option
 @click.option(
     "--label", "labels", multiple=True, metavar="WORD",
     help="What this machine has, for tasks that need it. Repeatable.",

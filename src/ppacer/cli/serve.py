@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ppacer.cli.options import (
+    cluster_option,
     db_option,
     drain_option,
     host_option,
@@ -27,6 +28,7 @@ from ppacer.cli.options import (
 @insecure_option
 @slots_option
 @runner_option
+@cluster_option
 @drain_option
 @retention_option
 @quiet_option

@@ -25,13 +25,13 @@ SQLITE = re.compile(r"sqlite(?:\+\w+)?://(?:/(?P<path>.*))?", re.IGNORECASE | re
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set for a program; times in seconds.
 
-    `slots`: attempts at once (0: twice the cores). `grace`: between TERM and KILL. `drain`: how long a stop
-    waits for running attempts. `secrets`: names of environment variables whose values are masked. A `host`
-    of other machines needs access tokens, unless `insecure`; with `require_token` this machine does too. A
-    run is kept for `retention_days` after its end (0: for ever), and while it is among the newest
-    `retention_runs` of its dag; `logs_max`: megabytes of task logs (0: no limit). Of an
-    executor with its own program: `name` (that of the machine and its folder), `dir` for what it has to keep,
-    `labels`.
+    `slots`: attempts at once (0: twice the cores). `cluster`: where the runner `dask` or `ray` has its
+    workers. `grace`: between TERM and KILL. `drain`: how long a stop waits for running attempts. `secrets`:
+    names of environment variables whose values are masked. A `host` of other machines needs access tokens,
+    unless `insecure`; with `require_token` this machine does too. A run is kept for `retention_days` after
+    its end (0: for ever), and while it is among the newest `retention_runs` of its dag; `logs_max`: megabytes
+    of task logs (0: no limit). Of an executor with its own program: `name` (that of the machine and its
+    folder), `dir` for what it has to keep, `labels`.
     """
 
     db: str = "scheduler.db"
@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     insecure: bool = False
     slots: int = 0
     runner: str = "process"
+    cluster: str = ""
     grace: float = 5.0
     drain: float = 10.0
     lease: float = 30.0
@@ -80,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def slots_or_default(self) -> int:
         """How many attempts run at once."""
         return self.slots or 2 * (os.cpu_count() or 1)
+
+    @property
+    def cluster_runner(self) -> str | None:
+        """The runner that `cluster` is for: Dask's addresses are URLs, Ray's are "auto", host:port or ray://."""
+        if not self.cluster:
+            return None
+        is_ray = self.cluster.startswith("ray://") or "://" not in self.cluster
+        return "ray" if is_ray else "dask"
 
     def retention_before(self, now: datetime) -> datetime | None:
         """What ended before is old; None when everything is kept for ever."""
@@ -194,6 +203,12 @@ def _limits(settings: Settings) -> Settings:
         ("port", not 0 <= settings.port <= 65_535, "0 to 65535"),
         ("slots", not 0 <= settings.slots <= 10_000, "0 (twice the cores) to 10000"),
         ("runner", settings.runner not in RUNNERS, f"one of {', '.join(RUNNERS)}"),
+        ("cluster", _lacks(settings, "dask"), "the address of a Dask scheduler, such as tcp://host:8786"),
+        (
+            "cluster",
+            _lacks(settings, "ray"),
+            "the address of a Ray cluster: auto, host:6379 or ray://host:10001",
+        ),
         ("grace", not 0 <= settings.grace <= 3_600, "0 to 3600 seconds"),
         ("drain", not 0 <= settings.drain <= 86_400, "0 to 86400 seconds"),
         ("lease", not 0.1 <= settings.lease <= 3_600, "0.1 to 3600 seconds"),
@@ -208,6 +223,11 @@ def _limits(settings: Settings) -> Settings:
         if wrong:
             raise ConfigError(f"{name} is {getattr(settings, name)!r}; it must be {want}")
     return settings
+
+
+def _lacks(settings: Settings, runner: str) -> bool:
+    """Whether this is the usual runner, without a cluster of its kind."""
+    return settings.runner == runner != settings.cluster_runner
 
 
 WORD = "1 to 200 letters, digits, '_', '-' and '.'"

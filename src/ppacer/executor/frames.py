@@ -70,13 +70,17 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Main program to a fresh warm parent: import this file; answered by Loaded or NotLoaded."""
+    """Main program to a fresh warm parent: import this file; answered by Loaded or NotLoaded.
+
+    `wants`: a dag that must have this version, where the file may be another one than the main program's.
+    """
 
     path: str
     sys_path: list[str]
     argv: list[str]
     pythonpath: str | None
     level: int
+    wants: tuple[str, str] | None = None
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -228,12 +228,19 @@ class Parent:
             os.environ["PYTHONPATH"] = load.pythonpath
         try:
             self._registry = load_registry(load.path)
+            self._check_version(load)
         except LoadError as error:
             self._tell(NotLoaded(str(error), error.traceback))
         else:
             # once more, with what the import has brought
             self._child = prepare(self._registry, self._notifier, load.level)
             self._tell(Loaded())
+
+    def _check_version(self, load: Load) -> None:
+        dag_id, version = load.wants or ("", "")
+        dag = self._registry.get(dag_id)  # one that is not there is refused when it is to run
+        if dag is not None and dag.version != version:
+            raise LoadError(f"{load.path} has another version of dag {dag_id!r} than this executor")
 
     def _hold(self, path: str) -> None:
         try:

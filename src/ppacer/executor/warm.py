@@ -107,8 +107,13 @@ class WarmParent:
         return cls(pid, ours, lambda: _has_ended(pid), None if file is None else Path(file), level)
 
     @classmethod
-    def spawn(cls, file: str | Path, level: int = logging.INFO) -> "WarmParent":
-        """Starts a fresh interpreter that imports the dags from a file; `wait_loaded` tells how that went."""
+    def spawn(
+        cls, file: str | Path, level: int = logging.INFO, wants: tuple[str, str] | None = None
+    ) -> "WarmParent":
+        """Starts a fresh interpreter that imports the dags from a file; `wait_loaded` tells how that went.
+
+        `wants`: a dag, and the version it must have.
+        """
         ours, theirs = socket.socketpair()
         home = str(Path(ppacer.clock.__file__).parent.parent)
         before = os.environ.get("PYTHONPATH")
@@ -121,12 +126,12 @@ class WarmParent:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (home, before)))},
             )
         warm = cls(process.pid, ours, lambda: process.poll() is not None, Path(file), level)
-        warm.send(Load(os.path.abspath(file), list(sys.path), list(sys.argv), before, level))
+        warm.send(Load(os.path.abspath(file), list(sys.path), list(sys.argv), before, level, wants))
         return warm
 
-    def wait_loaded(self, timeout: float = LOAD_SECONDS) -> None:
-        """Returns when a spawned warm parent has imported its file. Raises LoadError."""
-        answer = self._answer(timeout)
+    def wait_loaded(self, timeout: float = LOAD_SECONDS, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Returns when a spawned warm parent has imported its file. Raises LoadError, also on `give_up`."""
+        answer = self._answer(timeout, give_up)
         if isinstance(answer, NotLoaded):
             raise LoadError(answer.message, answer.traceback)
         if not isinstance(answer, Loaded):

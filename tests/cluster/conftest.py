@@ -1,0 +1,114 @@
+"""Real clusters on this machine, one of each kind for all tests of a worker, and runners over them."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from executor.conftest import Late
+from executor.world import CASES, Memory
+from ppacer.dag import Registry
+from ppacer.executor.children import Children
+from ppacer.executor.cluster import ClusterRunner
+from ppacer.executor.runner import Runner
+from ppacer.executor.thread import ThreadRunner
+from ppacer.executor.warm import WarmParent
+from ppacer.load import load_registry
+from ppacer.notify import LogSender
+
+GRACE = 0.5
+
+
+def needs(package: str) -> None:
+    """Skips where the package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def password() -> Iterator[None]:
+    """A secret in the environment of the tests, and so of all workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DB_PASSWORD", "sesame-123")
+        yield
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[Any]:
+    needs("distributed")
+    from distributed import LocalCluster
+
+    options = {"dashboard_address": None, "processes": True}
+    with LocalCluster(n_workers=2, threads_per_worker=2, **options) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A cluster without a driver in this process, so that each runner can be one."""
+    needs("ray")
+    from cluster.local_ray import LocalRay
+
+    with LocalRay(cpus=4) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    return load_registry(CASES)
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    memory = Memory()
+    yield memory
+    memory.check()
+
+
+@pytest.fixture
+def dask(dask_cluster: Any, registry: Registry, memory: Memory) -> Iterator[ClusterRunner]:
+    from ppacer.executor.dask import DaskCluster
+
+    cluster = DaskCluster(dask_cluster.scheduler_address)
+    runner = ClusterRunner(cluster, registry, CASES, memory, grace=GRACE)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def ray(ray_address: str, registry: Registry, memory: Memory) -> Iterator[ClusterRunner]:
+    from ppacer.executor.ray import RayCluster
+
+    runner = ClusterRunner(RayCluster(ray_address), registry, CASES, memory, grace=GRACE)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def process(memory: Memory) -> Iterator[Runner]:
+    children = Children(WarmParent.spawn(CASES), memory, grace=GRACE)
+    yield children.process
+    children.close()
+
+
+@pytest.fixture
+def thread(registry: Registry, memory: Memory) -> Iterator[Runner]:
+    runner = Late(lambda: ThreadRunner(4, registry, memory, LogSender(), grace=GRACE))
+    yield runner
+    runner.close()
+
+
+def chosen(*names: str) -> Any:
+    """A fixture that is each of these runners in turn."""
+
+    def choose(request: pytest.FixtureRequest) -> Runner:
+        found: Runner = request.getfixturevalue(request.param)
+        return found
+
+    return pytest.fixture(params=names)(choose)
+
+
+runner = chosen("thread", "process", "dask", "ray")
+separate = chosen("process", "dask", "ray")  # every attempt in processes of its own
+cluster = chosen("dask", "ray")
