@@ -68,15 +68,8 @@ def _create_tokens() -> None:
         sa.UniqueConstraint("TokenHash", name="uq_tokens_tokenhash"),
         sa.CheckConstraint("Role IN ('viewer', 'operator', 'admin', 'executor')", name="ck_tokens_role"),
     )
-    live = sa.text("RevokedAt IS NULL")
-    op.create_index(
-        "uq_tokens_name",
-        _name("tokens"),
-        [_name("Name")],
-        unique=True,
-        sqlite_where=live,
-        postgresql_where=live,
-    )
+    live = sa.text("(CASE WHEN RevokedAt IS NULL THEN Name END)")
+    op.create_index("uq_tokens_name", _name("tokens"), [live], unique=True)
 
 
 def _create_audit() -> None:
