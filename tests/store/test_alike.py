@@ -1,6 +1,7 @@
 """Both engines answer every question of readers alike: the same changes, then the same answers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,12 +10,27 @@ from engine.world import at
 from postgresql.server import Server
 from ppacer.dag import Registry
 from ppacer.engine import RunRef
-from ppacer.engine.changes import AlertKind, AlertQueued, AlertTried
+from ppacer.engine.changes import (
+    AlertKind,
+    AlertQueued,
+    AlertTried,
+    Audited,
+    Change,
+    ExecutorDraining,
+    ExecutorGone,
+    ExecutorGreeted,
+    ExecutorHeard,
+    ReplyKept,
+    TokenCreated,
+    TokenRevoked,
+)
+from ppacer.errors import StoreError
 from ppacer.store import Store, care
 from ppacer.store.alerts import Alerts
 from ppacer.store.reads import Reads
 from ppacer.store.stats import stats
 from ppacer.store.sync import sync
+from store.shelf import rows
 from store.test_long_lists import LOOKS, Look, filled
 from store.test_sync import dag
 
@@ -77,3 +93,36 @@ def test_counts_and_problems_are_the_same(both: list[str]) -> None:
         counts.append((found.runs, found.attempts, found.oldest_run_at, found.expired_runs, rows))
     assert counts[0] == counts[1]
     assert care.problems(both[0]) == care.problems(both[1])
+
+
+LIVES: list[Change] = [
+    Audited(at(1), "me", None, "trigger", "d", 7, "{}", "done", None),
+    Audited(at(2), "me", "::1", "pause", None, None, "{}", "not_found", "no such dag"),
+    ReplyKept("me", "key", at(3), "trigger d", '{"run_id": 7}'),
+    TokenCreated("t1", "ci", "operator", "a" * 64, at(4), "me", None),
+    TokenRevoked("t1", at(5)),
+    TokenCreated("t2", "ci", "viewer", "b" * 64, at(6), "me", at(99)),
+    ExecutorGreeted("x", at(7), True, "host", 1, "0.1", 1, 4, ["gpu"], None, {"d": "v"}, "i", "l"),
+    ExecutorHeard("x", at(8)),
+    ExecutorDraining("x", at(9)),
+    ExecutorGone("x", at(10), "it has ended"),
+    ExecutorGreeted("x", at(11), False, "host", 2, "0.1", 1, 8, None, ["thread"], {}, "i", "m"),
+]
+
+
+def test_what_is_written_of_executors_tokens_and_commands_is_the_same(
+    tmp_path: Path, postgresql: Server
+) -> None:
+    dumps = []
+    for db in (str(tmp_path / "a.db"), postgresql.database(lambda url: Store(url).close())):
+        store = Store(db)
+        for change in LIVES:
+            store.apply([change])
+        assert [token.token_id for token in store.token_rows()] == ["t1", "t2"]
+        assert store.reply("me", "key") == ("trigger d", '{"run_id": 7}')
+        with pytest.raises(StoreError, match="uq_tokens_name"):
+            store.apply([TokenCreated("t3", "ci", "viewer", "c" * 64, at(7), "me", None)])
+        store.close()
+        dumps.append({table: rows(db, table) for table in ("audit", "requests", "tokens", "executors")})
+    assert dumps[0] == dumps[1]
+    assert [len(found) for found in dumps[0].values()] == [2, 1, 2, 1]

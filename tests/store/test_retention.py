@@ -365,15 +365,15 @@ def asked(second: float, key: str) -> list[Change]:
     return [row, ReplyKept("ann", key, at(second), "f", "{}")]
 
 
-def test_the_audit_goes_with_the_rest(store: Store, past: Past, path: Path) -> None:
+def test_the_audit_goes_with_the_rest(store: Store, past: Past, db: str) -> None:
     store.apply([change for second in range(1200) for change in asked(second, str(second))])
     assert sum(store.forget(old) for old in past.slices(at(1100), 1)) == 1100
-    assert min(row["At"] for row in rows(path, "audit")) == text(1100)
+    assert min(row["At"] for row in rows(db, "audit")) == text(1100)
     assert list(past.slices(at(1100), 1)) == []
 
 
-def test_replies_go_by_their_age_alone(store: Store, past: Past, path: Path) -> None:
+def test_replies_go_by_their_age_alone(store: Store, past: Past, db: str) -> None:
     store.apply([change for second in range(1200) for change in asked(second, str(second))])
     assert sum(store.forget(old) for old in past.replies(at(1100))) == 1100
-    assert len(rows(path, "requests")) == 100
-    assert len(rows(path, "audit")) == 1200
+    assert len(rows(db, "requests")) == 100
+    assert len(rows(db, "audit")) == 1200
