@@ -47,6 +47,7 @@ PROOFS = (
     # name, tests, what makes them long
     ("simulator", "tests/sim", {"PPACER_SIM_STEPS": "10000000"}),
     ("crashes", "tests/crash", {"PPACER_CRASH_KILLS": "200", "PPACER_POWER_CUTS": "4000"}),
+    ("fuzzing", "tests/api/test_fuzzing.py", {"PPACER_FUZZ_SECONDS": "300"}),
 )
 
 USAGE = """usage: python3 dev.py COMMAND [arguments]
@@ -55,7 +56,7 @@ USAGE = """usage: python3 dev.py COMMAND [arguments]
   test   run the tests on all cores (arguments go to pytest, paths from the root of the repository)
   check  run ruff, mypy, import-linter and tidy; `check --fix` lets ruff repair and format first
   bench  print the benchmarks beside their budgets
-  prove  run the long forms of simulator and crash tests, or of those named: `prove crashes`
+  prove  run the long forms of simulator, crash and fuzzing tests, or of those named: `prove crashes`
 """
 
 

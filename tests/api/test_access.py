@@ -15,6 +15,7 @@ from api.live import Answer, Live, is_problem, until
 from ppacer.api.access import PERMISSIONS, Permission
 from ppacer.api.door import Door
 from ppacer.api.executors import executor_routes
+from ppacer.api.openapi import openapi_route
 from ppacer.api.route import Route
 from ppacer.api.routes import routes
 from ppacer.api.secret import hash_of, new_id, new_secret
@@ -25,7 +26,12 @@ from ppacer.errors import ConfigError
 from ppacer.scheduler import CreateToken, RevokeToken
 from ppacer.ui.pages import pages
 
-EVERY = [*executor_routes(cast(Door, None)), *routes(cast(Door, None)), *pages(cast(Door, None))]
+EVERY = [
+    openapi_route([]),
+    *executor_routes(cast(Door, None)),
+    *routes(cast(Door, None)),
+    *pages(cast(Door, None)),
+]
 BAD = ("none", "garbage", "revoked", "expired")
 CREDENTIALS = (*BAD, *(str(role) for role in Role))
 IDS = {"dag_id": "talking", "task_id": "talk", "run_id": "999", "executor": "nobody", "name": "nobody"}

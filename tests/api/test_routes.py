@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ppacer.api.access import PERMISSIONS, Permission
 from ppacer.api.door import Door
 from ppacer.api.executors import executor_routes
+from ppacer.api.openapi import openapi_route
 from ppacer.api.route import Route
 from ppacer.api.routes import routes
 from ppacer.api.server import make_app
@@ -18,7 +19,7 @@ from ppacer.choices import Role
 from ppacer.ui.pages import pages
 
 NO_DOOR = cast(Door, None)  # nothing is asked of it until a request comes
-EVERY = [*executor_routes(NO_DOOR), *routes(NO_DOOR), *pages(NO_DOOR)]
+EVERY = [openapi_route([]), *executor_routes(NO_DOOR), *routes(NO_DOOR), *pages(NO_DOOR)]
 PUBLIC_PATHS = {"/healthz", "/static/app.css", "/login", "/logout"}
 
 

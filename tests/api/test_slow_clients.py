@@ -122,6 +122,34 @@ def test_a_body_that_is_not_whole_in_time_is_refused(shared: Live, monkeypatch: 
     assert is_problem(answer, 408, "request_timeout")
 
 
+def test_a_byte_of_a_body_now_and_then_does_not_keep_a_connection(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
+        connection.sendall(TRIGGER + b"Content-Length: 1000\r\n\r\n{")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            trickle(connection)
+
+
+def test_a_large_body_over_a_slow_line_is_read(shared: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.3)
+    body = b" " * 100_000 + b"{}"
+    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
+        connection.sendall(TRIGGER + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for at in range(0, len(body), 20_000):
+            connection.sendall(body[at : at + 20_000])
+            time.sleep(0.15)
+        assert connection.recv(100).startswith(b"HTTP/1.1 201")
+
+
+def test_everybody_who_is_slow_is_gone_within_ten_seconds() -> None:
+    from ppacer.api import connection, guard
+
+    assert connection.HEADER_SECONDS < 10
+    assert guard.BODY_SECONDS < 10
+
+
 def test_time_at_work_does_not_count(shared: Live, monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
     """Neither the limit of headers nor that of bodies ends a long poll, nor a half request behind it."""
     monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)

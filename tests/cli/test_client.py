@@ -111,3 +111,46 @@ def test_a_scheduler_on_all_addresses_is_reached_on_this_machine() -> None:
     assert reachable("http://0.0.0.0:80") == "http://127.0.0.1:80"
     assert reachable("http://[::]:80") == "http://[::1]:80"
     assert reachable("http://10.0.0.1:80") == "http://10.0.0.1:80"
+
+
+def test_a_command_whose_connection_broke_is_sent_again_with_the_same_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three times at most, and then it is told."""
+    monkeypatch.setattr("ppacer.api.client.PAUSES", (0.0, 0.0, 0.0))
+    keys: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        answers = 3
+
+        def do_POST(self) -> None:
+            keys.append(self.headers["idempotency-key"])
+            if len(keys) >= self.answers:
+                body = b'{"dag_id": "a"}'
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    client = HttpClient(f"http://127.0.0.1:{server.server_port}")
+    try:
+        assert client.pause("a") == Done("a")
+        assert len(keys) == 3
+        assert len(set(keys)) == 1
+        Handler.answers = 100
+        with pytest.raises(errors.SchedulerUnavailable, match="broke"):
+            client.pause("a")
+        assert len(keys) == 3 + 4
+        assert len(set(keys)) == 2
+    finally:
+        client.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its header
+HEADER_SECONDS = 9.0  # from the connection, or the first byte of a further request, to the end of its header
 
 
 class Connection(HttpToolsProtocol):

@@ -69,7 +69,7 @@ def routes(door: Door) -> list[Route]:
         read(f"{task}/result", api.result, answer=Any),
         command(f"{dag}/trigger", api.trigger, body=Wanted, status=201, problems=TRIGGERED),
         command(f"{dag}/pause", api.pause, problems=("not_found",)),
-        command(f"{dag}/unpause", api.unpause, problems=("not_found",)),
+        command(f"{dag}/unpause", api.unpause, problems=("not_found", "conflict")),
         command(f"{run}/cancel", api.cancel, problems=("not_found", "conflict")),
         command(f"{run}/restart", api.restart, problems=("not_found", "conflict")),
         *token_routes(door),
@@ -91,7 +91,8 @@ class Routes:
 
     def dags(self, request: Request, after: str | None, limit: int, tag: str | None) -> Dags:
         """Dags in the order of their ids."""
-        return Dags(self.door.reads.dags(after=after or "", limit=limit, tag=tag))
+        dags = self.door.reads.dags(after=after or "", limit=limit, tag=tag)
+        return Dags(dags, dags[-1].dag_id if len(dags) == limit else None)
 
     def dag(self, request: Request, dag_id: str) -> DagView:
         """One dag."""
@@ -124,7 +125,8 @@ class Routes:
         self, request: Request, dag_id: str | None, status: list[RunStatus], before: int | None, limit: int
     ) -> Runs:
         """Runs, newest first."""
-        return Runs(self.door.reads.runs(dag_id=dag_id, status=status, before=before, limit=limit))
+        runs = self.door.reads.runs(dag_id=dag_id, status=status, before=before, limit=limit)
+        return Runs(runs, runs[-1].run_id if len(runs) == limit else None)
 
     async def run(self, request: Request, run_id: int, wait: float) -> Response:
         """One run with its tasks and attempts; can wait for its end."""

@@ -18,6 +18,7 @@ from ppacer.api.connection import Connection
 from ppacer.api.door import Door
 from ppacer.api.executors import executor_routes
 from ppacer.api.guard import HEADERS, Guard
+from ppacer.api.openapi import openapi_route
 from ppacer.api.problems import RequestError, of_error, problem
 from ppacer.api.route import Route
 from ppacer.api.routes import routes
@@ -36,6 +37,7 @@ def make_app(
     for route in every:
         if not isinstance(route, Route):
             raise TypeError(f"{route!r} has no permission, so nobody may be let in")
+    every.append(openapi_route(every))
     app = Starlette(
         routes=every,
         exception_handlers={

@@ -60,15 +60,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Dags(msgspec.Struct, frozen=True):
-    """A page of dags; `after` of the next page is the last id."""
+    """A page of dags; `next` is what `after` is for the next page."""
 
     dags: list[DagView]
+    next: str | None = None
 
 
 class Runs(msgspec.Struct, frozen=True):
-    """A page of runs, newest first; `before` of the next page is the last number."""
+    """A page of runs, newest first; `next` is what `before` is for the next page."""
 
     runs: list[RunView]
+    next: int | None = None
 
 
 class Logs(msgspec.Struct, frozen=True):
