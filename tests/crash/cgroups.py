@@ -57,5 +57,5 @@ def _group(folder: Path, limit: int) -> Iterator[Path]:
             (folder / "memory.swap.max").write_text("0")
         yield folder
     finally:
-        until(lambda: not (folder / "cgroup.procs").read_text(), "the group is empty", 30.0)
+        until(lambda: not (folder / "cgroup.procs").read_text(), "the group is empty", 120.0)
         folder.rmdir()

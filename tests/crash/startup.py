@@ -8,7 +8,6 @@ database gets the name, so that a test knows that the point was there.
 import functools
 import os
 import signal
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -78,7 +77,7 @@ def main() -> None:
         owner, attribute, is_after = {**POINTS, **TASK_POINTS}[name]
         wrap(owner, attribute, is_after, name, int(number))
     if jump := os.environ.get("PPACER_CLOCK_JUMP"):
-        jump_clock(*map(float, jump.split(":")))
+        jump_clock(float(jump))
     from ppacer.cli import main as ppacer
 
     ppacer(prog_name="ppacer")
@@ -108,20 +107,17 @@ def wrap(owner: Any, attribute: str, is_after: bool, name: str, number: int) -> 
     setattr(owner, attribute, wrapper)
 
 
-def jump_clock(after: float, seconds: float) -> None:
-    """After so many seconds the wall clock of this process is set, by so many seconds; mono is not."""
-    began, real = time.monotonic(), SystemClock.now
-    has_jumped = False
+def jump_clock(seconds: float) -> None:
+    """Once there is a file `jump` the wall clock of this process is set, by so many seconds; mono is not."""
+    real, has_jumped = SystemClock.now, False
 
     def now(self: SystemClock) -> Now:
         nonlocal has_jumped
         utc, mono = real(self)
-        if mono - began <= after:
-            return Now(utc, mono)
-        if not has_jumped:
+        if not has_jumped and os.path.exists("jump"):
             has_jumped = True
             note("the clock jumps")
-        return Now(utc + timedelta(seconds=seconds), mono)
+        return Now(utc + timedelta(seconds=seconds) if has_jumped else utc, mono)
 
     SystemClock.now = now  # type: ignore[method-assign]  # that is what this file is for
 

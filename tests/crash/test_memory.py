@@ -49,7 +49,7 @@ def test_an_out_of_memory_kill_takes_the_task_alone(
         w.start()
         run_id = w.trigger("hungry")
         failed = "SELECT 1 FROM dagruntasks WHERE Status = 'FAILED'"
-        until(lambda: w.has_ended or len(w.rows(failed)) >= kills, "the kernel kills", 3 * PATIENCE)
+        until(lambda: w.has_ended or len(w.rows(failed)) >= kills, "the kernel kills", PATIENCE)
         assert not w.has_ended
         w.touch("enough")
         w.touch("go")

@@ -12,7 +12,7 @@ from crash.world import PATIENCE, World
 from ppacer.executor import posix
 from ppacer.torture.program import until
 
-LEASE = 1.0
+LEASE = 2.0
 STARTUP = (sys.executable, str(Path(__file__).with_name("startup.py")))
 
 SLOW = """
@@ -63,10 +63,11 @@ def test_a_stop_for_longer_than_a_lease_loses_no_attempt(world: Make, what: str)
 @pytest.mark.parametrize("seconds", [7200.0, -7200.0])
 def test_a_clock_that_jumps_loses_no_attempt_and_no_point(world: Make, seconds: float) -> None:
     w = world(SLOW, settings={"lease": LEASE}, command=STARTUP)
-    w.start({"PPACER_CLOCK_JUMP": f"3:{seconds}"})
+    w.start({"PPACER_CLOCK_JUMP": str(seconds)})
     run_id = w.trigger("slow")
     w.pid_of("slow")
     until(lambda: w.lines().count("tick") >= 2, "ticks before the jump", PATIENCE)
+    w.touch("jump")
     until(lambda: w.lines("points"), "the jump", PATIENCE)
     posix.pause(2 * LEASE)
     w.touch("go")

@@ -13,7 +13,7 @@ from ppacer.executor import posix
 from ppacer.store.views import RunDetail
 from ppacer.torture.program import COMMAND, Program, until
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 SETTINGS: Mapping[str, object] = {"lease": 2.0, "grace": 0.5, "slots": 4, "echo": "false"}
 
 HEAD = """

@@ -19,7 +19,7 @@ SETTINGS: Mapping[str, object] = {"lease": 2.0, "grace": 0.5, "slots": 8, "echo"
 LIFE_MAX = 1.2  # seconds of work until the program is killed
 WITH_WARM_PARENT = 0.25  # of the kills of the program: its warm parent is killed at the same moment
 ALL_TASKS = 0.5  # of the first executor kills of a life: the warm parent dies, which is the death of all
-END_SECONDS = 30.0  # for everything that is open to end, after the last start
+END_SECONDS = 120.0  # for everything that is open to end, after the last start; on a slow machine, too
 SIGKILL = 9
 
 
@@ -35,6 +35,8 @@ class Plan:
     command: Sequence[str] = COMMAND
     environ: Callable[[int], Mapping[str, str]] = lambda life: {}
     """What to add to the environment of each life, by its number."""
+    is_there: Callable[[int], bool] = lambda life: False
+    """Whether what was added to the environment of this life has shown; the life goes on until then."""
 
 
 @dataclass
@@ -98,7 +100,9 @@ class Campaign:
         url = self.program.url
         if url is not None:  # else it has died already, by what `environ` made of it
             with Commander(url, self._book, self._random):
-                self._hurt(self.plan.life_max * (1.0 if environ else self._random.random()))
+                if environ:
+                    self._dies_within(END_SECONDS, lambda: self.plan.is_there(self.program.lives))
+                self._hurt(self.plan.life_max * self._random.random())
         if not self.program.has_ended:
             self.program.kill(with_warm_parent=self._random.random() < WITH_WARM_PARENT)
         self.verdict.kills += 1
@@ -125,9 +129,9 @@ class Campaign:
             if number < share:
                 self._kill_executor(is_all=number == 0 and self._random.random() < ALL_TASKS)
 
-    def _dies_within(self, seconds: float) -> bool:
+    def _dies_within(self, seconds: float, is_enough: Callable[[], bool] = lambda: False) -> bool:
         end, pause = mono() + seconds, threading.Event()
-        while not self.program.has_ended and mono() < end:
+        while not (self.program.has_ended or is_enough()) and mono() < end:
             pause.wait(POLL_SECONDS)
         return self.program.has_ended
 

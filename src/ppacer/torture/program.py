@@ -16,7 +16,7 @@ from ppacer.executor import posix
 from ppacer.store import owner_of
 
 LIFE = "PPACER_TORTURE"  # in the environment of the program and of all it starts: campaign and number of life
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 POLL_SECONDS = 0.01
 GRACE_SECONDS = 5.0
 COMMAND = (sys.executable, "-m", "ppacer")
