@@ -3,20 +3,39 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
 from api.dags import GATE, all_dags
-from api.live import Live
+from api.live import LONG, PATIENCE, Live, until
 from ppacer import Dag
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[dict[str, float]]:
+    """Limits that no slow machine reaches: those that a test wants to see, it sets. Yields the product's."""
+    product: dict[str, float] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, seconds in {
+            "parameters.WAIT_SECONDS_MAX": LONG,
+            "door.COMMAND_SECONDS": LONG,
+            "door.FLUSH_SECONDS": PATIENCE / 2,
+            "connection.HEADER_SECONDS": LONG,
+            "guard.BODY_SECONDS": LONG,
+        }.items():
+            product[name] = resolve_name(f"ppacer.api.{name}")
+            patch.setattr(f"ppacer.api.{name}", float(seconds))
+        yield product
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A program that nobody changes but by runs of his own."""
     with Live(tmp_path_factory.mktemp("shared"), *all_dags()) as live:
-        live.ended(1)  # the run that `rare` catches up with
+        until(lambda: live.get("/api/v1/runs/1").status == 200)  # the run that `rare` catches up with
+        live.ended(1)
         yield live
 
 

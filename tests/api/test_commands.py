@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.dags import all_dags, etl, failing, held, rare, retrying
-from api.live import Gate, Live, is_problem, until
+from api.live import LONG, PATIENCE, Gate, Live, is_problem, until
 
 Make = Callable[..., Live]
 
@@ -128,9 +128,9 @@ def test_a_run_that_has_ended_cannot_be_cancelled(shared: Live) -> None:
 
 
 def test_cancelling_twice_is_the_same_as_once(live: Make, gate: Gate) -> None:
-    program = live(held(), grace=20.0)  # the task may take its time
+    program = live(held(), grace=PATIENCE)  # the task may take its time
     run_id = program.trigger("held")
-    assert gate.arrived.wait(10)
+    assert gate.arrived.wait(PATIENCE)
     assert [program.post(f"/api/v1/runs/{run_id}/cancel").status for _ in range(2)] == [200, 200]
     gate.open()
     assert program.ended(run_id)["run"]["status"] == "CANCELLED"
@@ -155,7 +155,7 @@ def test_a_restart_tries_again_what_failed_and_nothing_else(shared: Live) -> Non
 
 def test_a_run_that_is_open_or_succeeded_cannot_be_restarted(shared: Live, gate: Gate) -> None:
     done, running = shared.run("etl"), shared.trigger("held")
-    assert gate.arrived.wait(10)
+    assert gate.arrived.wait(PATIENCE)
     before = shared.rows()
     for run_id, word in ((done, "SUCCESS"), (running, "RUNNING")):
         answer = shared.post(f"/api/v1/runs/{run_id}/restart")
@@ -202,6 +202,7 @@ def test_commands_that_wait_for_the_scheduler_leave_room_for_others(
     live: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A locked database holds up the scheduler's thread; a hundred commands wait for it, nobody else does."""
+    monkeypatch.setattr("ppacer.store.database.BUSY_TIMEOUT_MS", 1000 * LONG)
     program = live(etl(), held(), failing())
     with closing(sqlite3.connect(program.db, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -214,12 +215,12 @@ def test_commands_that_wait_for_the_scheduler_leave_room_for_others(
             thread.start()
         for path in ("/healthz", "/api/v1/dags", "/", "/api/v1/runs?status=RUNNING"):
             with program.asking(path) as waiting:
-                assert waiting.is_answered(3.0)
+                assert waiting.is_answered(PATIENCE)
                 assert waiting.answer().status == 200
         assert statuses == []
         other.execute("ROLLBACK")
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
     assert statuses == [200] * 100
 
 

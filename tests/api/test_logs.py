@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from api.dags import talking
-from api.live import Gate, Live
+from api.live import LONG, PATIENCE, Gate, Live
 from ppacer import Dag, TaskContext, task
 
 
@@ -27,7 +27,7 @@ def messages(live: Live, run_id: int, query: str = "") -> list[str]:
     return [record["message"] for record in page(live, run_id, query)[0]]
 
 
-def follow(live: Live, run_id: int, limit: int, wait: int = 20) -> list[Any]:
+def follow(live: Live, run_id: int, limit: int, wait: int = LONG) -> list[Any]:
     """What a follower sees from the first record to the end."""
     seen: list[Any] = []
     ended = False
@@ -111,13 +111,12 @@ def test_a_new_record_answers_who_waits_for_it(live: Callable[..., Live]) -> Non
         chat()
     program = live(dag)
     run_id = program.trigger("chat")
-    with program.asking(f"/api/v1/runs/{run_id}/logs?wait=20") as waiting:
+    with program.asking(f"/api/v1/runs/{run_id}/logs?wait={LONG}") as waiting:
         assert not waiting.is_answered(0.3)
         say.open()
         answer = waiting.answer().json
     assert [record["message"] for record in answer["records"]] == ["said"]
     assert answer["ended"] is False
-    assert waiting.seconds < 10
     end.open()
     program.ended(run_id)
 
@@ -125,19 +124,18 @@ def test_a_new_record_answers_who_waits_for_it(live: Callable[..., Live]) -> Non
 def test_the_end_of_a_run_answers_who_waits_for_records(shared: Live, gate: Gate) -> None:
     """Also where no record comes any more."""
     run_id = shared.trigger("held")
-    assert gate.arrived.wait(10)
-    path = f"/api/v1/runs/{run_id}/logs?level=ERROR&wait=20"
+    assert gate.arrived.wait(PATIENCE)
+    path = f"/api/v1/runs/{run_id}/logs?level=ERROR&wait={LONG}"
     with shared.asking(path) as waiting:
         assert not waiting.is_answered(0.3)
         gate.open()
         assert waiting.answer().json == {"records": [], "ended": True}
-    assert waiting.seconds < 10
 
 
 def test_records_of_other_runs_answer_nobody(shared: Live, gate: Gate) -> None:
     run_id = shared.trigger("held")
-    [record], _ = page(shared, run_id, "wait=20")
-    with shared.asking(f"/api/v1/runs/{run_id}/logs?after={record['log_id']}&wait=20") as waiting:
+    [record], _ = page(shared, run_id, f"wait={LONG}")
+    with shared.asking(f"/api/v1/runs/{run_id}/logs?after={record['log_id']}&wait={LONG}") as waiting:
         shared.run("talking", rows=10)
         assert not waiting.is_answered(0.3)
         gate.open()
@@ -146,10 +144,10 @@ def test_records_of_other_runs_answer_nobody(shared: Live, gate: Gate) -> None:
 
 def test_no_record_in_time_is_an_empty_page(shared: Live, gate: Gate) -> None:
     run_id = shared.trigger("held")
-    [record], _ = page(shared, run_id, "wait=20")
+    [record], _ = page(shared, run_id, f"wait={LONG}")
     begin = time.monotonic()
     assert page(shared, run_id, f"after={record['log_id']}&wait=1") == ([], False)
-    assert 0.9 < time.monotonic() - begin < 10
+    assert time.monotonic() - begin > 0.9
     gate.open()
     shared.ended(run_id)
 
@@ -167,7 +165,7 @@ def test_a_follower_loses_nothing_however_it_pages(shared: Live) -> None:
         threads.append(threading.Thread(target=watch, args=(run_id, limit)))
         threads[-1].start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert len(seen) == 6
     for records in seen.values():
         numbers = [int(record["message"].split()[1]) for record in records]
@@ -175,7 +173,9 @@ def test_a_follower_loses_nothing_however_it_pages(shared: Live) -> None:
         assert len({record["log_id"] for record in records}) == 48
 
 
-def test_the_end_is_not_told_before_the_last_record_can_be_read(live: Callable[..., Live]) -> None:
+def test_the_end_is_not_told_before_the_last_record_can_be_read(
+    live: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the database of the logs is locked, the run ends; its follower hears the rest afterwards."""
     program = live(talking())
     with closing(sqlite3.connect(program.logs_db, isolation_level=None)) as other:
@@ -183,8 +183,10 @@ def test_the_end_is_not_told_before_the_last_record_can_be_read(live: Callable[.
         other.execute("BEGIN EXCLUSIVE")
         run_id = program.trigger("talking", rows=10)
         program.ended(run_id)
-        with program.asking(f"/api/v1/runs/{run_id}/logs?wait=20") as waiting:
-            assert not waiting.is_answered(1.5)
+        with program.asking(f"/api/v1/runs/{run_id}/logs?wait={LONG}") as waiting:
+            with monkeypatch.context() as patch:
+                patch.setattr("ppacer.api.door.FLUSH_SECONDS", 0.3)
+                assert not waiting.is_answered(1.5)
             other.execute("ROLLBACK")
             answer = waiting.answer().json
     assert len(answer["records"]) == 8

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ def clients(live: Live, data: bytes) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         opened = []
         for _ in range(COUNT):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", live.port), 20))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", live.port), PATIENCE))
             connection.sendall(data)
             opened.append(connection)
         yield opened
@@ -43,7 +44,7 @@ def test_half_a_request_holds_up_nobody(shared: Live, data: bytes) -> None:
     with clients(shared, data):
         for path in ("/healthz", "/", "/api/v1/runs"):
             with shared.asking(path) as waiting:
-                assert waiting.is_answered(10)
+                assert waiting.is_answered(PATIENCE)
                 assert answer_of(waiting.connection.getresponse()).status == 200
         shared.run("etl")
         before = shared.rows()
@@ -57,7 +58,7 @@ def test_who_does_not_read_holds_up_nobody(shared: Live) -> None:
     request = f"GET /api/v1/runs/{run_id}/logs HTTP/1.1\r\nHost: {shared.host}\r\n\r\n".encode()
     with clients(shared, request * 20):
         with shared.asking("/api/v1/runs") as waiting:
-            assert waiting.is_answered(10)
+            assert waiting.is_answered(PATIENCE)
             assert waiting.answer().status == 200
         shared.run("etl")
 
@@ -89,10 +90,14 @@ def is_closed(connection: socket.socket) -> bool:
 def test_a_header_that_is_not_whole_in_time_closes_the_connection(
     shared: Live, monkeypatch: pytest.MonkeyPatch, first: bytes, half: bytes
 ) -> None:
-    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
-        connection.sendall(first)
-        assert not first or connection.recv(65536).startswith(b"HTTP/1.1 200")
+    hurry = partial(monkeypatch.setattr, "ppacer.api.connection.HEADER_SECONDS", 0.2)
+    if not first:
+        hurry()
+    with socket.create_connection(("127.0.0.1", shared.port), PATIENCE) as connection:
+        if first:  # has all the time it needs
+            connection.sendall(first)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            hurry()
         connection.sendall(half)
         begin = time.monotonic()
         assert is_closed(connection)
@@ -100,8 +105,9 @@ def test_a_header_that_is_not_whole_in_time_closes_the_connection(
 
 
 def trickle(connection: socket.socket) -> None:
-    """A byte now and then, for ten seconds at most."""
-    for _ in range(500):
+    """A byte of a request now and then, for as long as there is patience."""
+    connection.sendall(b"GET /")
+    for _ in range(50 * PATIENCE):
         connection.sendall(b"G")
         time.sleep(0.02)
 
@@ -110,10 +116,11 @@ def test_a_byte_now_and_then_does_not_keep_a_connection(
     shared: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
-        connection.sendall(b"GET /")
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            trickle(connection)
+    with (
+        socket.create_connection(("127.0.0.1", shared.port)) as connection,
+        pytest.raises((ConnectionResetError, BrokenPipeError)),
+    ):
+        trickle(connection)
 
 
 def test_a_body_that_is_not_whole_in_time_is_refused(shared: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +134,7 @@ def test_a_byte_of_a_body_now_and_then_does_not_keep_a_connection(
 ) -> None:
     monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", shared.port)) as connection:
-        connection.sendall(TRIGGER + b"Content-Length: 1000\r\n\r\n{")
+        connection.sendall(TRIGGER + b"Content-Length: 100000\r\n\r\n{")
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             trickle(connection)
 
@@ -136,26 +143,24 @@ def test_a_large_body_over_a_slow_line_is_read(shared: Live, monkeypatch: pytest
     monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.3)
     body = b" " * 100_000 + b"{}"
     with socket.create_connection(("127.0.0.1", shared.port)) as connection:
-        connection.sendall(TRIGGER + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+        head = TRIGGER + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
         for at in range(0, len(body), 20_000):
-            connection.sendall(body[at : at + 20_000])
+            connection.sendall((b"" if at else head) + body[at : at + 20_000])
             time.sleep(0.15)
         assert connection.recv(100).startswith(b"HTTP/1.1 201")
 
 
-def test_everybody_who_is_slow_is_gone_within_ten_seconds() -> None:
-    from ppacer.api import connection, guard
-
-    assert connection.HEADER_SECONDS < 10
-    assert guard.BODY_SECONDS < 10
+def test_everybody_who_is_slow_is_gone_within_ten_seconds(patience: dict[str, float]) -> None:
+    assert patience["connection.HEADER_SECONDS"] < 10
+    assert patience["guard.BODY_SECONDS"] < 10
 
 
 def test_time_at_work_does_not_count(shared: Live, monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
     """Neither the limit of headers nor that of bodies ends a long poll, nor a half request behind it."""
-    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 0.2)
-    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 0.2)
     run_id = shared.trigger("held")
-    request = f"GET /api/v1/runs/{run_id}?wait=1 HTTP/1.1\r\nHost: {shared.host}\r\n\r\n".encode()
+    monkeypatch.setattr("ppacer.api.connection.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("ppacer.api.guard.BODY_SECONDS", 1.0)
+    request = f"GET /api/v1/runs/{run_id}?wait=2 HTTP/1.1\r\nHost: {shared.host}\r\n\r\n".encode()
     received = shared.raw(request + b"GET /he", until=lambda data: b"exec_ts" in data)
     assert parsed(received).json["run"]["status"] == "RUNNING"
     gate.open()

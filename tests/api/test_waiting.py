@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from api.dags import etl, held, talking
-from api.live import Gate, Live, Waiting, answer_of, until
+from api.live import LONG, PATIENCE, Gate, Live, Waiting, answer_of, until
 
 Make = Callable[..., Live]
 POLLS = 100
@@ -53,7 +52,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 def held_run(live: Live, gate: Gate) -> int:
     """A run that waits at the gate."""
     run_id = live.trigger("held")
-    assert gate.arrived.wait(10)
+    assert gate.arrived.wait(PATIENCE)
     return run_id
 
 
@@ -63,21 +62,17 @@ def test_a_hundred_long_polls_do_not_hold_up_anybody(
     program = live(held(), etl(), talking())
     run_id = held_run(program, gate)
     with (
-        many(program, f"/api/v1/runs/{run_id}?wait=20") as for_end,
-        many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=20") as for_logs,
+        many(program, f"/api/v1/runs/{run_id}?wait={LONG}") as for_end,
+        many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait={LONG}") as for_logs,
     ):
         until(lambda: alive() == 2 * POLLS)
-        begin = time.monotonic()
         for path in ("/healthz", "/", "/api/v1/dags", f"/api/v1/runs/{run_id}", "/nothing"):
             assert program.get(path).status < 500
         program.run("etl")
         program.run("talking", rows=20)
-        assert time.monotonic() - begin < 10
         assert not any(waiting.is_answered(0) for waiting in [*for_end, *for_logs])
         gate.open()
-        begin = time.monotonic()
         answers = [waiting.answer() for waiting in [*for_end, *for_logs]]
-        assert time.monotonic() - begin < 10
     assert {answer.status for answer in answers} == {200}
     assert {answer.json["run"]["status"] for answer in answers[:POLLS]} == {"SUCCESS"}
     assert {answer.json["ended"] for answer in answers[POLLS:]} == {True}
@@ -96,9 +91,10 @@ def test_news_of_other_runs_wakes_nobody(live: Make, gate: Gate, monkeypatch: py
         looked.append(run_id)
         return real(self, run_id)
 
-    with many(program, f"/api/v1/runs/{run_id}?wait=20", 10) as waiting:
-        time.sleep(0.2)
-        monkeypatch.setattr(Reads, "run", counting)
+    monkeypatch.setattr(Reads, "run", counting)
+    with many(program, f"/api/v1/runs/{run_id}?wait={LONG}", 10) as waiting:
+        until(lambda: looked.count(run_id) == len(waiting))  # each once, before it waits for news
+        looked.clear()
         for _ in range(5):
             program.run("talking", rows=20)
         assert run_id not in looked
@@ -110,7 +106,7 @@ def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, alive: Callable
     """Otherwise polls that nobody reads any more would count against the limit of connections."""
     program = live(held())
     run_id = held_run(program, gate)
-    with many(program, f"/api/v1/runs/{run_id}?wait=30"):
+    with many(program, f"/api/v1/runs/{run_id}?wait={LONG}"):
         until(lambda: alive() == POLLS)
     until(lambda: alive() == 0)
     gate.open()
@@ -119,36 +115,39 @@ def test_who_goes_away_is_not_waited_for(live: Make, gate: Gate, alive: Callable
 def test_who_sends_without_end_while_waiting_is_answered(live: Make, gate: Gate) -> None:
     program = live(held())
     run_id = held_run(program, gate)
-    head = f"GET /api/v1/runs/{run_id}?wait=30 HTTP/1.1\r\nHost: {program.host}\r\n"
+    head = f"GET /api/v1/runs/{run_id}?wait={LONG} HTTP/1.1\r\nHost: {program.host}\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n"
     chunks = (b"10000\r\n" + b" " * 65536 + b"\r\n") * 33
-    begin = time.monotonic()
     received = program.raw(head.encode() + chunks, until=lambda data: data.endswith(b"}"))
     assert received.startswith(b"HTTP/1.1 200")
-    assert time.monotonic() - begin < 10
 
 
 def test_the_end_of_the_program_answers_all_who_wait(
-    tmp_path: Path, gate: Gate, alive: Callable[[], int]
+    tmp_path: Path, gate: Gate, alive: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ppacer.api.server.GRACE_SECONDS", LONG)  # it is not this that ends their waiting
     with Live(tmp_path, held()) as program, ExitStack() as stack:
         run_id = held_run(program, gate)
-        polls = stack.enter_context(many(program, f"/api/v1/runs/{run_id}?wait=30"))
-        polls += stack.enter_context(many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait=30"))
+        polls = stack.enter_context(many(program, f"/api/v1/runs/{run_id}?wait={LONG}"))
+        polls += stack.enter_context(many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait={LONG}"))
         until(lambda: alive() == 2 * POLLS)
         stopping = threading.Thread(target=program.program.__exit__, args=(None, None, None))
-        begin = time.monotonic()
         stopping.start()
         answers = [answer_of(poll.connection.getresponse()) for poll in polls]
-        assert time.monotonic() - begin < 10
         assert {answer.status for answer in answers} == {200}
         gate.open()
-        stopping.join(10)
+        stopping.join(PATIENCE)
+        assert not stopping.is_alive()
 
 
 PROGRAM = """
 import ppacer
+import ppacer.api.parameters
+import ppacer.api.server
 from ppacer import Dag, task
+
+ppacer.api.parameters.WAIT_SECONDS_MAX = %r
+ppacer.api.server.GRACE_SECONDS = %r
 
 @task(runner="thread")
 def hold(ctx):
@@ -164,9 +163,9 @@ ppacer.serve(held, port=0, drain=0.2, grace=0.2)
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def served(folder: Path, grace: int) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """PROGRAM in a process of its own, and the port that it listens on."""
-    (folder / "dags.py").write_text(PROGRAM)
+    (folder / "dags.py").write_text(PROGRAM % (LONG, grace))
     environ = {**os.environ, "PYTHONPATH": str(SRC)}
     with (
         (folder / "log").open("w") as log,
@@ -186,26 +185,25 @@ def served(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
 def test_a_program_with_open_long_polls_ends_soon_and_well(
     tmp_path: Path, number: int, is_slow: bool
 ) -> None:
-    """Even one with a client that never sends the rest of its request."""
-    with served(tmp_path) as (process, port), ExitStack() as stack:
+    """Even one with a client that never sends the rest of its request: that one is given up in the end."""
+    grace, count = (5, 3) if is_slow else (LONG, 25)
+    with served(tmp_path, grace) as (process, port), ExitStack() as stack:
 
         def send(request: str) -> socket.socket:
             address = ("127.0.0.1", port)
-            connection = stack.enter_context(socket.create_connection(address, 20))
+            connection = stack.enter_context(socket.create_connection(address, PATIENCE))
             connection.sendall(f"{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
             return connection
 
         assert b" 201 " in send("POST /api/v1/dags/held/trigger").recv(1000)
-        polls = [send("GET /api/v1/runs/1?wait=30") for _ in range(25)]
-        polls += [send("GET /api/v1/runs/1/logs?wait=30") for _ in range(25)]
-        stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))  # says nothing at all
+        polls = [send(f"GET /api/v1/runs/1?wait={LONG}") for _ in range(count)]
+        polls += [send(f"GET /api/v1/runs/1/logs?wait={LONG}") for _ in range(count)]
+        stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))  # says nothing at all
         if is_slow:
             send("POST /api/v1/dags/held/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
-        time.sleep(0.3)
-        begin = time.monotonic()
+        assert b" 200 " in send("GET /healthz").recv(1000)  # so all that was sent before has been read
         process.send_signal(number)
-        assert process.wait(20) == 0
-        assert time.monotonic() - begin < 10  # 1 to 2 s on a machine with nothing else to do
+        assert process.wait(PATIENCE) == 0
         assert all(poll.recv(100).startswith(b"HTTP/1.1 200") for poll in polls)
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said

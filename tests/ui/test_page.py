@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from api.dags import LONG_AGO, NASTY, all_dags, etl, held, hold, nothing
-from api.live import Gate, Live, until
+from api.live import PATIENCE, Gate, Live, until
 from ppacer import Dag
 from ppacer.engine import RunStatus
 from ppacer.errors import StoreUnavailable
@@ -207,10 +207,10 @@ def test_no_dags_and_no_runs_are_told_with_what_to_do(live: Make) -> None:
 def test_paused_waiting_and_cancelled_things_are_named(live: Make, gate: Gate) -> None:
     with Dag("often", schedule=Fixed(LONG_AGO, timedelta(seconds=1)), max_active_runs=1) as often:
         hold()
-    program = live(etl(), held(), often, grace=20.0)  # a cancelled task may take its time
+    program = live(etl(), held(), often, grace=PATIENCE)  # a cancelled task may take its time
     program.post("/api/v1/dags/etl/pause")
     run_id = program.trigger("held")
-    assert gate.arrived.wait(10)
+    assert gate.arrived.wait(PATIENCE)
     program.post(f"/api/v1/runs/{run_id}/cancel")
     tree = page(program)
     assert states(row(tree, "dags", "etl"))[0] == "paused"

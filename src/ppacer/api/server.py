@@ -27,6 +27,7 @@ from ppacer.errors import ConfigError, PpacerError
 log = logging.getLogger("ppacer.api")
 
 GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are answered at once
+END_SECONDS = 4  # for the rest: then the program ends in any case
 
 
 def make_app(
@@ -123,5 +124,5 @@ class Server:
         self._end_waits()
         self._server.should_exit = True
         if self._thread.is_alive():
-            self._thread.join(5.0)
+            self._thread.join(GRACE_SECONDS + END_SECONDS)
         self._listener.close()
