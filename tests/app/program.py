@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 SRC = Path(__file__).parents[2] / "src"
-PATIENCE = 30.0
+PATIENCE = 120.0
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ class Program:
             detail = self.get(f"/api/v1/runs/{run_id}?wait=10")
             return detail if detail["run"]["ended_at"] else None
 
-        return until(ended, f"run {run_id} ends", 60.0)
+        return until(ended, f"run {run_id} ends")
 
     def signal(self, number: int) -> None:
         """Sends a signal to the program alone."""

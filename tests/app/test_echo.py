@@ -9,7 +9,7 @@ from typing import TextIO
 
 import pytest
 
-from app.program import until
+from app.program import PATIENCE, until
 from ppacer.app import echo as module
 from ppacer.app.echo import Echo
 from ppacer.tasklog import LogRecord
@@ -33,7 +33,7 @@ def test_every_line_has_the_name_of_its_task(pipe: tuple[TextIO, TextIO]) -> Non
     reader, writer = pipe
     echo = Echo(writer)
     echo([record("one\ntwo"), record("", retry=2), record("ü \udc80")])
-    echo.close(30.0)
+    echo.close(PATIENCE)
     writer.close()
     lines = [line.partition(" ")[2] for line in reader.read().splitlines()]
     assert lines == ["d/a | one", "d/a | two", "d/a#2 | ", "d/a | ü \\udc80"]
@@ -56,7 +56,7 @@ def test_a_terminal_that_nobody_reads_blocks_nobody(
         echo([record(f"{number:0100}")])  # a million characters
     closing = threading.Thread(target=echo.close, args=(0.01,))
     closing.start()
-    closing.join(30)
+    closing.join(PATIENCE)
     assert not closing.is_alive()
     said: list[str] = []
     while "not shown" not in (line := reader.readline()):
@@ -72,7 +72,7 @@ def test_a_terminal_that_is_gone_ends_nothing(pipe: tuple[TextIO, TextIO]) -> No
     reader.close()
     for _ in range(3):
         echo([record("x")])
-    echo.close(30.0)
+    echo.close(PATIENCE)
     assert echo._thread is not None
     assert not echo._thread.is_alive()
 
@@ -83,7 +83,7 @@ def test_a_level_that_is_not_usual_is_shown_once(pipe: tuple[TextIO, TextIO]) ->
     warning = LogRecord("d", AT, "a", 0, AT, "WARNING", "low\ndisk", None)
     stderr = LogRecord("d", AT, "a", 0, AT, "WARNING", "progress", {"stream": "stderr"})
     echo([record("fine"), warning, stderr])
-    echo.close()
+    echo.close(PATIENCE)
     writer.close()
     words = [line.partition(" | ")[2] for line in reader.read().splitlines()]
     assert words == ["fine", "WARNING low", "disk", "progress"]

@@ -22,7 +22,7 @@ def later(seconds, text):
 @task
 def leaves() -> None:
     threading.Thread(target=later, args=(0.3, "thread")).start()
-    threading.Thread(target=later, args=(30, "daemon"), daemon=True).start()
+    threading.Thread(target=later, args=(600, "daemon"), daemon=True).start()
     ThreadPoolExecutor(2).submit(mark, "pool")
     atexit.register(mark, "handler of the task")
 

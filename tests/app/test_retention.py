@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.program import until
+from app.program import PATIENCE, until
 from ppacer import Dag, Registry, task
 from ppacer.app import retention
 from ppacer.app.program import Program
@@ -33,8 +33,9 @@ with Dag("d") as DAG:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Programs that are stopped at the end."""
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
+    """Programs that are stopped at the end; their past is looked at when a test says so."""
+    monkeypatch.setattr(retention, "FIRST_SECONDS", 3_600.0)
     with ExitStack() as stack:
 
         def make(**options: Any) -> Program:
@@ -59,10 +60,10 @@ def rows(program: Program, sql: str, db: str = "db") -> list[Any]:
 def run(program: Program, count: int) -> None:
     """So many runs, one after the other."""
     for _ in range(count):
-        run_id = program.scheduler.submit(TriggerRun("d")).future.result(10).run_id
+        run_id = program.scheduler.submit(TriggerRun("d")).future.result(PATIENCE).run_id
         ended = f"SELECT RunId FROM dagruns WHERE EndedAt IS NOT NULL AND RunId = {run_id}"
         until(partial(rows, program, ended), "the run ends")
-    assert program.logs.flush(10)
+    assert program.logs.flush(PATIENCE)
 
 
 def logged(program: Program) -> int:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.program import Program, until
+from app.program import PATIENCE, Program, until
 
 Make = Callable[[str], Program]
 
@@ -90,14 +90,14 @@ def test_after_kill_9_finished_tasks_stay_and_running_ones_run_again(program: Ma
 
 
 def test_sigterm_lets_running_tasks_finish_and_ends_with_0(program: Make) -> None:
-    p = program(SLOW % ("process", 20.0)).start()
+    p = program(SLOW % ("process", PATIENCE)).start()
     p.trigger("slow")
     until(lambda: counts(p)["slow"] == 1, "slow runs")
     p.signal(signal.SIGTERM)
     until(lambda: "stopping" in p.log, "the program stops")
     (p.folder / "go").touch()
     assert p.process is not None
-    assert p.process.wait(20) == 0
+    assert p.process.wait(PATIENCE) == 0
     assert p.rows("SELECT Status FROM dagruntasks WHERE TaskId = 'slow'") == [("SUCCESS",)]
 
 
@@ -115,7 +115,7 @@ def test_while_a_stop_waits_one_can_look_and_not_act(program: Make) -> None:
         assert "the scheduler is stopping" in refused.value.read().decode()
     (p.folder / "go").touch()
     assert p.process is not None
-    assert p.process.wait(20) == 0
+    assert p.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -129,7 +129,7 @@ def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(
         p.signal(signal.SIGTERM)
         until(lambda: "stopping" in p.log, "the program stops")
     assert p.process is not None
-    assert p.process.wait(20) == 0
+    assert p.process.wait(PATIENCE) == 0
     attempts = p.rows("SELECT Retry, Status, Reason FROM dagruntasks WHERE TaskId = 'slow' ORDER BY Retry")
     assert attempts == [(0, "FAILED_PENDING_RETRY", "HANDED_BACK"), (1, "SCHEDULED", None)]
     (p.folder / "go").touch()
@@ -139,7 +139,8 @@ def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(
 
 def test_a_sigterm_to_every_process_hands_back_what_runs(program: Make) -> None:
     """As systemd sends it, unless it is told otherwise. Here the task has it first."""
-    p = program(SLOW % ("process", 5.0)).start()
+    patient = f"import ppacer.executor.children\nppacer.executor.children.STRAY_SECONDS = {PATIENCE}\n"
+    p = program(patient + SLOW % ("process", 5.0)).start()
     run_id = p.trigger("slow")
     until(lambda: counts(p)["slow"] == 1, "slow runs")
     os.kill(int(p.lines("ledger")[-1].split()[2]), signal.SIGTERM)
@@ -154,7 +155,7 @@ def test_a_sigterm_to_every_process_hands_back_what_runs(program: Make) -> None:
 RETRIES = (
     HEAD
     + """
-@task(retries=2, retry_delay=timedelta(seconds=2))
+@task(retries=1, retry_delay=timedelta(seconds=5))
 def flaky(ctx: TaskContext) -> None:
     mark(f"{ctx.task_id} {ctx.retry} {time.time()}")
     raise ValueError("no")
@@ -174,13 +175,13 @@ def test_retries_and_their_delays_are_remembered_over_kill_9(program: Make) -> N
         lambda: p.rows("SELECT 1 FROM dagruntasks WHERE Status = 'FAILED_PENDING_RETRY'"),
         "it has failed once",
     )
-    p.kill()
+    p.kill()  # long before the next attempt is due
     p.start()
     detail = p.wait(run_id)
     assert detail["run"]["status"] == "FAILED"
     times = [float(line.split()[2]) for line in p.lines("ledger")]
-    assert len(times) == 3
-    assert all(later - earlier >= 2.0 for earlier, later in pairwise(times))
+    assert len(times) == 2
+    assert all(later - earlier >= 5.0 for earlier, later in pairwise(times))
     assert len(p.rows("SELECT 1 FROM outbox WHERE Kind = 'FAILURE'")) == 1
 
 
@@ -191,7 +192,7 @@ def test_a_second_scheduler_on_the_file_is_refused_in_one_sentence(program: Make
     pid = p.process.pid
     second.start()
     assert second.process is not None
-    assert second.process.wait(20) != 0
+    assert second.process.wait(PATIENCE) != 0
     assert f"another scheduler (process {pid}, {p.url}) has" in second.log
     assert p.get("/healthz")["state"] == "RUNNING"
 
@@ -225,7 +226,8 @@ def test_every_point_over_a_kill_is_a_run_or_a_recorded_skip(program: Make) -> N
     assert runs == [(ts,) for ts, _ in p.rows(
         "SELECT ScheduleTs, 0 FROM schedules WHERE Event <> 'SKIPPED' ORDER BY ScheduleTs"
     )]  # fmt: skip
-    assert len(set(p.lines("ledger"))) == len(runs)
+    ended = p.rows("SELECT ExecTs FROM dagruns WHERE Status = 'SUCCESS'")
+    assert len(ended) <= len(set(p.lines("ledger"))) <= len(runs)  # one may be open when the program stops
 
 
 EDITED = (

@@ -19,7 +19,7 @@ import click.testing
 
 from ppacer.cli import main
 
-PATIENCE = 30.0  # seconds after which something that should have happened has not
+PATIENCE = 120.0  # seconds after which something that should have happened has not, on the slowest machine
 DAGS = Path(__file__).with_name("dags.py")
 T = TypeVar("T")
 
@@ -97,6 +97,14 @@ def really(*args: str | int | Path, cwd: Path, timeout: float = PATIENCE, **opti
     with started(*args, cwd=cwd, **options) as process:
         out, err = process.communicate(timeout=timeout)
     return Ended(process.returncode, out, err)
+
+
+def line_with(words: str, process: "subprocess.Popen[str]") -> str:
+    """The next line of the command's output that contains this; what comes before it is passed over."""
+    assert process.stdout is not None
+    line = next((line for line in iter(process.stdout.readline, "") if words in line), None)
+    assert line is not None, f"it ended without saying {words!r}"
+    return line
 
 
 def until(look: Callable[[], T | None], what: str = "it") -> T:
@@ -195,8 +203,12 @@ def on_tty(
     columns: int = 80,
     rows: int = 24,
     env: Mapping[str, str] | None = None,
+    look: Callable[[str], object] = lambda text: None,
 ) -> tuple[int, str]:
-    """A command on a terminal of this size: its exit code and everything it wrote, escapes and all."""
+    """A command on a terminal of this size: its exit code and everything it wrote, escapes and all.
+
+    `look` gets what it has written so far, whenever that has grown.
+    """
     environ = {**clean_environ(), "TERM": "xterm", "COLUMNS": str(columns), "LINES": str(rows), **(env or {})}
     pid, terminal = pty.fork()
     if pid == 0:
@@ -214,9 +226,14 @@ def on_tty(
         if not data:
             break
         output += data
+        look(_shown(output))
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), output.decode().replace("\r\n", "\n")
+    return os.waitstatus_to_exitcode(status), _shown(output)
+
+
+def _shown(output: bytes) -> str:
+    return output.decode(errors="replace").replace("\r\n", "\n")  # a read may end inside a character
 
 
 def plain(text: str) -> str:

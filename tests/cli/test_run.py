@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.terminal import DAGS, PATIENCE, call, on_tty, plain, really, started
+from cli.terminal import DAGS, PATIENCE, call, line_with, on_tty, plain, really, started
 from ppacer.cli import exits
 
 
@@ -67,11 +67,9 @@ def test_with_json_stdout_is_the_run_and_stderr_the_progress(folder: Path) -> No
 
 def test_ctrl_c_cancels_the_run_and_its_tasks(folder: Path) -> None:
     with started("run", f"{DAGS}:sleeper", cwd=folder) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline(), process.stdout.readline()]
+        line_with("good night", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
-    assert "good night" in lines[1]
     assert process.returncode == exits.INTERRUPTED
     assert "cancelling: running tasks are being stopped" in out
     assert "⊘ CANCELLED  sleeper: 0 of 1 task succeeded" in out
@@ -104,15 +102,25 @@ def test_a_dag_without_tasks_has_run_at_once(folder: Path) -> None:
     assert steps(ended.out) == ["✓ SUCCESS  empty: 0 of 0 tasks succeeded, in"]
 
 
+BOARD = r"► RUNNING +slow +[\d.]+ \w+ +\n0 of 1 done, 1 running"
+
+
 def test_on_a_terminal_a_board_is_drawn_and_wiped(folder: Path) -> None:
     Path("dags.py").write_text(
-        "import time\nfrom ppacer import Dag, task\n\n@task\ndef slow() -> None:\n"
-        "    print('hello')\n    time.sleep(0.6)\n\nwith Dag('d') as d:\n    slow()\n"
+        "import time\nfrom pathlib import Path\nfrom ppacer import Dag, task\n\n@task\ndef slow() -> None:\n"
+        f"    print('hello')\n    end = time.monotonic() + {PATIENCE}\n"
+        "    while not Path('drawn').exists() and time.monotonic() < end:\n        time.sleep(0.02)\n\n"
+        "with Dag('d') as d:\n    slow()\n"
     )
-    code, text = on_tty("run", "dags.py", cwd=folder)
+
+    def look(shown: str) -> None:
+        if re.search(BOARD, plain(shown)):
+            Path("drawn").touch()
+
+    code, text = on_tty("run", "dags.py", cwd=folder, look=look)
     assert code == 0
     assert "slow | hello" in plain(text)
-    assert re.search(r"► RUNNING +slow +\d+ ms +\n0 of 1 done, 1 running", plain(text))
+    assert re.search(BOARD, plain(text))
     assert "✓ SUCCESS  d: 1 of 1 task succeeded, in " in plain(text).rstrip().splitlines()[-1]
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is back
 
@@ -129,8 +137,7 @@ def test_task_processes_are_forked_before_anything_heavy_is_imported(folder: Pat
 def test_sigterm_cancels_the_run_and_leaves_nothing_behind(folder: Path) -> None:
     (folder / "temp").mkdir()
     with started("run", f"{DAGS}:sleeper", cwd=folder, env={"TMPDIR": str(folder / "temp")}) as process:
-        assert process.stdout is not None
-        assert "good night" in [process.stdout.readline() for _ in range(2)][1]
+        line_with("good night", process)
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == exits.INTERRUPTED

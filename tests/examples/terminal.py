@@ -14,7 +14,7 @@ from typing import TypeVar
 import ppacer
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 60.0  # seconds until a test gives up on a fact
+WAIT = 120.0  # seconds until a test gives up on a fact
 T = TypeVar("T")
 
 

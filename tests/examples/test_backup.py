@@ -14,7 +14,7 @@ import pytest
 
 import ppacer
 from examples.conftest import Load, MakeContext
-from examples.terminal import ROOT, Terminal, until
+from examples.terminal import ROOT, WAIT, Terminal, until
 from notify.servers import HttpServer
 from ppacer.notify import EmailSender, MockSender, WebhookSender
 
@@ -87,7 +87,7 @@ class written_to:  # noqa: N801 - reads like the context manager it is
 
     def __enter__(self) -> None:
         self._thread.start()
-        self._begun.wait(10)
+        assert self._begun.wait(WAIT)
 
     def __exit__(self, *_: object) -> None:
         self._end.set()

@@ -203,18 +203,18 @@ def dies(ctx: TaskContext) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "term":
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(60)
+            time.sleep(600)
         case "hard term":
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(60)
+            time.sleep(600)
         case "abort":
             os.abort()
         case "close":
             os.closerange(3, 200)
         case "close and stay":
             os.closerange(3, 200)
-            time.sleep(60)
+            time.sleep(600)
         case "garbage":
             for fd in range(3, 50):
                 try:
@@ -225,7 +225,7 @@ def dies(ctx: TaskContext) -> None:
                         os.write(fd, b"\xff" * 100)
                 except OSError:
                     pass
-            time.sleep(60)
+            time.sleep(600)
 
 
 @task
@@ -240,13 +240,13 @@ def counts(ctx: TaskContext) -> None:
 def forgets(ctx: TaskContext) -> None:
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     _write_pid(ctx, "forgotten", process.pid)
-    time.sleep(60)
+    time.sleep(600)
 
 
 @task
 def sleeps(ctx: TaskContext) -> str:
     print("sleeping", flush=True)
-    time.sleep(ctx.run.params.get("seconds", 60))
+    time.sleep(ctx.run.params.get("seconds", 600))
     return "woke up"
 
 
@@ -254,7 +254,7 @@ def sleeps(ctx: TaskContext) -> str:
 def cleans_up(ctx: TaskContext) -> None:
     try:
         print("sleeping", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     finally:
         print("cleaned up", ctx.cancelled)
 
@@ -267,7 +267,7 @@ def stubborn(ctx: TaskContext) -> None:
     script = (
         "trap '' TERM; echo $$ > grandchild.new; mv grandchild.new grandchild; while :; do sleep 0.05; done"
     )
-    child = f"trap '' TERM; echo $$ > child.new; mv child.new child; (sh -c \"{script}\") ; sleep 60"
+    child = f"trap '' TERM; echo $$ > child.new; mv child.new child; (sh -c \"{script}\") ; sleep 600"
     subprocess.Popen(["sh", "-c", child], cwd=ctx.run.params["folder"])
     _endless()
 
@@ -277,7 +277,7 @@ def daemons(ctx: TaskContext) -> None:
     """Starts processes in sessions of their own, and waits, or dies, or returns."""
     folder = ctx.run.params["folder"]
     for number in range(ctx.run.params.get("count", 3)):
-        script = f"echo $$ > d{number}.new; mv d{number}.new daemon{number}; exec sleep 300"
+        script = f"echo $$ > d{number}.new; mv d{number}.new daemon{number}; exec sleep 600"
         subprocess.Popen(["sh", "-c", script], cwd=folder, start_new_session=True)
     if os.fork() == 0:
         os.setsid()
@@ -292,13 +292,13 @@ def daemons(ctx: TaskContext) -> None:
     if then == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if then == "wait":
-        time.sleep(300)
+        time.sleep(600)
 
 
 @task
 def holds_pipe(ctx: TaskContext) -> int:
     """Leaves a process that keeps the pipes open, and perhaps writes for ever."""
-    script = "sleep 300" if ctx.run.params.get("is_quiet") else "while :; do echo noise; sleep 0.001; done"
+    script = "sleep 600" if ctx.run.params.get("is_quiet") else "while :; do echo noise; sleep 0.001; done"
     return subprocess.Popen(["sh", "-c", script], start_new_session=ctx.run.params.get("escapes", True)).pid
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from executor.world import CASES, Memory, fork
+from executor.world import CASES, PATIENCE, Memory, fork
 from ppacer.dag import Registry
 from ppacer.executor.children import Children
 from ppacer.executor.loop import AsyncRunner
@@ -14,7 +14,7 @@ from ppacer.load import load_registry
 from ppacer.notify import LogSender
 from ppacer.protocol import End, Grant
 
-GRACE = 0.3
+SHORT = pytest.mark.parametrize("grace", [0.3])  # for tests of those that use it up
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +30,14 @@ def memory() -> Iterator[Memory]:
 
 
 @pytest.fixture
-def children(registry: Registry, memory: Memory) -> Iterator[Children]:
-    children = Children(fork(registry), memory, grace=GRACE)
+def grace() -> float:
+    """What an attempt that is told to end may take: all the time it needs on the slowest machine."""
+    return PATIENCE
+
+
+@pytest.fixture
+def children(registry: Registry, memory: Memory, grace: float) -> Iterator[Children]:
+    children = Children(fork(registry), memory, grace=grace)
     yield children
     children.close()
 
@@ -73,15 +79,15 @@ class Late:
 
 
 @pytest.fixture
-def thread(registry: Registry, memory: Memory) -> Iterator[Runner]:
-    runner = Late(lambda: ThreadRunner(4, registry, memory, LogSender(), grace=GRACE))
+def thread(registry: Registry, memory: Memory, grace: float) -> Iterator[Runner]:
+    runner = Late(lambda: ThreadRunner(4, registry, memory, LogSender(), grace=grace))
     yield runner
     runner.close()
 
 
 @pytest.fixture
-def loop(registry: Registry, memory: Memory) -> Iterator[Runner]:
-    runner = Late(lambda: AsyncRunner(registry, memory, LogSender(), grace=GRACE))
+def loop(registry: Registry, memory: Memory, grace: float) -> Iterator[Runner]:
+    runner = Late(lambda: AsyncRunner(registry, memory, LogSender(), grace=grace))
     yield runner
     runner.close()
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from executor.conftest import SHORT
 from executor.world import (
     EXEC_TS,
     FAILED,
+    PATIENCE,
     SUCCESS,
     TIMED_OUT,
     Memory,
@@ -193,7 +195,7 @@ def test_a_stray_sigterm_is_a_failure(
 def test_a_sigterm_to_all_processes_of_the_program_hands_back_what_runs(
     children: Children, child: Runner, memory: Memory, how: str, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children_module, "STRAY_SECONDS", 60.0)
+    monkeypatch.setattr(children_module, "STRAY_SECONDS", PATIENCE)
     if first == "program":
         children.hand_back()
     started = memory.start(child, grant("dies", how=how))
@@ -209,7 +211,7 @@ def test_a_sigterm_to_all_processes_of_the_program_hands_back_what_runs(
 def test_an_attempt_that_sigterm_has_ended_is_handed_back_at_the_close(
     children: Children, process: Runner, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children_module, "STRAY_SECONDS", 60.0)
+    monkeypatch.setattr(children_module, "STRAY_SECONDS", PATIENCE)
     started = memory.start(process, grant("dies", how="term"))
     eventually(lambda: children._terminated, "the end of the task")
     children.close()
@@ -252,7 +254,7 @@ def test_no_record_comes_before_what_was_printed_before_it(child: Runner, memory
 
 
 def test_at_a_timeout_finally_blocks_run_and_the_place_is_told(child: Runner, memory: Memory) -> None:
-    outcome, log = memory.run(child, "cleans_up", timeout=0.3)
+    outcome, log = memory.run(child, "cleans_up", timeout=2.0)
     assert outcome.end is TIMED_OUT
     assert messages(log, "stdout") == ["sleeping", "cleaned up True"]
     assert "in cleans_up" in str(outcome.error)
@@ -260,15 +262,17 @@ def test_at_a_timeout_finally_blocks_run_and_the_place_is_told(child: Runner, me
 
 
 def test_a_coroutine_is_ended_at_its_timeout(child: Runner, memory: Memory) -> None:
-    assert memory.run(child, "dreams", timeout=0.2, seconds=60)[0].end is TIMED_OUT
+    assert memory.run(child, "dreams", timeout=0.2, seconds=600)[0].end is TIMED_OUT
 
 
+@SHORT
 def test_a_process_that_ignores_sigterm_is_killed_with_its_descendants(
     child: Runner, memory: Memory, tmp_path: Path
 ) -> None:
-    started = memory.start(child, grant("stubborn", timeout=1.0, folder=str(tmp_path)))
+    started = memory.start(child, grant("stubborn", folder=str(tmp_path)))
     pids = [int(_text_of(tmp_path / name)) for name in ("task", "child", "grandchild")]
     assert all(map(is_running, pids))
+    child.cancel(started.token, TIMED_OUT)  # as the timer does, once all of them are there
     assert memory.end_of(started).end is TIMED_OUT
     assert not any(map(is_running, pids))  # the attempt has ended when its group is gone
 

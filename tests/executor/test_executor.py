@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from executor.world import eventually, grant
+from executor.world import PATIENCE, eventually, grant
 from ppacer.clock import SystemClock
 from ppacer.errors import SchedulerUnavailable
 from ppacer.executor.executor import Executor
@@ -131,24 +131,24 @@ def test_a_drain_does_not_overtake_an_end_that_is_just_being_written_down(
 
     def mask(text: str) -> str:
         masking.set()
-        go_on.wait(30)
+        go_on.wait(PATIENCE)
         return text
 
     executor = make(mask=mask)
     started = begun(scheduler, hands)
     ending = threading.Thread(target=executor.done, args=(started, Outcome(End.FAILED, "words")))
     ending.start()
-    assert masking.wait(30)
+    assert masking.wait(PATIENCE)
     drained: list[int] = []
     draining = threading.Thread(
-        target=lambda: (executor.drain(30.0), drained.append(len(scheduler.reports)))  # type: ignore[func-returns-value]
+        target=lambda: (executor.drain(PATIENCE), drained.append(len(scheduler.reports)))  # type: ignore[func-returns-value]
     )
     draining.start()
     eventually(lambda: 0 in scheduler.claims, "the drain")
     draining.join(0.1)  # it has nothing to wait for but the report
     go_on.set()
     for thread in (ending, draining):
-        thread.join(30)
+        thread.join(PATIENCE)
     assert drained == [1]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from executor.world import (
     CASES,
+    PATIENCE,
     SUCCESS,
     Memory,
     children_of,
@@ -39,7 +40,7 @@ def test_closing_kills_what_runs_and_hands_it_back(
     registry: Registry, memory: Memory, tmp_path: Path
 ) -> None:
     with nothing_left_behind():
-        children = Children(fork(registry), memory, grace=30)
+        children = Children(fork(registry), memory, grace=PATIENCE)
         stubborn = memory.start(children.process, grant("stubborn", folder=str(tmp_path)))
         pids = [int(_text_of(tmp_path / name)) for name in ("task", "child", "grandchild")]
         asleep = [memory.start(children.pool, grant("sleeps")) for _ in range(3)]
@@ -104,7 +105,7 @@ def test_when_the_warm_parent_dies_another_takes_its_place(
     registry: Registry, memory: Memory, tmp_path: Path
 ) -> None:
     first = fork(registry)
-    assert first.hold(tmp_path / "lock", 30)
+    assert first.hold(tmp_path / "lock", PATIENCE)
     children = Children(first, memory, grace=0.3)
     asleep = [memory.start(runner, grant("sleeps")) for runner in (children.process, children.pool)]
     stubborn = memory.start(children.process, grant("stubborn", folder=str(tmp_path)))
@@ -126,7 +127,7 @@ def test_when_the_warm_parent_dies_another_takes_its_place(
     other.wait_loaded()
     assert not other.hold(tmp_path / "lock", 0.1)  # the successor holds it
     children.close()
-    assert other.hold(tmp_path / "lock", 30)
+    assert other.hold(tmp_path / "lock", PATIENCE)
     other.close()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from executor.world import (
     CASES,
+    PATIENCE,
     SUCCESS,
     Memory,
     children_of,
@@ -34,14 +35,14 @@ PROGRAM = textwrap.dedent(
     import sys, threading
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    from executor.world import CASES, Memory, grant
+    from executor.world import CASES, PATIENCE, Memory, grant
     from ppacer.executor.children import Children
     from ppacer.executor.warm import WarmParent
     from ppacer.load import load_registry
 
     folder, lock = sys.argv[1:3]
     warm = WarmParent.fork(load_registry(CASES), file=CASES)
-    print("holds" if warm.hold(lock, 30) else "waits", flush=True)
+    print("holds" if warm.hold(lock, PATIENCE) else "waits", flush=True)
     memory = Memory()
     children = Children(warm, memory)
     for task_id in sys.argv[3:]:
@@ -132,10 +133,10 @@ def test_a_successor_waits_until_the_last_process_is_gone(tmp_path: Path, lock: 
 def test_the_lock_tells_whether_it_was_got(registry: Registry, tmp_path: Path, lock: Path) -> None:
     with nothing_left_behind():
         first, second = fork(registry), fork(registry)
-        assert first.hold(lock, 30)
+        assert first.hold(lock, PATIENCE)
         assert not second.hold(lock, 0.1)
         first.close()
-        assert second.hold(lock, 30)
+        assert second.hold(lock, PATIENCE)
         with pytest.raises(ConfigError, match="lock"):
             fork_and_hold(registry, tmp_path / "no" / "lock")
         second.close()
@@ -149,7 +150,7 @@ def test_waiting_for_the_lock_can_be_given_up(registry: Registry, lock: Path) ->
         asked.append(1)
         return len(asked) > 2
 
-    assert first.hold(lock, 30)
+    assert first.hold(lock, PATIENCE)
     assert not second.hold(lock, 1e6, give_up)
     first.close()
     second.close()
@@ -158,7 +159,7 @@ def test_waiting_for_the_lock_can_be_given_up(registry: Registry, lock: Path) ->
 def fork_and_hold(registry: Registry, lock: Path) -> None:
     warm = fork(registry)
     try:
-        warm.hold(lock, 30)
+        warm.hold(lock, PATIENCE)
     finally:
         warm.close()
 
@@ -222,7 +223,7 @@ def test_a_fresh_interpreter_does_the_same(memory: Memory, lock: Path) -> None:
     with nothing_left_behind():
         warm = WarmParent.spawn(CASES)
         warm.wait_loaded()
-        assert warm.hold(lock, 30)
+        assert warm.hold(lock, PATIENCE)
         children = Children(warm, memory)
         for runner in (children.process, children.pool):
             assert memory.run(runner, "echo", value=["ü"])[0].result == '["ü"]'

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from executor.world import SUCCESS, TIMED_OUT, Memory, eventually, grant, messages, nothing_left_behind
+from executor.conftest import SHORT
+from executor.world import (
+    PATIENCE,
+    SUCCESS,
+    TIMED_OUT,
+    Memory,
+    eventually,
+    grant,
+    messages,
+    nothing_left_behind,
+)
 from ppacer.dag import Registry
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.executor.thread import ThreadRunner
@@ -44,7 +54,7 @@ def test_attempts_that_end_in_time_wake_nobody_who_watches_over_them(
 
 
 def test_no_more_attempts_than_slots_run_at_once(registry: Registry, memory: Memory) -> None:
-    runner = ThreadRunner(2, registry, memory, LogSender(), grace=30)
+    runner = ThreadRunner(2, registry, memory, LogSender(), grace=PATIENCE)
     grants = [memory.start(runner, grant("cooperative")) for _ in range(4)]
     for started in grants[:2]:
         memory.wait_for(started, "working")
@@ -89,7 +99,7 @@ def test_without_any_thread_an_attempt_is_refused(
 def test_with_too_few_threads_attempts_wait_for_those_that_are_there(
     registry: Registry, memory: Memory, no_threads: Callable[[str], None]
 ) -> None:
-    runner = ThreadRunner(2, registry, memory, LogSender(), grace=30)
+    runner = ThreadRunner(2, registry, memory, LogSender(), grace=PATIENCE)
     first = memory.start(runner, grant("cooperative"))
     memory.wait_for(first, "working")
     no_threads("ppacer-task")
@@ -111,7 +121,7 @@ def test_without_a_thread_that_watches_over_timeouts_an_attempt_is_refused(
 
 @pytest.mark.parametrize("end", ["cancel", "close"])
 def test_what_still_waits_is_handed_back_as_not_begun(registry: Registry, memory: Memory, end: str) -> None:
-    runner = ThreadRunner(1, registry, memory, LogSender(), grace=30)
+    runner = ThreadRunner(1, registry, memory, LogSender(), grace=PATIENCE)
     first, second = (memory.start(runner, grant("cooperative")) for _ in range(2))
     memory.wait_for(first, "working")
     if end == "cancel":
@@ -124,15 +134,15 @@ def test_what_still_waits_is_handed_back_as_not_begun(registry: Registry, memory
 
 
 def test_a_cooperative_task_times_out_when_it_returns(thread: Runner, memory: Memory) -> None:
-    outcome, log = memory.run(thread, "cooperative", timeout=0.05)
-    assert outcome == Outcome(TIMED_OUT, "timed out after 50ms")
-    assert [(r.level, r.message) for r in log] == [("INFO", "working"), ("ERROR", "timed out after 50ms")]
+    outcome, log = memory.run(thread, "cooperative", timeout=0.5)
+    assert outcome == Outcome(TIMED_OUT, "timed out after 500ms")
+    assert [(r.level, r.message) for r in log] == [("INFO", "working"), ("ERROR", "timed out after 500ms")]
 
 
 def test_a_stuck_thread_is_given_up_and_replaced(registry: Registry, memory: Memory, tmp_path: Path) -> None:
     runner = ThreadRunner(1, registry, memory, LogSender(), grace=0.05)
     with nothing_left_behind():
-        stuck = memory.start(runner, grant("deaf", timeout=0.05, folder=str(tmp_path)))
+        stuck = memory.start(runner, grant("deaf", timeout=0.5, folder=str(tmp_path)))
         outcome = memory.end_of(stuck)
         assert outcome.end is TIMED_OUT
         assert "did not return within 50ms" in str(outcome.error)
@@ -152,6 +162,7 @@ def test_a_cancelled_task_ends_as_cancelled(thread: Runner, memory: Memory) -> N
     assert memory.end_of(started).end is End.CANCELLED
 
 
+@SHORT
 def test_a_deaf_task_is_handed_back_after_the_grace_time(
     thread: Runner, memory: Memory, tmp_path: Path
 ) -> None:
@@ -163,7 +174,7 @@ def test_a_deaf_task_is_handed_back_after_the_grace_time(
 
 
 def test_what_waits_can_be_cancelled(registry: Registry, memory: Memory) -> None:
-    runner = ThreadRunner(1, registry, memory, LogSender(), grace=30)
+    runner = ThreadRunner(1, registry, memory, LogSender(), grace=PATIENCE)
     first = memory.start(runner, grant("cooperative"))
     memory.wait_for(first, "working")
     second = memory.start(runner, grant("nothing"))

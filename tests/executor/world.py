@@ -19,7 +19,7 @@ from ppacer.tasklog import LogRecord
 
 CASES = Path(__file__).with_name("cases.py")
 EXEC_TS = datetime(2024, 3, 11, 12, tzinfo=UTC)
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 _numbers = itertools.count()
 
@@ -28,7 +28,7 @@ def grant(
     task_id: str,
     *,
     dag_id: str = "cases",
-    timeout: float | None = 60.0,
+    timeout: float | None = 600.0,
     results: Mapping[str, str] | None = None,
     **params: Any,
 ) -> Grant:

@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import NamedTuple
 
-WAIT = 20.0  # seconds until a test gives up on a fact
+WAIT = 120.0  # seconds until a test gives up on a fact
 
 
 class Certificate(NamedTuple):

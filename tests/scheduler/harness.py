@@ -23,6 +23,7 @@ from ppacer.store import Store
 from scheduler import oracle
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
+PATIENCE = 120.0  # seconds that a test waits for another thread
 STEP = 5.0  # seconds between two steps of `World.run`: far less than a lease
 
 

@@ -12,7 +12,7 @@ from ppacer.schedule import Fixed
 from ppacer.scheduler import LocalClient, State, TriggerRun
 from ppacer.scheduler.inbox import BATCH_MAX
 from ppacer.scheduler.requests import Claim, Reports, Request
-from scheduler.harness import T0, World, at, dag, seconds
+from scheduler.harness import PATIENCE, T0, World, at, dag, seconds
 
 Make = Callable[..., World]
 
@@ -162,8 +162,8 @@ def test_the_local_client_is_answered_like_any_other(world: Make) -> None:
     client = LocalClient(w.scheduler, lambda records: None)
     thread = threading.Thread(target=lambda: answers.append(client.claim("local", 3, 0.0)))
     thread.start()
-    w.send(*w.scheduler.inbox.take(10.0))
-    thread.join(10)
+    w.send(*w.scheduler.inbox.take(PATIENCE))
+    thread.join(PATIENCE)
     assert [grant.task_id for grant in answers[0].grants] == ["a"]
 
 

@@ -15,7 +15,7 @@ from ppacer.scheduler import Outbox, has_alert
 from ppacer.scheduler.outbox import TRIES_MAX
 from ppacer.scheduler.requests import Ask, Request
 from ppacer.store.alerts import Alerts
-from scheduler.harness import World, at, dag, failing
+from scheduler.harness import PATIENCE, World, at, dag, failing
 
 Make = Callable[..., World]
 
@@ -374,7 +374,7 @@ class Hanging:
 
     def send(self, template: str, data: MsgData) -> None:
         self.entered.set()
-        self.leave.wait(30)
+        self.leave.wait(PATIENCE)
 
 
 def test_a_sender_that_hangs_delays_no_run(world: Make) -> None:
@@ -384,7 +384,7 @@ def test_a_sender_that_hangs_delays_no_run(world: Make) -> None:
     fail(w)
     outbox.start()
     try:
-        assert hanging.entered.wait(10)
+        assert hanging.entered.wait(PATIENCE)
         run = w.trigger()
         w.executor().finish()
         assert w.status(run) == "SUCCESS"
@@ -392,7 +392,7 @@ def test_a_sender_that_hangs_delays_no_run(world: Make) -> None:
     finally:
         w.scheduler.close()
         hanging.leave.set()
-        outbox.close(10)
+        outbox.close(PATIENCE)
         outbox.alerts.close()
 
 
@@ -404,14 +404,14 @@ def test_a_sender_that_hangs_delays_no_alert_of_another_sender(world: Make) -> N
     fail(w, "e")
     outbox.start()
     try:
-        assert hanging.entered.wait(10)
-        w.send(*w.scheduler.inbox.take(10.0))  # the record of the other one
+        assert hanging.entered.wait(PATIENCE)
+        w.send(*w.scheduler.inbox.take(PATIENCE))  # the record of the other one
         assert len(sound.sent) == 1
         assert [row["SentAt"] is not None for row in outbox_rows(w)] == [False, True]
     finally:
         w.scheduler.close()
         hanging.leave.set()
-        outbox.close(10)
+        outbox.close(PATIENCE)
         outbox.alerts.close()
 
 
@@ -426,14 +426,14 @@ def test_a_thousand_alerts_of_a_sender_that_hangs_hide_none_of_another(
     for _ in range(7):
         fail(w, "d")
     outbox.step(w.utc)
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE)
     fail(w, "e")
     outbox.step(w.utc)
     for sender, thread in list(outbox._busy.values()):
-        thread.join(10 if sender is sound else 0)
+        thread.join(PATIENCE if sender is sound else 0)
     assert len(sound.sent) == 1
     hanging.leave.set()
-    outbox._join(10)
+    outbox._join(PATIENCE)
 
 
 def test_the_outbox_delivers_when_it_is_woken_and_stops_when_told(world: Make) -> None:
@@ -444,12 +444,12 @@ def test_the_outbox_delivers_when_it_is_woken_and_stops_when_told(world: Make) -
     outbox.start()
     try:
         fail(w)
-        w.send(*w.scheduler.inbox.take(10.0))
+        w.send(*w.scheduler.inbox.take(PATIENCE))
         assert len(sender.sent) == 1
         assert outbox_rows(w)[0]["SentAt"] is not None
     finally:
         w.scheduler.close()
-        outbox.close(10)
+        outbox.close(PATIENCE)
         outbox.alerts.close()
     assert not outbox._thread.is_alive()
 
@@ -460,12 +460,12 @@ def test_the_last_round_tries_what_is_due_once_more(world: Make) -> None:
     outbox = Outbox(Alerts(w.path), w.scheduler, w.scheduler.registry, sender, w)
     fail(w)
     outbox.start()
-    w.send(*w.scheduler.inbox.take(10.0))  # the first try has failed
+    w.send(*w.scheduler.inbox.take(PATIENCE))  # the first try has failed
     w.run(10)
-    ending = threading.Thread(target=outbox.finish, args=(10.0,))
+    ending = threading.Thread(target=outbox.finish, args=(PATIENCE,))
     ending.start()
-    w.send(*w.scheduler.inbox.take(10.0))
-    ending.join(10)
+    w.send(*w.scheduler.inbox.take(PATIENCE))
+    ending.join(PATIENCE)
     outbox.alerts.close()
     assert not outbox._thread.is_alive()
     assert len(sender.sent) == 1
@@ -478,12 +478,12 @@ def test_an_alert_that_is_being_sent_at_the_end_is_recorded_before_the_outbox_st
     outbox = Outbox(Alerts(w.path), w.scheduler, w.scheduler.registry, hanging, w)
     fail(w)
     outbox.start()
-    assert hanging.entered.wait(10)
-    ending = threading.Thread(target=outbox.close, args=(10.0,))
+    assert hanging.entered.wait(PATIENCE)
+    ending = threading.Thread(target=outbox.close, args=(PATIENCE,))
     ending.start()
     hanging.leave.set()
-    w.send(*w.scheduler.inbox.take(10.0))
-    ending.join(10)
+    w.send(*w.scheduler.inbox.take(PATIENCE))
+    ending.join(PATIENCE)
     outbox.alerts.close()
     assert not outbox._thread.is_alive()
     assert outbox_rows(w)[0]["SentAt"] is not None

@@ -32,7 +32,7 @@ A_DAG = """
     )
     VALUES ('d', '2026-03-01T12:00:00Z', '1', 'm', 't', '{}', 'v1', '2026-03-01T12:00:00Z')
 """
-WAIT = 30.0  # seconds until a test gives up waiting for another process
+WAIT = 120.0  # seconds until a test gives up waiting for another process
 
 
 Db = str | Path

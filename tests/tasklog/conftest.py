@@ -10,6 +10,7 @@ import pytest
 
 from postgresql.server import Server
 from ppacer.tasklog import LogReader, LogWriter
+from tasklog.samples import SOON
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def make_writer(place: str | Path) -> Iterator[Callable[..., LogWriter]]:
     for writer in reversed(made):
         writer.close(0)
         if writer._thread.ident is not None:
-            writer._thread.join(10)
+            writer._thread.join(SOON)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ppacer.tasklog import LogRecord
 
 EXEC_TS = datetime(2024, 3, 11, 12, tzinfo=UTC)
 AT = datetime(2024, 3, 11, 12, 0, 1, tzinfo=UTC)
-SOON = 20.0
+SOON = 120.0
 """Seconds after which a test gives up on a fact; a fact that comes ends the wait at once."""
 
 

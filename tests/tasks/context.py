@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WAIT = 20.0  # seconds until a test gives up on a fact
+WAIT = 120.0  # seconds until a test gives up on a fact
 
 
 class Logged(NamedTuple):

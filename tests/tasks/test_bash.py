@@ -430,7 +430,9 @@ def test_a_deadline_ends_a_silent_command() -> None:
     assert failure(Ticking(), "sleep 1000").reason == "timed out"
 
 
-def test_a_command_may_clean_up_and_say_goodbye(ctx: Context) -> None:
+def test_a_command_may_clean_up_and_say_goodbye(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "GRACE", WAIT)
+
     def time_is_up(line: str) -> None:
         ctx.left = 0.0
 
