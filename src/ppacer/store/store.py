@@ -130,16 +130,12 @@ class Store:
         """A connection that is lost is dropped: the next transaction makes a new one."""
         if self._connection.invalidated:
             return
-        driver = self._connection.connection
         try:
-            driver.rollback()
+            self._connection.connection.rollback()
         except Exception as error:
             if self.path is not None:
                 raise
             self._connection.invalidate(error)
-            return
-        if self.path is None and driver.closed:
-            self._connection.invalidate()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Writes a batch of changes in one transaction: all of it is durable when this returns.
