@@ -117,8 +117,8 @@ def test_a_limit_is_bounded(live: Make, limit: str, count: int) -> None:
 
 def test_no_dags_are_an_empty_list(live: Make) -> None:
     program = live()
-    assert program.get("/api/v1/dags").json == {"dags": []}
-    assert program.get("/api/v1/runs").json == {"runs": []}
+    assert program.get("/api/v1/dags").json == {"dags": [], "next": None}
+    assert program.get("/api/v1/runs").json == {"runs": [], "next": None}
 
 
 def test_a_tag_finds_the_dags_that_have_it(shared: Live) -> None:
@@ -134,7 +134,7 @@ def test_a_tag_finds_the_dags_that_have_it(shared: Live) -> None:
 def test_a_tag_is_not_found_among_the_parameters_of_a_dag(shared: Live) -> None:
     """The parameters stand beside the tags in one column, and hold texts like these."""
     for word in ("object", "integer", "country", "PL", "Order", "properties", "Tags"):
-        assert shared.get(f"/api/v1/dags?tag={word}").json == {"dags": []}, word
+        assert shared.get(f"/api/v1/dags?tag={word}").json == {"dags": [], "next": None}, word
 
 
 def test_pages_of_a_tag_are_full(live: Make) -> None:
