@@ -14,12 +14,8 @@ def check_tokens(settings: Settings, now: datetime) -> None:
     """Raises ConfigError when tokens are needed and there is none: nobody could come in, or everybody."""
     if not settings.needs_token:
         return
-    store = Store(settings.db)
-    try:
-        if any(row.counts(now) for row in store.token_rows()):
-            return
-    finally:
-        store.close()
+    if _has_token(settings, now):
+        return
     why = "require_token is set" if settings.require_token else f"other machines can reach {settings.host}"
     raise ConfigError(
         f"{why}, and there is no access token: make one with "
@@ -34,3 +30,14 @@ def hosts_of(settings: Settings) -> tuple[str, ...]:
         return settings.allowed_hosts
     own = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else (settings.host,)
     return (*settings.allowed_hosts, *own)
+
+
+def _has_token(settings: Settings, now: datetime) -> bool:
+    """Whether there is one that counts; a start that is refused makes no database."""
+    if settings.db_file is not None and not settings.db_file.exists():
+        return False
+    store = Store(settings.db)
+    try:
+        return any(row.counts(now) for row in store.token_rows())
+    finally:
+        store.close()
