@@ -68,8 +68,25 @@ def rows(quick: bool) -> Iterator[Row]:
     yield at_most("10,000 dags: define and start", median("many_dags"), 10.0, "s")
     yield at_most("start to first task of the demo", statistics.median(programs.first_task(5)), 0.8, "s")
     if not quick:
+        yield from over_http()
         yield from curves()
         yield from slow_rows()
+
+
+def over_http() -> Iterator[Row]:
+    """An executor that is a program of its own, beside one in the same program, one after the other."""
+    for runner in ("thread", "pool"):
+        near, far = median("chain", runner), median("chain_http", runner)
+        yield at_most(f"chain over HTTP, more per hop: {runner}", far - near, 1.0, "ms")
+        for what, name in (("1 → 1000 → 1", "fan"), ("200 diamonds", "diamonds")):
+            near, far = median(name, runner), median(f"{name}_http", runner)
+            yield share(f"{what} over HTTP / in one program: {runner}", far, near, 0.7)
+
+
+def share(what: str, value: float, of: float, budget: float) -> Row:
+    """A row for a figure that should not be much lower than another one."""
+    ratio = value / of
+    return what, f"{value:,.0f} tasks/s, {ratio:.2f}", f">= {budget:.2f}", verdict(ratio >= budget)
 
 
 def curves() -> Iterator[Row]:

@@ -9,11 +9,13 @@ import logging
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -81,18 +83,20 @@ def timed_runs(
     past: str = "",
     others: Sequence[Dag] = (),
     after_each: Callable[[], None] = lambda: None,
+    over_http: bool = False,
 ) -> list[float]:
     """Seconds from the triggers to the end of all `runs` runs, `repeats` times, after one run to warm up.
 
-    `past` names a database to begin with; else it is an empty one.
+    `past` names a database to begin with; else it is an empty one. `over_http`: the executor is a program of
+    its own, which knows the dags of `remote_dags`.
     """
     from ppacer.app import make_warm_parent
     from ppacer.notify import LogSender
 
     registry = Registry([dag, *others])
-    warm = make_warm_parent(registry, LogSender(), None)  # before all other imports, as `serve` does it
+    # before all other imports, as `serve` does it
+    warm = None if over_http else make_warm_parent(registry, LogSender(), None)
 
-    from ppacer.app.program import Program
     from ppacer.config import Settings
     from ppacer.engine import RUN_FINAL
     from ppacer.engine.changes import Change, RunChanged
@@ -112,14 +116,15 @@ def timed_runs(
         )
         if past:
             shutil.copy(past, settings.db)
-        with Program(registry, settings, LogSender(), str, warm, http=False) as program:
-            program.on_changes(watch)
+        program = _two_programs(registry, settings) if over_http else _one_program(registry, settings, warm)
+        with program as scheduler:
+            scheduler.listeners.append(watch)
             seconds = []
             for repeat in range(repeats + 1):
                 left = 1 if repeat == 0 else runs
                 done.clear()
                 began = time.perf_counter()
-                requests = [program.scheduler.submit(TriggerRun(dag.id)) for _ in range(left)]
+                requests = [scheduler.submit(TriggerRun(dag.id)) for _ in range(left)]
                 assert done.wait(300), "the runs did not end"
                 seconds.append(time.perf_counter() - began)
                 for request in requests:
@@ -127,6 +132,42 @@ def timed_runs(
                 after_each()
         _assert_all_succeeded(settings.db)
     return seconds[1:]
+
+
+@contextmanager
+def _one_program(registry: Registry, settings: Any, warm: Any) -> Iterator[Any]:
+    """Scheduler and executor in this process."""
+    from ppacer.app.program import Program
+    from ppacer.notify import LogSender
+
+    with Program(registry, settings, LogSender(), str, warm, http=False) as program:
+        yield program.scheduler
+
+
+@contextmanager
+def _two_programs(registry: Registry, settings: Any) -> Iterator[Any]:
+    """The scheduler in this process, and an executor that speaks HTTP with it."""
+    import msgspec
+
+    from ppacer.app.interpreter import quick_switches
+    from ppacer.app.scheduler_half import SchedulerHalf
+    from ppacer.notify import LogSender
+
+    file = Path(__file__).with_name("remote_dags.py")
+    settings = msgspec.structs.replace(settings, port=0)
+    with quick_switches(), SchedulerHalf(registry, settings, LogSender(), str) as half:
+        command = [sys.executable, "-m", "ppacer", "executor", str(file), "--scheduler", str(half.url)]
+        command += ["--slots", str(settings.slots), "--runner", settings.runner]
+        folder = Path(settings.db).parent
+        with (folder / "executor.log").open("wb") as log:
+            executor = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        try:
+            yield half.scheduler
+        finally:
+            if executor.poll() is not None:
+                print((folder / "executor.log").read_text(), file=sys.stderr)
+            executor.terminate()
+            executor.wait(30)
 
 
 def _assert_all_succeeded(db: str) -> None:
@@ -303,12 +344,21 @@ def memory_of_runs(steps: int = 50, runs: int = 1_000) -> list[float]:
     return used
 
 
+def over_http(name: str, runner: str) -> list[float]:
+    """Seconds of a workload whose executor is a program of its own."""
+    make, runs = {"chain": (chain, 1), "fan": (fan, 1), "diamonds": (diamond, DIAMONDS)}[name]
+    return timed_runs(make(), runner, runs, over_http=True)
+
+
 WORKLOADS: dict[str, Callable[[str], list[float]]] = {
     "chain": lambda runner: [seconds / CHAIN * 1000 for seconds in timed_runs(chain(), runner, 1)],
     "fan": lambda runner: [(FAN + 2) / seconds for seconds in timed_runs(fan(), runner, 1)],
     "diamonds": lambda runner: [
         DIAMONDS * 4 / seconds for seconds in timed_runs(diamond(), runner, DIAMONDS)
     ],
+    "chain_http": lambda runner: [seconds / CHAIN * 1000 for seconds in over_http("chain", runner)],
+    "fan_http": lambda runner: [(FAN + 2) / seconds for seconds in over_http("fan", runner)],
+    "diamonds_http": lambda runner: [DIAMONDS * 4 / seconds for seconds in over_http("diamonds", runner)],
     "raw_commit": lambda _: raw_commit(),
     "raw_ceiling": lambda _: raw_ceiling(),
     "engine_chain": lambda _: engine_events(chain),

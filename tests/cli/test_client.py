@@ -80,7 +80,7 @@ def test_errors_arrive_as_what_they_were(kind: type[PpacerError], status: int) -
     body = msgspec.json.encode(Problem("the sentence", kind.code, "Title", status))
     with answering(status, body) as asking, pytest.raises(PpacerError, match=r"^the sentence$") as error:
         asking.pause("a")
-    assert type(error.value) is (errors.CommandError if kind.code == "bad_request" else kind)
+    assert isinstance(error.value, errors.CommandError if kind.code == "bad_request" else kind)
 
 
 def test_a_server_that_hangs_up_is_unavailable() -> None:

@@ -1,9 +1,11 @@
 """The link to a scheduler over HTTP, for commands and executors: one request, its answer or our error.
 
-Nothing is repeated here: what was sent once may have been carried out. Connections are kept, one for each
+Nothing is repeated here: what was sent once may have been carried out. Only of several schedulers, one of
+which leads, the next one is asked when one cannot be reached or stands by. Connections are kept, one for each
 thread that asks at the same time.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TypeVar
@@ -16,6 +18,8 @@ from urllib3 import exceptions
 from ppacer.api.wire import ERRORS, Problem
 from ppacer.errors import CommandError, ConfigError, PpacerError, SchedulerUnavailable
 
+log = logging.getLogger("ppacer.api")
+
 CONNECT_SECONDS = 5.0
 CONNECTIONS_MAX = 8  # that are kept; more can be open at once
 TOKEN = "PPACER_TOKEN"
@@ -26,17 +30,67 @@ class BrokenConnection(SchedulerUnavailable):
     """The request was sent, and nobody knows what became of it."""
 
 
+class Elsewhere(SchedulerUnavailable):
+    """This scheduler has certainly not done what was asked: another one can be asked."""
+
+
 BROKEN = (exceptions.ProtocolError, exceptions.ReadTimeoutError)
 
 
 class Link:
-    """A scheduler at a URL. `token` is what it knows us by, from PPACER_TOKEN unless it is given."""
+    """The schedulers at one or more URLs, separated by commas: the one that leads is asked.
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    `token` is what they know us by, from PPACER_TOKEN unless it is given.
+    """
+
+    def __init__(self, urls: str, token: str | None = None) -> None:
+        self._places = [Place(url, token or os.environ.get(TOKEN)) for url in urls.split(",")]
+        self._at = 0  # where it was answered last
+
+    @property
+    def url(self) -> str:
+        """The scheduler that is asked now."""
+        return self._places[self._at].url
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for place in self._places:
+            place.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: bytes | None,
+        wait: float,
+        more: Mapping[str, str] | None = None,
+    ) -> T:
+        """The answer, which may take `wait` seconds; `more` headers are sent.
+
+        Raises SchedulerUnavailable when there is none (BrokenConnection when the request was sent), else what
+        the scheduler says.
+        """
+        for left in reversed(range(len(self._places))):
+            at = self._at
+            try:
+                return self._places[at].ask(method, path, kind, body, wait, more)
+            except SchedulerUnavailable as error:
+                self._at = (at + 1) % len(self._places)
+                if not left or not isinstance(error, Elsewhere):
+                    raise
+                log.debug("asking the next scheduler: %s", error)
+        raise AssertionError("there is at least one scheduler")
+
+
+class Place:
+    """One scheduler."""
+
+    def __init__(self, url: str, token: str | None) -> None:
         self.url = checked_url(url)
         self._prefix = urlsplit(self.url).path.rstrip("/")
         self._headers = {"content-type": "application/json", "accept": "application/json"}
-        if token := token or os.environ.get(TOKEN):
+        if token:
             self._headers["authorization"] = f"Bearer {token}"
         self._pool = urllib3.connection_from_url(self.url, maxsize=CONNECTIONS_MAX, retries=False)
 
@@ -53,11 +107,7 @@ class Link:
         wait: float,
         more: Mapping[str, str] | None = None,
     ) -> T:
-        """The answer, which may take `wait` seconds; `more` headers are sent.
-
-        Raises SchedulerUnavailable when there is none (BrokenConnection when the request was sent), else what
-        the scheduler says.
-        """
+        """See `Link.ask`; raises Elsewhere when it was certainly not done."""
         try:
             answer = self._pool.urlopen(
                 method,
@@ -67,6 +117,8 @@ class Link:
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=wait),
                 redirect=False,
             )
+        except exceptions.ConnectTimeoutError as error:  # so are refused connections and unknown names
+            raise Elsewhere(f"no scheduler answers at {self.url}: {_reason(error)}") from error
         except exceptions.HTTPError as error:
             kind_of = BrokenConnection if isinstance(error, BROKEN) else SchedulerUnavailable
             raise kind_of(f"no scheduler answers at {self.url}: {_reason(error)}") from error
@@ -87,7 +139,8 @@ class Link:
             return SchedulerUnavailable(f"{self.url} answers with status {status}, but not as a ppacer does")
         if problem.code == "unknown_host":
             return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
-        return _ERRORS.get(problem.code, CommandError)(problem.detail)
+        kind = _ERRORS.get(problem.code, CommandError)
+        return (Elsewhere if kind is SchedulerUnavailable else kind)(problem.detail)
 
 
 # A bad request is no wrong option, whatever it was there.

@@ -53,7 +53,9 @@ quiet_option = click.option(
     "--no-echo", is_flag=True, help="Do not print what tasks say; it is in the logs anyway."
 )
 url_option = click.option(
-    "--url", help="Ask the scheduler at this address (else PPACER_URL, else the one on --db)."
+    "--url",
+    help="Ask the scheduler at this address, or the first at one of several that are separated by commas "
+    "and leads (else PPACER_URL, else the one on --db).",
 )
 token_option = click.option(
     "--token-file", metavar="FILE", help="A file with the access token (else PPACER_TOKEN)."

@@ -45,7 +45,8 @@ def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
 @click.argument("target", metavar="FILE[:NAME]")
 @click.option(
     "--scheduler", "url", envvar="PPACER_URL", required=True, metavar="URL",
-    help="The address of the scheduler (else PPACER_URL); PPACER_TOKEN is the token it wants, if any.",
+    help="The address of the scheduler (else PPACER_URL), or of several, separated by commas, one of which "
+    "leads. PPACER_TOKEN is the token they want, if any.",
 )  # fmt: skip
 @slots_option
 @runner_option

@@ -103,10 +103,11 @@ def read(db: Path) -> Rows:
             if (file := db.with_name(db.name + suffix)).exists():
                 shutil.copy(file, Path(folder, file.name))
         with closing(sqlite3.connect(Path(folder, db.name))) as connection:
-            return _rows(connection.execute)
+            return rows_of(connection.execute)
 
 
-def _rows(ask: Callable[[str], Iterable[Any]]) -> Rows:
+def rows_of(ask: Callable[[str], Iterable[Any]]) -> Rows:
+    """All rows, by whoever answers SQL; times must come as text."""
     return Rows(
         damage=[text for (text,) in ask(CHECK) if text != "ok"],
         runs={row[0]: Run(*row) for row in ask(RUNS)},
