@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from ppacer.dag import TaskConfig
-from ppacer.protocol import Answer, End, Report
+from ppacer.errors import ExecutorRefusedError, UnknownExecutorError
+from ppacer.protocol import Answer, End, Hello, Report
 from ppacer.scheduler import CancelRun, TriggerRun, grants
-from ppacer.scheduler.requests import Claim, Heartbeat, Reports
+from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports
 from scheduler.harness import T0, Executor, World, at, dag, seconds
 
 Make = Callable[..., World]
@@ -626,7 +628,7 @@ def test_the_scheduler_gives_a_task_up_one_lease_after_its_timeout(world: Make) 
     assert w.status(run) == "RUNNING"
     w.run(3, step=1, beat=[ex])
     assert w.attempts(run) == [("a", 0, "FAILED", "TIMED_OUT")]
-    assert ex.cancelled == [grant.token for grant in ex.seen]
+    assert set(ex.cancelled) == {grant.token for grant in ex.seen}  # as often as it says that it has it
     assert ex.report(ex.holding("a")).accepted == [False]
 
 
@@ -685,3 +687,103 @@ def test_the_trigger_is_in_the_grant(world: Make) -> None:
     ex.claim()
     assert [grant.trigger for grant in ex.seen] == ["manual", "schedule"]
     assert [grant.exec_ts for grant in ex.seen] == [T0, at(10)]
+
+
+def test_what_was_given_to_somebody_else_is_to_be_ended_and_what_is_only_lost_is_not(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    late, other = w.executor("late"), w.executor("other")
+    [grant] = late.claim()
+    w.run(31)
+    late.beat()
+    assert late.cancelled == []  # nobody has it now: its success would still count
+    [newer] = other.claim()
+    assert newer.retry == grant.retry + 1
+    late.beat()
+    assert late.cancelled == [grant.token]
+
+
+# -- hello and goodbye ---------------------------------------------------------------------------------------
+
+
+def hello(name: str = "one", identity: str = "i", life: str = "l", **facts: Any) -> Greeting:
+    return Greeting(Hello(name, identity=identity, life=life, slots=4, **facts))
+
+
+def test_a_hello_is_a_row_and_a_claim_of_another_life_is_not_known(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello(labels=["gpu"]))
+    [row] = w.rows("SELECT * FROM executors")
+    assert (row["Name"], row["Labels"], row["GoneAt"]) == ("one", '["gpu"]', None)
+    with pytest.raises(UnknownExecutorError):
+        w.do(Claim("one", 4, 0.0, "another"))
+    assert len(w.do(Claim("one", 4, 1.0, "l")).grants) == 1
+
+
+def test_a_new_life_begins_at_once_what_the_one_before_it_had(world: Make) -> None:
+    w = world(dag("d", "a", "b"))
+    run = w.trigger()
+    w.do(hello())
+    first, second = w.do(Claim("one", 4, 1.0, "l")).grants
+    w.do(hello(life="m", tokens=[first.token]))
+    assert [row[1:3] for row in w.attempts(run) if row[0] == first.task_id] == [(0, "RUNNING")]
+    again = w.do(Claim("one", 4, 1.0, "m")).grants
+    assert [(grant.task_id, grant.retry) for grant in again] == [(second.task_id, 1)]
+
+
+def test_the_same_hello_again_takes_nothing_away(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello())
+    [grant] = w.do(Claim("one", 4, 1.0, "l")).grants
+    w.do(hello())
+    assert w.do(Heartbeat("one", [grant.token])) == Answer()
+    assert w.do(Claim("one", 4, 0.0, "l")).grants == []
+
+
+def test_a_name_is_free_when_its_executor_is_gone(world: Make) -> None:
+    w = world()
+    w.do(hello())
+    with pytest.raises(ExecutorRefusedError, match="there is an executor one already"):
+        w.do(hello(identity="j"))
+    w.run(31)
+    [row] = w.rows("SELECT * FROM executors")
+    assert row["GoneReason"] == "not heard of for 30 s"
+    w.do(hello(identity="j"))
+    [row] = w.rows("SELECT * FROM executors")
+    assert (row["Identity"], row["GoneAt"]) == ("j", None)
+
+
+def test_a_name_is_kept_for_its_executor_over_a_restart_of_the_scheduler(world: Make) -> None:
+    w = world()
+    w.do(hello())
+    w.start()
+    with pytest.raises(ExecutorRefusedError):
+        w.do(hello(identity="j"))
+    w.run(31)
+    assert w.rows("SELECT GoneAt FROM executors")[0]["GoneAt"] is not None
+
+
+def test_a_heartbeat_is_written_once_in_a_lease(world: Make) -> None:
+    w = world()
+    w.do(hello())
+    written = set()
+    for _ in range(120):
+        w.jump(1.0)
+        w.do(Heartbeat("one", []))
+        written.add(w.rows("SELECT HeartbeatAt FROM executors")[0]["HeartbeatAt"])
+    assert len(written) == 5  # hello, and after 30, 60, 90, 120 s
+
+
+def test_a_goodbye_ends_the_lease_at_once(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello())
+    w.do(Claim("one", 4, 1.0, "l"))
+    w.do(Claim("one", 0, 0.0, "l"))
+    assert w.rows("SELECT DrainingAt FROM executors")[0]["DrainingAt"] is not None
+    w.do(Goodbye("one"))
+    [row] = w.rows("SELECT * FROM executors")
+    assert row["GoneReason"] == "it has stopped"
+    assert len(w.executor("other").claim()) == 1

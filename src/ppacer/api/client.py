@@ -19,6 +19,7 @@ from ppacer.api.wire import (
     Audit,
     Dags,
     Done,
+    Executors,
     Logs,
     NewToken,
     Next,
@@ -31,7 +32,7 @@ from ppacer.api.wire import (
 )
 from ppacer.choices import Role
 from ppacer.errors import NotFoundError
-from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
+from ppacer.store.views import PAGE_MAX, DagView, ExecutorView, RunDetail, RunView
 
 ANSWER_SECONDS = 40.0  # more than the server gives a command
 PAUSES = (0.2, 1.0, 3.0)  # before a command whose connection broke is sent again
@@ -58,6 +59,11 @@ class HttpClient:
         """Dags in order of their ids, from the first one behind `after`."""
         query = [("after", after), ("limit", limit), ("tag", tag)]
         return self._get("/api/v1/dags", Dags, query).dags
+
+    def executors(self, *, after: str = "", limit: int = 100) -> list[ExecutorView]:
+        """Executors in the order of their names, from the first one behind `after`."""
+        query = [("after", after), ("limit", limit)]
+        return self._get("/api/v1/executors", Executors, query).executors
 
     def dag(self, dag_id: str) -> DagView:
         """One dag. Raises NotFoundError."""

@@ -17,7 +17,20 @@ from ppacer.api.problems import RequestError
 from ppacer.api.route import Route, answer, check_depth, origin_of
 from ppacer.api.token_routes import token_routes
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.api.wire import Dags, Done, Health, Logs, Next, Nothing, Points, Runs, Sources, Wanted, Why
+from ppacer.api.wire import (
+    Dags,
+    Done,
+    Executors,
+    Health,
+    Logs,
+    Next,
+    Nothing,
+    Points,
+    Runs,
+    Sources,
+    Wanted,
+    Why,
+)
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError
 from ppacer.schedule import Cron, upcoming
@@ -31,6 +44,7 @@ PUBLIC, VIEW, COMMAND = Permission.PUBLIC, Permission.VIEW, Permission.COMMAND
 
 AFTER_DAG = text("after", "Only dags whose ids come after this one: the page behind the last one.")
 TAG = text("tag", "Only dags with this tag.")
+AFTER_NAME = text("after", "Only executors whose names come after this one: the page behind the last one.")
 OF_DAG = text("dag_id", "Only runs of this dag.")
 BEFORE = whole("before", "Only runs with a lower number: the page behind the last one.")
 LOG_QUERY = (
@@ -61,6 +75,9 @@ def routes(door: Door) -> list[Route]:
         read(f"{dag}/next", api.next, query=(limit(5, "count"),), answer=Next, problems=PLANNED),
         read(f"{dag}/tasks/{{task_id}}/sources", api.sources, answer=Sources),
         read(f"{dag}/why", api.why_dag, answer=Why),
+        Route(
+            "GET", "/api/v1/executors", api.executors, VIEW, query=(AFTER_NAME, limit(100)), answer=Executors
+        ),
         Route("GET", "/api/v1/runs", api.runs, VIEW, query=(OF_DAG, STATUS, BEFORE, limit(20)), answer=Runs),
         read(run, api.run, query=(wait("Seconds to wait for the end of the run."),), answer=RunDetail),
         read(f"{run}/logs", api.logs, query=LOG_QUERY, answer=Logs),
@@ -120,6 +137,10 @@ class Routes:
         if not sources:
             raise NotFoundError(f"dag {dag.dag_id!r} has no task {task_id!r}")
         return Sources(sources)
+
+    def executors(self, request: Request, after: str | None, limit: int) -> Executors:
+        """Executors, by name."""
+        return Executors(self.door.reads.executors(after=after or "", limit=limit))
 
     def runs(
         self, request: Request, dag_id: str | None, status: list[RunStatus], before: int | None, limit: int

@@ -20,7 +20,7 @@ from ppacer.errors import (
     UnknownExecutorError,
 )
 from ppacer.protocol import Report
-from ppacer.store.views import AuditView, DagView, PointView, RunView, SourceView
+from ppacer.store.views import AuditView, DagView, ExecutorView, PointView, RunView, SourceView
 from ppacer.tasklog import LogRecord, LogRow
 
 ERRORS: tuple[tuple[type[PpacerError], int], ...] = (
@@ -64,6 +64,12 @@ class Dags(msgspec.Struct, frozen=True):
 
     dags: list[DagView]
     next: str | None = None
+
+
+class Executors(msgspec.Struct, frozen=True):
+    """A page of executors; `after` of the next page is the last name."""
+
+    executors: list[ExecutorView]
 
 
 class Runs(msgspec.Struct, frozen=True):

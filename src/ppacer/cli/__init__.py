@@ -16,6 +16,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("runs", "List the latest runs."),
         "show": Entry("show", "Show a run with its tasks, or a task with its attempts."),
         "logs": Entry("logs", "Print what the tasks of a run have said, and follow it."),
+        "executors": Entry("executors", "List the executors, with what they run."),
         "why": Entry("why", "Say why a dag, run or task is where it is."),
     },
     "Act": {

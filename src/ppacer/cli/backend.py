@@ -11,7 +11,7 @@ from ppacer.errors import ConfigError, SchedulerUnavailable
 if TYPE_CHECKING:
     from ppacer.api.wire import Audit, Done, Logs, Next, TokenMade, TokenView
     from ppacer.choices import Role
-    from ppacer.store.views import DagView, RunDetail, RunView
+    from ppacer.store.views import DagView, ExecutorView, RunDetail, RunView
 
 DEFAULT_URL = "http://127.0.0.1:9321"
 
@@ -23,6 +23,7 @@ class Backend(Protocol):
 
     def close(self) -> None: ...
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> "list[DagView]": ...
+    def executors(self, *, after: str = "", limit: int = 100) -> "list[ExecutorView]": ...
     def dag(self, dag_id: str) -> "DagView": ...
     def next(self, dag_id: str, *, count: int) -> "Next": ...
     def runs(

@@ -18,7 +18,7 @@ from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.scheduler import CreateToken, RevokeToken
 from ppacer.store.reads import Reads
 from ppacer.store.tokens import TokenRow
-from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView
+from ppacer.store.views import PAGE_MAX, DagView, ExecutorView, RunDetail, RunView
 from ppacer.tasklog import LogReader
 
 
@@ -40,6 +40,9 @@ class Offline:
 
     def dags(self, *, after: str = "", limit: int = 100, tag: str | None = None) -> list[DagView]:
         return self._reads.dags(after=after, limit=limit, tag=tag)
+
+    def executors(self, *, after: str = "", limit: int = 100) -> list[ExecutorView]:
+        return self._reads.executors(after=after, limit=limit)
 
     def dag(self, dag_id: str) -> DagView:
         return self._reads.dag(dag_id)

@@ -43,6 +43,10 @@ cluster_option = click.option(
     "--cluster", metavar="ADDRESS",
     help="The cluster of the runner dask (tcp://host:8786) or ray (auto, host:6379, ray://host:10001).",
 )  # fmt: skip
+label_option = click.option(
+    "--label", "labels", multiple=True, metavar="WORD",
+    help="What this machine has, for tasks that need it. Repeatable.",
+)  # fmt: skip
 drain_option = click.option(
     "--drain", type=click.FloatRange(0, 86_400), help="Seconds that running tasks get at a stop (10)."
 )

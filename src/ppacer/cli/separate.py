@@ -10,6 +10,7 @@ from ppacer.cli.options import (
     drain_option,
     host_option,
     insecure_option,
+    label_option,
     logs_db_option,
     port_option,
     quiet_option,
@@ -51,10 +52,7 @@ def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
 @slots_option
 @runner_option
 @cluster_option
-@click.option(
-    "--label", "labels", multiple=True, metavar="WORD",
-    help="What this machine has, for tasks that need it. Repeatable.",
-)  # fmt: skip
+@label_option
 @click.option("--name", help="Its name, which no other executor has (host name and folder).")
 @click.option(
     "--dir", metavar="FOLDER", help="Where it keeps what it has not reported yet (./ppacer-executor)."

@@ -10,6 +10,7 @@ from ppacer.cli.options import (
     drain_option,
     host_option,
     insecure_option,
+    label_option,
     logs_db_option,
     port_option,
     quiet_option,
@@ -29,10 +30,11 @@ from ppacer.cli.options import (
 @slots_option
 @runner_option
 @cluster_option
+@label_option
 @drain_option
 @retention_option
 @quiet_option
-def serve_command(target: str, no_echo: bool, **flags: Any) -> None:
+def serve_command(target: str, no_echo: bool, labels: tuple[str, ...], **flags: Any) -> None:
     """Run the dags of FILE on schedule, with web page and API, until Ctrl-C or SIGTERM.
 
     NAME is a dag's id, or a variable of the file that holds a Dag or a Registry; without it all dags of the
@@ -42,4 +44,4 @@ def serve_command(target: str, no_echo: bool, **flags: Any) -> None:
     from ppacer.cli.target import load_target
 
     file, registry = load_target(target)
-    serve(registry, file=file, flags={**flags, "echo": False if no_echo else None})
+    serve(registry, file=file, flags={**flags, "labels": labels or None, "echo": False if no_echo else None})

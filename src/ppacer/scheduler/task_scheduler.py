@@ -185,7 +185,15 @@ class TaskScheduler:
         return session
 
     def _compare(self, session: Session, tokens: Sequence[str], now: Now) -> None:
-        """A grant may be lost on its way: then the executor's heartbeats never name it."""
+        """A grant may be lost on its way: then the executor's heartbeats never name it.
+
+        What it names and does not hold was given to somebody else meanwhile, and is to be ended; unless it
+        is only lost, and no newer attempt was granted: then a success still counts.
+        """
+        strangers = [token for token in tokens if token not in session.held]
+        if strangers:
+            lost = {task.token for run in self.engine.runs.values() for task in run.tasks if task.is_lost}
+            session.cancels += [token for token in strangers if token not in lost]
         named = {*tokens, *session.untold}
         for token, held in session.held.items():
             if token in named:

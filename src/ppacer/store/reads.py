@@ -14,6 +14,7 @@ from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import database
+from ppacer.store.executors import executor_views
 from ppacer.store.schema import (
     audit,
     dagrunresults,
@@ -30,6 +31,7 @@ from ppacer.store.views import (
     AttemptView,
     AuditView,
     DagView,
+    ExecutorView,
     PointView,
     RunDetail,
     RunView,
@@ -62,6 +64,11 @@ class Reads:
     def _connect(self) -> Iterator[sa.Connection]:
         with database.in_words(self.url), self._engine.connect() as connection:
             yield connection
+
+    def executors(self, *, after: str = "", limit: int = 100) -> list[ExecutorView]:
+        """Executors in the order of their names, from the first one behind `after`."""
+        with self._connect() as connection:
+            return executor_views(connection, after, _page(limit))
 
     # -- dags ------------------------------------------------------------------------------------------------
 

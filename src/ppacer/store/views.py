@@ -44,6 +44,30 @@ class DagView(msgspec.Struct, frozen=True):
     latest: RunView | None
 
 
+class ExecutorView(msgspec.Struct, frozen=True):
+    """One executor. `state`: UP, DRAINING or GONE; `differing`: dags whose code is not the scheduler's.
+
+    `heartbeat_at` is written once in a lease, so it may be that much behind.
+    """
+
+    name: str
+    state: str
+    host: str
+    pid: int
+    version: str
+    protocol: int
+    slots: int
+    running: int
+    labels: list[str]
+    runners: list[str]
+    dags: int
+    differing: list[str]
+    started_at: datetime
+    heartbeat_at: datetime
+    gone_at: datetime | None
+    gone_reason: str | None
+
+
 class TaskView(msgspec.Struct, frozen=True):
     """One task of a run: its state, and its latest attempt as far as there was one (`retry` -1: none yet)."""
 

@@ -1,0 +1,61 @@
+"""The executors as readers see them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ppacer.engine import RunStatus, TaskStatus
+from ppacer.store.schema import dagruns, dagruntasks, dags, executors
+from ppacer.store.views import ExecutorView
+
+
+def executor_views(connection: sa.Connection, after: str, limit: int) -> list[ExecutorView]:
+    """A page of executors in the order of their names."""
+    query = sa.select(executors).where(executors.c.Name > after).order_by(executors.c.Name).limit(limit)
+    rows = connection.execute(query).all()
+    running, versions = _running(connection), _versions(connection)
+    return [_view(row, running.get(row.Name, 0), versions) for row in rows]
+
+
+def _running(connection: sa.Connection) -> dict[str, int]:
+    """How many attempts each executor has, by the rows."""
+    t, r = dagruntasks.c, dagruns.c
+    open_runs = dagruntasks.join(dagruns, sa.and_(t.DagId == r.DagId, t.ExecTs == r.ExecTs))
+    query = (
+        sa.select(t.Executor, sa.func.count())
+        .select_from(open_runs)
+        .where(r.Status == RunStatus.RUNNING, t.Status == TaskStatus.RUNNING, t.LostAt.is_(None))
+        .group_by(t.Executor)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _versions(connection: sa.Connection) -> Sequence[Any]:
+    return connection.execute(
+        sa.select(dags.c.DagId, dags.c.DagVersion).where(dags.c.RemovedAt.is_(None))
+    ).all()
+
+
+def _view(row: Any, running: int, versions: Sequence[Any]) -> ExecutorView:
+    loaded: dict[str, str] = json.loads(row.DagVersions)
+    state = "GONE" if row.GoneAt is not None else "DRAINING" if row.DrainingAt is not None else "UP"
+    return ExecutorView(
+        name=row.Name,
+        state=state,
+        host=row.Host,
+        pid=row.Pid,
+        version=row.Version,
+        protocol=row.Protocol,
+        slots=row.Slots,
+        running=running if state != "GONE" else 0,
+        labels=json.loads(row.Labels) or [],
+        runners=json.loads(row.Runners) or [],
+        dags=len(loaded),
+        differing=[dag.DagId for dag in versions if loaded.get(dag.DagId) != dag.DagVersion],
+        started_at=row.StartedAt,
+        heartbeat_at=row.HeartbeatAt,
+        gone_at=row.GoneAt,
+        gone_reason=row.GoneReason,
+    )

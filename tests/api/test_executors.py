@@ -1,0 +1,98 @@
+"""The executors' verbs over HTTP, as raw JSON: what executors of each version say and are told."""
+
+import json
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from api.live import Live
+from ppacer import Dag, task
+
+
+@task
+def one() -> int:
+    """A task that nobody starts."""
+    return 1
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One scheduler for all; each test is an executor with a name of its own."""
+    with Dag("a") as dag:
+        one()
+    with Live(tmp_path_factory.mktemp("server"), dag) as live:
+        yield live
+
+
+def say(live: Live, path: str, body: str) -> tuple[int, Any]:
+    """Posts this text; status and answer."""
+    connection = HTTPConnection("127.0.0.1", live.port, timeout=30)
+    try:
+        connection.request("POST", path, body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+# As they were when the protocol was current; what is recorded here does not change any more.
+VERSION_1 = {
+    "claim": '{"slots": 1, "wait": 0}',
+    "heartbeat": '{"tokens": []}',
+    "report": '{"reports": [{"run_id": 999, "task_id": "a", "retry": 0, "token": "t", "end": "SUCCESS",'
+    ' "error": null, "result": "1", "peak_memory": null, "begun": true}]}',
+    "logs": '{"records": [{"dag_id": "a", "exec_ts": "2026-01-01T00:00:00Z", "task_id": "a", "retry": 0,'
+    ' "at": "2026-01-01T00:00:00Z", "level": "INFO", "message": "hello", "attributes": null}]}',
+}
+VERSION_2 = {
+    "hello": '{"name": "two", "host": "h", "pid": 7, "version": "0.2.0", "protocol": 2, "slots": 1,'
+    ' "labels": ["gpu"], "runners": ["thread"], "dag_versions": {"a": "1"}, "identity": "i", "life": "l",'
+    ' "tokens": []}',
+    "claim": '{"slots": 1, "wait": 0, "life": "l"}',
+    "heartbeat": '{"tokens": []}',
+    "report": VERSION_1["report"],
+    "logs": VERSION_1["logs"][:-1] + ', "life": "l", "number": 1}',
+    "goodbye": "{}",
+}
+
+
+@pytest.mark.parametrize(("name", "messages"), [("one", VERSION_1), ("two", VERSION_2)])
+def test_each_version_of_the_protocol_is_understood(
+    server: Live, name: str, messages: dict[str, str]
+) -> None:
+    for verb, body in messages.items():
+        status, answer = say(server, f"/api/v1/executors/{name}/{verb}", body)
+        assert status == 200, (verb, answer)
+        if verb == "report":
+            assert answer["accepted"] == [False]  # there is no such run
+        if verb == "hello":
+            assert answer["protocol"] == 2
+            assert answer["lease"] > 0
+
+
+def test_fields_of_a_later_version_are_passed_over(server: Live) -> None:
+    status, _ = say(server, "/api/v1/executors/three/claim", '{"slots": 1, "wait": 0, "more": {"x": [1]}}')
+    assert status == 200
+
+
+def test_a_version_that_does_not_fit_is_refused_with_a_sentence(server: Live) -> None:
+    status, answer = say(
+        server, "/api/v1/executors/four/hello", '{"name": "four", "protocol": 3, "version": "9"}'
+    )
+    assert (status, answer["code"]) == (409, "executor_refused")
+    assert "speaks protocol 3" in answer["detail"]
+
+
+def test_an_executor_whose_life_is_not_known_has_to_say_hello(server: Live) -> None:
+    claim = '{"slots": 1, "wait": 0, "life": "x"}'
+    status, answer = say(server, "/api/v1/executors/five/claim", claim)
+    assert (status, answer["code"]) == (409, "unknown_executor")
+    say(server, "/api/v1/executors/five/hello", '{"name": "five", "identity": "i", "life": "x", "slots": 1}')
+    assert say(server, "/api/v1/executors/five/claim", claim)[0] == 200
+
+
+@pytest.mark.parametrize("name", ["local", "a%2Fb", "%00", "x" * 201])
+def test_what_is_no_name_of_an_executor_is_not_found(server: Live, name: str) -> None:
+    assert say(server, f"/api/v1/executors/{name}/claim", '{"slots": 1}')[0] == 404
