@@ -1,7 +1,7 @@
 """Real clusters on this machine, one of each kind for all tests of a worker, and runners over them."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,12 +10,15 @@ from executor.conftest import Late
 from executor.world import CASES, Memory
 from ppacer.dag import Registry
 from ppacer.executor.children import Children
-from ppacer.executor.cluster import ClusterRunner
-from ppacer.executor.runner import Runner
+from ppacer.executor.cluster import Cluster, ClusterRunner
+from ppacer.executor.ray import RayCluster
+from ppacer.executor.runner import Outcome, Runner
 from ppacer.executor.thread import ThreadRunner
 from ppacer.executor.warm import WarmParent
 from ppacer.load import load_registry
 from ppacer.notify import LogSender
+from ppacer.protocol import Grant
+from ppacer.tasklog import LogRecord
 
 GRACE = 0.5
 
@@ -66,23 +69,53 @@ def memory() -> Iterator[Memory]:
     memory.check()
 
 
-@pytest.fixture
-def dask(dask_cluster: Any, registry: Registry, memory: Memory) -> Iterator[ClusterRunner]:
+class Relay:
+    """A sink that hands on to that of the test: to connect to a cluster takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    def done(self, grant: Grant, outcome: Outcome) -> None:
+        self.memory.done(grant, outcome)
+
+    def log(self, records: Sequence[LogRecord]) -> None:
+        self.memory.log(records)
+
+
+Connected = tuple[ClusterRunner, Relay]
+
+
+def connected(cluster: Cluster, registry: Registry) -> Iterator[Connected]:
+    relay = Relay()
+    runner = ClusterRunner(cluster, registry, CASES, relay, grace=GRACE)
+    yield runner, relay
+    runner.close()
+
+
+@pytest.fixture(scope="session")
+def on_dask(dask_cluster: Any, registry: Registry) -> Iterator[Connected]:
     from ppacer.executor.dask import DaskCluster
 
-    cluster = DaskCluster(dask_cluster.scheduler_address)
-    runner = ClusterRunner(cluster, registry, CASES, memory, grace=GRACE)
-    yield runner
-    runner.close()
+    yield from connected(DaskCluster(dask_cluster.scheduler_address), registry)
+
+
+@pytest.fixture(scope="session")
+def on_ray(ray_address: str, registry: Registry) -> Iterator[Connected]:
+    yield from connected(RayCluster(ray_address), registry)
 
 
 @pytest.fixture
-def ray(ray_address: str, registry: Registry, memory: Memory) -> Iterator[ClusterRunner]:
-    from ppacer.executor.ray import RayCluster
+def dask(on_dask: Connected, memory: Memory) -> ClusterRunner:
+    runner, relay = on_dask
+    relay.memory = memory
+    return runner
 
-    runner = ClusterRunner(RayCluster(ray_address), registry, CASES, memory, grace=GRACE)
-    yield runner
-    runner.close()
+
+@pytest.fixture
+def ray(on_ray: Connected, memory: Memory) -> ClusterRunner:
+    runner, relay = on_ray
+    relay.memory = memory
+    return runner
 
 
 @pytest.fixture

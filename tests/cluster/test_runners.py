@@ -5,10 +5,12 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from executor.world import (
+    CASES,
     EXEC_TS,
     FAILED,
     SUCCESS,
@@ -20,7 +22,7 @@ from executor.world import (
     messages,
 )
 from ppacer.dag import Registry
-from ppacer.executor.cluster import ClusterRunner
+from ppacer.executor.cluster import Cluster, ClusterRunner
 from ppacer.executor.posix import parent_of
 from ppacer.executor.runner import Runner
 from ppacer.protocol import End, Grant
@@ -30,6 +32,13 @@ def pids_in(folder: Path, names: Sequence[str]) -> list[int]:
     """The processes that a task has noted in its folder, when all of them are there."""
     eventually(lambda: all(Path(folder, name).exists() for name in names), "all processes of the task")
     return [int(Path(folder, name).read_text()) for name in names]
+
+
+def another(runner: ClusterRunner) -> Cluster:
+    """One more connection to the same cluster."""
+    cluster: Any = runner._cluster
+    made: Cluster = type(cluster)(cluster.address)
+    return made
 
 
 @pytest.mark.parametrize("value", [None, {"ü": [1.5, None, {"a": []}]}, "x" * 1_000_000])
@@ -146,35 +155,40 @@ def test_what_waits_for_a_worker_can_be_cancelled(cluster: ClusterRunner, memory
     assert (outcome.end, outcome.begun) == (End.HANDED_BACK, False)
     for one in running:
         cluster.cancel(one.token, End.CANCELLED)
+        assert memory.end_of(one).end is End.CANCELLED
 
 
 def test_what_runs_at_a_close_is_handed_back_and_ended(
-    cluster: ClusterRunner, memory: Memory, tmp_path: Path
+    cluster: ClusterRunner, registry: Registry, memory: Memory, tmp_path: Path
 ) -> None:
-    started = memory.start(cluster, grant("stubborn", folder=str(tmp_path)))
+    runner = ClusterRunner(another(cluster), registry, CASES, memory)
+    started = memory.start(runner, grant("stubborn", folder=str(tmp_path)))
     pids = pids_in(tmp_path, ("task", "child", "grandchild"))
-    cluster.close()
+    runner.close()
     outcome = memory.end_of(started)
     assert (outcome.end, outcome.begun) == (End.HANDED_BACK, True)
     eventually(lambda: not any(map(is_running, pids)), "the end of the processes of the task")
-    late: Grant = memory.start(cluster, grant("nothing"))
+    late: Grant = memory.start(runner, grant("nothing"))
     assert memory.end_of(late).begun is False
 
 
-def test_workers_without_the_file_refuse(cluster: ClusterRunner, memory: Memory, tmp_path: Path) -> None:
-    cluster._file = tmp_path / "gone.py"
+def test_workers_without_the_file_refuse(
+    cluster: ClusterRunner, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_file", tmp_path / "gone.py")
     outcome = memory.run(cluster, "nothing")[0]
     assert (outcome.end, outcome.is_unfit, outcome.begun) == (End.REFUSED, True, False)
     assert f"there is no file {tmp_path / 'gone.py'}" in (outcome.error or "")
 
 
 def test_workers_with_another_version_of_the_dag_refuse(
-    cluster: ClusterRunner, memory: Memory, tmp_path: Path, registry: Registry
+    cluster: ClusterRunner, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster._file = tmp_path / "cases.py"
-    cluster._file.write_text(
+    file = tmp_path / "cases.py"
+    file.write_text(
         "from ppacer import Dag, task\nwith Dag('cases') as dag:\n    task(lambda: 1, id='nothing')()\n"
     )
+    monkeypatch.setattr(cluster, "_file", file)
     outcome = memory.run(cluster, "nothing")[0]
     assert (outcome.end, outcome.is_unfit) == (End.REFUSED, True)
     assert "another version of dag 'cases' than this executor" in (outcome.error or "")

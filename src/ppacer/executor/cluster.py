@@ -6,6 +6,7 @@ sink ◄── log, done ──┴─── said, lost, cut off ◄── cluste
 """
 
 import logging
+import socket
 import threading
 from collections import deque
 from datetime import timedelta
@@ -27,12 +28,20 @@ from ppacer.protocol import End, Grant
 log = logging.getLogger("ppacer.executor")
 
 WAIT_SECONDS = 300.0  # for a cluster that is away; then another executor may try
+KNOCK_SECONDS = 3.0
 LAST_WORDS_SECONDS = 2.0  # for messages that are still on their way when the end is known otherwise
 END_SECONDS = 10.0  # beyond the grace time, for the worker to say that what was to end has ended
 
 
 class ClusterAwayError(PpacerError):
     """The cluster cannot be reached for now; the sentence says which and why."""
+
+
+def knock(address: str) -> None:
+    """Raises OSError when nobody listens there; the libraries of clusters would try for a long time."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 class Hearing(Protocol):
@@ -152,6 +161,8 @@ class ClusterRunner:
                 self._hand_over(self._waiting[0])
                 self._waiting.popleft()
         except ClusterAwayError as error:
+            if self._is_connected:
+                self._lose_all(str(error))
             self._pause(str(error))
 
     def _hand_over(self, attempt: _Attempt) -> None:
@@ -165,7 +176,7 @@ class ClusterRunner:
             attempt.timer.cancel()
 
     def _pause(self, why: str) -> None:
-        self._is_connected, self._is_pausing, self._away = False, True, why
+        self._is_pausing, self._away = True, why
         delay = self._backoff.next().total_seconds()
         log.warning("%s; %d attempt(s) wait for it", why, len(self._waiting))
         self._reactor.timers.add(self._reactor.mono() + delay, self._resume)
@@ -243,11 +254,15 @@ class ClusterRunner:
         if not self._is_connected:
             return
         log.warning("%s", why)
-        self._is_connected = False
-        for attempt in [attempt for attempt in self._live.values() if attempt.is_submitted]:
-            self._decide(attempt, Outcome(attempt.end or End.LOST, why))
+        self._lose_all(why)
         if self._waiting:
             self._submit()
+
+    def _lose_all(self, why: str) -> None:
+        self._is_connected = False
+        self._cluster.close()  # first: there is nobody to be told of the following
+        for attempt in [attempt for attempt in self._live.values() if attempt.is_submitted]:
+            self._decide(attempt, Outcome(attempt.end or End.LOST, f"lost: {why}"))
 
     # -- ends ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import uuid
 
 from distributed import Client, Event, Future, Queue, get_client, get_worker
 
-from ppacer.executor.cluster import ClusterAwayError, Hearing
+from ppacer.executor.cluster import ClusterAwayError, Hearing, knock
 from ppacer.executor.cluster_job import run
 from ppacer.protocol import End
 
@@ -33,6 +33,7 @@ class DaskCluster:
         """Connects with a client and a queue of its own. Raises ClusterAwayError."""
         self.close()
         try:
+            knock(self.address)
             self._session = _Session(self.address, hearing)
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterAwayError(f"the Dask cluster at {self.address} does not answer: {error}") from error
@@ -96,9 +97,10 @@ class _Session:
 
     def forget(self, token: str, is_over: bool) -> None:
         """Lets go of a job."""
-        self.end(token, End.CANCELLED)
-        self._futures.pop(token, None)
+        future = self._futures.pop(token, None)
         self._workers.pop(token, None)
+        if future is not None:
+            future.cancel(reason="ppacer", msg="ended by ppacer")
         if is_over and self.is_running:  # else Dask could still start it, and shall find the mark
             with contextlib.suppress(Exception):
                 for name in (_mark(token), _back(token)):
@@ -106,10 +108,12 @@ class _Session:
 
     def close(self) -> None:
         """Lets go of everything."""
+        is_running = self.is_running
         self._closed.set()
-        with contextlib.suppress(Exception):
-            self._queue.put(None)  # or Dask's scheduler would wait for ever for what `get` asks
-            self._queue.close()
+        if is_running:
+            with contextlib.suppress(Exception):
+                self._queue.put(None)  # or Dask's scheduler would wait for ever for what `get` asks
+                self._queue.close()
         self._client.close(timeout=CONNECT_SECONDS)
 
     # -- hearing ---------------------------------------------------------------------------------------------
@@ -123,7 +127,7 @@ class _Session:
                         self._hear(*message)
         except BaseException as error:  # CancelledError, too: the client gave up
             if not self._closed.is_set():
-                self._hearing.cut_off(f"lost: {self._gone} ({type(error).__name__})")
+                self._hearing.cut_off(f"{self._gone} ({type(error).__name__})")
 
     def _hear(self, token: str, worker: str, data: bytes) -> None:
         if token in self._futures:

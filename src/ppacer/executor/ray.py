@@ -17,12 +17,11 @@ import msgspec
 
 import ppacer.clock
 from ppacer.clock import mono
-from ppacer.executor.cluster import ClusterAwayError, Hearing
+from ppacer.executor.cluster import ClusterAwayError, Hearing, knock
 from ppacer.executor.frames import READ_MAX, Frames, frame
 from ppacer.protocol import End
 
 CONNECT_SECONDS = 40.0  # Python and Ray start, and an actor does in the cluster
-KNOCK_SECONDS = 3.0
 END_SECONDS = 5.0
 DRIVER = "from ppacer.executor.ray_driver import main; main()"
 
@@ -86,7 +85,7 @@ class RayCluster:
         """Starts a driver. Raises ClusterAwayError."""
         self.close()
         try:
-            self._knock()
+            knock(self.address)
             self._driver = _Driver(self.address, hearing)
         except OSError as error:
             raise ClusterAwayError(f"the Ray cluster at {self.address} does not answer: {error}") from error
@@ -111,12 +110,6 @@ class RayCluster:
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.close()
-
-    def _knock(self) -> None:
-        """Ray itself would try for a minute."""
-        host, colon, port = self.address.removeprefix("ray://").rpartition(":")
-        if colon and port.isdecimal():
-            socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 class _Driver:
@@ -182,7 +175,7 @@ class _Driver:
         except OSError:  # reset
             pass
         if not self._is_closed:
-            self._hearing.cut_off(f"lost: the connection to the Ray cluster at {self._address} is gone")
+            self._hearing.cut_off(f"the connection to the Ray cluster at {self._address} is gone")
 
     def _hear(self, message: FromDriver) -> None:
         match message:
