@@ -42,7 +42,7 @@ def dask_cluster() -> Iterator[Any]:
     needs("distributed")
     from distributed import LocalCluster
 
-    options = {"dashboard_address": None, "processes": True}
+    options = {"dashboard_address": "127.0.0.1:0", "processes": True}
     with LocalCluster(n_workers=2, threads_per_worker=2, **options) as cluster:
         yield cluster
 

@@ -39,7 +39,7 @@ def nobody(request: pytest.FixtureRequest, port: int) -> Cluster:
 def cluster_at(port: int) -> Iterator[None]:
     from distributed import LocalCluster
 
-    options = {"dashboard_address": None, "processes": True, "n_workers": 1, "threads_per_worker": 2}
+    options = {"dashboard_address": "127.0.0.1:0", "processes": True, "n_workers": 1, "threads_per_worker": 2}
     with LocalCluster(scheduler_port=port, **options):
         yield
 

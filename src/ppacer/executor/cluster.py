@@ -133,6 +133,9 @@ class ClusterRunner:
 
     def _run(self) -> None:
         self._reactor.run()
+        for token, attempt in self._live.items():
+            if attempt.is_submitted and attempt.end is None:
+                self._cluster.end(token, End.HANDED_BACK)  # else workers would take our end for a cancel
         self._cluster.close()
         self._reactor.close()  # which takes what was started meanwhile
         for attempt in list(self._live.values()):

@@ -72,8 +72,9 @@ class _Session:
         self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="ppacer")
         self._gone = f"the connection to the Dask cluster at {address} is gone"
         self._queue = Queue(PREFIX + uuid.uuid4().hex, client=self._client, maxsize=MESSAGES_MAX)
-        for target in (self._listen, self._watch_workers):
-            threading.Thread(target=target, name="ppacer-dask", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="ppacer-dask", daemon=True)
+        self._listener.start()
+        threading.Thread(target=self._watch_workers, name="ppacer-dask-workers", daemon=True).start()
 
     @property
     def is_running(self) -> bool:
@@ -113,6 +114,7 @@ class _Session:
         if is_running:
             with contextlib.suppress(Exception):
                 self._queue.put(None)  # or Dask's scheduler would wait for ever for what `get` asks
+                self._listener.join(PUT_SECONDS)
                 self._queue.close()
         self._client.close(timeout=CONNECT_SECONDS)
 
@@ -122,7 +124,8 @@ class _Session:
         try:
             while not self._closed.is_set():
                 # Without a timeout: Dask's scheduler logs each one as an error.
-                for message in (self._queue.get(), *self._queue.get(batch=True)):
+                first = self._queue.get()
+                for message in () if first is None else (first, *self._queue.get(batch=True)):
                     if message is not None:
                         self._hear(*message)
         except BaseException as error:  # CancelledError, too: the client gave up

@@ -22,7 +22,7 @@ from ppacer.executor.frames import READ_MAX, Frames, frame
 from ppacer.protocol import End
 
 CONNECT_SECONDS = 40.0  # Python and Ray start, and an actor does in the cluster
-END_SECONDS = 5.0
+END_SECONDS = 20.0  # more than a driver takes to end its jobs
 DRIVER = "from ppacer.executor.ray_driver import main; main()"
 
 
@@ -140,10 +140,10 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Ends the driver."""
+        """Ends the driver, which first ends its jobs."""
         self._is_closed = True
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_WR)
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

@@ -15,12 +15,12 @@ from typing import Any
 
 import ray
 
-from ppacer.executor import posix
 from ppacer.executor.cluster_job import run
 from ppacer.executor.frames import READ_MAX, Frames, frame
 from ppacer.executor.ray import TO_DRIVER, Finish, Forget, FromDriver, Heard, Lost, Ready, Submit, ToDriver
 from ppacer.protocol import End
 
+GOODBYE_SECONDS = 15.0  # for tasks to end; the usual grace time is 5 s
 MAILBOX_SECONDS = 30.0  # for the actor to start
 MESSAGES_MAX = 1_000  # that wait in the mailbox; then workers wait, too
 CALLS_MAX = 100_000  # calls of the mailbox at a time; each attempt has one or two
@@ -28,12 +28,11 @@ CALLS_MAX = 100_000  # calls of the mailbox at a time; each attempt has one or t
 
 def main() -> None:
     """Serves the executor at the other end of a socket, whose number is the first argument."""
-    posix.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the executor, which ends us
     try:
         Driver(socket.socket(fileno=int(sys.argv[1]))).run(sys.argv[2])
     finally:
-        os._exit(0)  # at once: Ray's own way out takes seconds
+        os._exit(0)
 
 
 class Driver:
@@ -44,6 +43,7 @@ class Driver:
         self._lock = threading.Lock()
         self._refs: dict[str, Any] = {}
         self._begun: set[str] = set()
+        self._is_ending = False
 
     def run(self, address: str) -> None:
         """Connects and serves; returns when the executor is gone."""
@@ -58,6 +58,7 @@ class Driver:
         while data := self._executor.recv(READ_MAX):
             for message in frames.feed(data):
                 self._do(message)
+        self._end_all()
 
     def _connect(self, address: str) -> None:
         ray.init(address, log_to_driver=False, configure_logging=False, logging_level=logging.WARNING)
@@ -65,6 +66,17 @@ class Driver:
         self._mailbox = actor.remote()
         ray.get(self._mailbox.ready.remote(), timeout=MAILBOX_SECONDS)
         self._attempt = ray.remote(max_retries=0)(attempt)
+
+    def _end_all(self) -> None:
+        """Ray would end them, too, but so: it kills the warm parent before what the tasks have started."""
+        self._is_ending = True
+        refs = dict(self._refs)
+        for token, ref in refs.items():
+            self._mailbox.tell.remote(token, End.CANCELLED.value)
+            if token not in self._begun:
+                ray.cancel(ref, force=False)
+        if refs:
+            ray.wait(list(refs.values()), num_returns=len(refs), timeout=GOODBYE_SECONDS)
 
     def _send(self, message: FromDriver) -> None:
         with self._lock:
@@ -93,15 +105,18 @@ class Driver:
                     if token in self._refs:
                         self._begun.add(token)
                     self._send(Heard(token, data))
-        finally:  # without the mailbox there is nothing left to do
-            os._exit(1)
+        except OSError:  # the executor is gone, which `run` sees
+            pass
+        except BaseException:  # without the mailbox there is nothing left to do
+            if not self._is_ending:
+                os._exit(1)
 
     def _done(self, token: str, error: BaseException | None) -> None:
         """The task is over for Ray; usually its last message has come, or will at once."""
         if isinstance(error, ImportError):
             self._send(Lost(token, f"the workers of this cluster lack ppacer: {error}", is_unfit=True))
         elif token in self._refs:
-            why = "its worker is gone" if error is None else str(error).strip().splitlines()[0]
+            why = "its worker is gone" if error is None else f"{type(error).__name__} {error}".splitlines()[0]
             self._send(Lost(token, f"lost: {why}"))
 
 
@@ -167,4 +182,9 @@ class _Line:
     def end(self) -> End | None:
         """What the executor has said about the end."""
         ready, _ = ray.wait([self._word], timeout=0)
-        return End(ray.get(ready[0]) or End.CANCELLED) if ready else None
+        if not ready:
+            return None
+        try:
+            return End(ray.get(ready[0]) or End.CANCELLED)
+        except ray.exceptions.RayError:  # the mailbox is gone, and with it the executor
+            return End.CANCELLED
