@@ -54,11 +54,14 @@ class Machine:
         self.folder, self._command, self._environ = folder, command, environ
         self.kills: list[datetime] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
         folder.mkdir()
 
     def start(self) -> None:
-        """Begins a new life."""
-        with (self.folder / "program.log").open("ab") as log:
+        """Begins a new life, unless the present one goes on."""
+        with self._lock, (self.folder / "program.log").open("ab") as log:
+            if self.is_running:
+                return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ppacer", *self._command],
                 cwd=self.folder,
@@ -208,20 +211,28 @@ class Machines:
             self.outcome.scheduler_kills += 1
             victim.start()
 
+    def supervise(self) -> None:
+        """Starts schedulers that have ended by themselves, as a service manager does: the server was away."""
+        while not self._is_over.wait(0.5):
+            for machine in self.schedulers:
+                if not machine.is_running:
+                    machine.start()
+
     def play(
-        self, seconds: float, runs: int, scheduler_kills: int, also: Callable[[], None] | None = None
+        self, seconds: float, runs: int, scheduler_kills: int, also: Callable[[], None] = lambda: None
     ) -> Outcome:
         """All of it at once; then everything must end by itself."""
         self._begin(self.trigger, runs, seconds)
         self._begin(self.hurt_executors, seconds)
         self._begin(self.hurt_schedulers, seconds, scheduler_kills)
-        if also is not None:
-            self._begin(also)
+        supervisor = threading.Thread(target=self.supervise, daemon=True)
+        supervisor.start()
+        also()  # in this thread: what it starts may be bound to it
         for thread in self._threads:
             thread.join()
-        for machine in (*self.schedulers, *self.executors):
-            if not machine.is_running:
-                machine.start()
+        self._wait_for_the_end()
+        self._is_over.set()
+        supervisor.join()
         return self._finish()
 
     def _begin(self, target: Callable[..., None], *arguments: Any) -> None:
@@ -229,14 +240,17 @@ class Machines:
         thread.start()
         self._threads.append(thread)
 
-    def _finish(self) -> Outcome:
-        """Waits until all runs have ended, stops everything, and looks."""
+    def _wait_for_the_end(self) -> None:
+        """Returns when all runs have ended, or have had time enough."""
 
         def is_done() -> bool:
             return self._do(lambda client: not client.runs(status=["SCHEDULED", "RUNNING"])) is True
 
         with suppress(PpacerError):  # the rows say which have not
             until(is_done, "all runs end", 180.0)
+
+    def _finish(self) -> Outcome:
+        """Stops everything, and looks."""
         for machine in (*self.executors, *self.schedulers):
             machine.kill(signal.SIGTERM)
         found = rows.read(Path(self._db)) if self._ask is None else rows.rows_of(_plain(self._ask))
