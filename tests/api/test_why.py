@@ -8,7 +8,7 @@ import pytest
 
 from ppacer.api.why import about, why_dag, why_run, why_task
 from ppacer.engine import RunStatus, TaskStatus
-from ppacer.store.views import DagView, RunDetail, RunView, TaskView
+from ppacer.store.views import DagView, ExecutorView, RunDetail, RunView, TaskView
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)
 
@@ -466,3 +466,46 @@ def test_a_run_of_another_version_says_what_a_restart_does_not_bring(status: str
     ended = run(status, task(status=TaskStatus(status)))
     assert kept not in why_run(dag(), ended, NOW, True)
     assert kept in why_run(dag(version="w"), ended, NOW, True)
+
+
+START = "`ppacer executor FILE --scheduler URL"
+NONE = "none of the 2 that are up does: start one with"
+DASK = "--runner dask`."
+ONLY = "local, the only one, does not: start one with"
+
+
+def up(name: str, *labels: str, runners: tuple[str, ...] = ("process",), state: str = "UP") -> ExecutorView:
+    facts = {"host": "h", "pid": 1, "version": "1", "protocol": 2, "slots": 4, "running": 0, "dags": 1}
+    times = {"started_at": NOW, "heartbeat_at": NOW, "gone_at": None, "gone_reason": None}
+    lists = {"labels": [*labels], "runners": [*runners], "differing": []}
+    return ExecutorView(name=name, state=state, **facts, **times, **lists)  # type: ignore[arg-type]  # mixed
+
+
+@pytest.mark.parametrize(
+    ("facts", "executors", "words"),
+    [
+        ({}, [up("a")], "a free slot of an executor."),
+        ({"labels": ["gpu"]}, [up("a"), up("b", "gpu")], "a free slot of an executor that carries gpu."),
+        (
+            {"labels": ["big", "gpu"]},
+            [up("a"), up("b", "gpu")],
+            f"an executor that carries big and gpu; {NONE} {START} --label big --label gpu`.",
+        ),
+        (
+            {"runner": "dask", "labels": ["gpu"]},
+            [up("local", "gpu")],
+            f"an executor that carries gpu and has the runner dask; {ONLY} {START} --label gpu {DASK}",
+        ),
+        (
+            {},
+            [up("a", state="GONE")],
+            "an executor, and none is up: start one with `ppacer executor FILE --scheduler URL`.",
+        ),
+    ],
+)
+def test_a_ready_task_says_which_executor_it_waits_for(
+    facts: dict[str, Any], executors: list[ExecutorView], words: str
+) -> None:
+    waiting = task(status=TaskStatus.SCHEDULED, **facts)
+    said = why_task(run(RunStatus.RUNNING, waiting), waiting, NOW, True, executors)
+    assert said == f"load in run 7 of etl is ready since 2026-03-02 11:59:50 UTC and waits for {words}"

@@ -194,7 +194,9 @@ class Routes:
         """Why a task of a run is where it is."""
         detail = self.door.reads.run_detail(run_id)
         task = _task(detail, task_id)
-        words = why_task(detail, task, self.door.clock.now().utc, self.door.is_live)
+        is_waiting = self.door.is_live and task.status == TaskStatus.SCHEDULED
+        executors = self.door.reads.executors(limit=PAGE_MAX) if is_waiting else None
+        words = why_task(detail, task, self.door.clock.now().utc, self.door.is_live, executors)
         return self._why(words + self._code_note(detail))
 
     def _code_note(self, detail: RunDetail) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from ppacer.clock import in_words
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
-from ppacer.store.views import DagView, RunDetail, TaskView
+from ppacer.store.views import DagView, ExecutorView, RunDetail, TaskView
 
 NAMES_MAX = 5  # of tasks in one sentence
 ERROR_CHARS_MAX = 500
@@ -115,8 +115,14 @@ def _pinned(dag: DagView, detail: RunDetail) -> str:
     )
 
 
-def why_task(detail: RunDetail, task: TaskView, now: datetime, is_live: bool) -> str:
-    """Why the task is where it is."""
+def why_task(
+    detail: RunDetail,
+    task: TaskView,
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None = None,
+) -> str:
+    """Why the task is where it is; `executors`: those that are known, if they were asked for."""
     run = detail.run
     name = f"{task.task_id} in run {run.run_id} of {run.dag_id}"
     match task.status:
@@ -132,14 +138,16 @@ def why_task(detail: RunDetail, task: TaskView, now: datetime, is_live: bool) ->
             return f"{name} was cancelled with its run{began}. {_way_on(detail)}"
         case TaskStatus.SKIPPED:
             return f"{name} was skipped."
-    return _open_task(name, detail, task, now) + ("" if is_live else NOBODY)
+    return _open_task(name, detail, task, now, executors) + ("" if is_live else NOBODY)
 
 
-def _open_task(name: str, detail: RunDetail, task: TaskView, now: datetime) -> str:
+def _open_task(
+    name: str, detail: RunDetail, task: TaskView, now: datetime, executors: Sequence[ExecutorView] | None
+) -> str:
     match task.status:
         case TaskStatus.SCHEDULED:
             since = f" since {_when(task.inserted_at)}" if task.inserted_at else ""
-            return f"{name} is ready{since} and waits for a free slot of an executor."
+            return f"{name} is ready{since} and waits for {_slot(task, executors)}"
         case TaskStatus.RUNNING if task.lost_at is not None:
             return (
                 f"{name} is lost since {_when(task.lost_at)}: its executor {task.executor} was not heard of "
@@ -156,6 +164,30 @@ def _open_task(name: str, detail: RunDetail, task: TaskView, now: datetime) -> s
     if detail.run.status == RunStatus.SCHEDULED:
         return f"{name} waits for its run to begin; see `ppacer why {detail.run.run_id}`."
     return f"{name} waits for {_unmet(detail, task)}."
+
+
+def _slot(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
+    """What a task waits for that could begin: a free slot, or an executor that does not exist."""
+    labels = _names(task.labels) if task.labels else ""
+    wanted = f" that carries {labels}" if labels else ""
+    wanted += f"{' and has' if wanted else ' that has'} the runner {task.runner}" if task.runner else ""
+    up = [executor for executor in executors or () if executor.state == "UP"]
+    able = [
+        executor
+        for executor in up
+        if {*task.labels} <= {*executor.labels} and task.runner in (None, *executor.runners)
+    ]
+    if executors is None or able:
+        return f"a free slot of an executor{wanted}."
+    options = "".join(f" --label {label}" for label in task.labels)
+    options += f" --runner {task.runner}" if task.runner else ""
+    start = f"start one with `ppacer executor FILE --scheduler URL{options}`."
+    if not up:
+        return f"an executor{wanted}, and none is up: {start}"
+    none = (
+        f"none of the {len(up)} that are up does" if len(up) > 1 else f"{up[0].name}, the only one, does not"
+    )
+    return f"an executor{wanted}; {none}: {start}"
 
 
 def about(span: timedelta) -> str:

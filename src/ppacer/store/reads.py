@@ -296,10 +296,10 @@ def _tasks(graph: Graph, attempts: Sequence[Any], restarts: int) -> list[TaskVie
 def _task(graph: Graph, position: int, row: Any, restarts: int) -> TaskView:
     spec = graph.tasks[position]
     parents = [graph.tasks[parent].id for parent in spec.parents]
+    needs: dict[str, Any] = {"labels": list(spec.labels), "runner": spec.runner}
     if row is None or (row.Restart < restarts and row.Status != TaskStatus.SUCCESS):
-        return TaskView(
-            spec.id, parents, TaskStatus.NO_STATUS, -1 if row is None else row.Retry, spec.retries
-        )
+        retry = -1 if row is None else row.Retry
+        return TaskView(spec.id, parents, TaskStatus.NO_STATUS, retry, spec.retries, **needs)
     return TaskView(
         task_id=spec.id,
         parents=parents,
@@ -314,6 +314,7 @@ def _task(graph: Graph, position: int, row: Any, restarts: int) -> TaskView:
         ended_at=row.EndedAt,
         retry_at=row.RetryAt,
         lost_at=row.LostAt,
+        **needs,
     )
 
 

@@ -69,7 +69,10 @@ class ExecutorView(msgspec.Struct, frozen=True):
 
 
 class TaskView(msgspec.Struct, frozen=True):
-    """One task of a run: its state, and its latest attempt as far as there was one (`retry` -1: none yet)."""
+    """One task of a run: its state, and its latest attempt as far as there was one (`retry` -1: none yet).
+
+    `labels` and `runner` are what it asks of an executor.
+    """
 
     task_id: str
     parents: list[str]
@@ -84,6 +87,8 @@ class TaskView(msgspec.Struct, frozen=True):
     ended_at: datetime | None = None
     retry_at: datetime | None = None
     lost_at: datetime | None = None
+    labels: list[str] = []
+    runner: str | None = None
 
 
 class AttemptView(msgspec.Struct, frozen=True):
