@@ -66,6 +66,7 @@ class Tokens:
         self._clock = clock
         self._rows: dict[str, TokenRow] | None = None  # by hash
         self._stale_at = 0.0  # monotonic
+        self._version = 0  # counts changes
         self._reading = asyncio.Lock()
 
     def changed(self, changes: Sequence[Change]) -> None:
@@ -75,6 +76,7 @@ class Tokens:
 
     def forget(self) -> None:
         """The next request reads the rows again."""
+        self._version += 1
         self._stale_at = 0.0
 
     async def find(self, secret: str) -> Caller | None:
@@ -89,19 +91,20 @@ class Tokens:
     async def _refresh(self) -> None:
         if self._clock.now().mono < self._stale_at:
             return
-        async with self._reading:
-            now = self._clock.now().mono
+        async with self._reading:  # all wait for it: what they know may be of before a change
+            now, version = self._clock.now().mono, self._version
             if now < self._stale_at:
                 return
-            self._stale_at = now + STALE_SECONDS
             try:
                 rows = await in_thread(self._read)
             except StoreError:  # who was known may go on while the database is away
                 if self._rows is None:
-                    self.forget()
                     raise
             else:
                 self._rows = {row.token_hash: row for row in rows if row.revoked_at is None}
+            self._stale_at = now + STALE_SECONDS
+            if version != self._version:  # changed while they were read
+                self._stale_at = 0.0
 
 
 class Access:

@@ -88,14 +88,18 @@ def asking_or_making(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_database(db: str | None) -> None:
-    """Makes the file of the database, unless it is there or another scheduler is meant by PPACER_URL."""
+    """Makes the database, unless it is there or another scheduler is meant by PPACER_URL."""
     from ppacer.config import load
 
-    file = load({}, {"db": db}, os.environ, Path.cwd()).db_file
-    if file is None or file.exists() or (db is None and os.environ.get("PPACER_URL")):
+    settings = load({}, {"db": db}, os.environ, Path.cwd())
+    file = settings.db_file
+    if (file is not None and file.exists()) or (db is None and os.environ.get("PPACER_URL")):
         return
     from ppacer.store import FileLock, Store
 
+    if file is None:
+        Store(settings.db).close()  # on a server the tables, however many begin at once
+        return
     lock = FileLock(file).acquire()
     try:
         Store(file).close()

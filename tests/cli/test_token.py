@@ -1,0 +1,18 @@
+"""The first token on a server: it is made before any scheduler has been there."""
+
+import json
+
+from click.testing import CliRunner
+
+from postgresql.server import Server
+from ppacer.cli import main
+
+
+def test_the_first_token_makes_the_tables(postgresql: Server) -> None:
+    url = postgresql.empty()
+    made = CliRunner().invoke(main, ["token", "create", "first", "--role", "admin", "--json", "--db", url])
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["secret"].startswith("ppt_")
+    listed = CliRunner().invoke(main, ["token", "list", "--json", "--db", url])
+    assert [token["name"] for token in json.loads(listed.stdout)] == ["first"]
+    postgresql.drop(url)
