@@ -692,7 +692,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"at_most_once": None}, "at_most_once is None"),
     ({"notifier": "mail"}, "notifier is 'mail'; it must be an object with a method `send`"),
     ({"notifier": Odd}, "notifier is"),
-    ({"runner": "threads"}, "runner is 'threads'; it must be one of process, pool, thread, async, or None"),
+    (
+        {"runner": "threads"},
+        "runner is 'threads'; it must be one of process, pool, thread, async, dask, ray,",
+    ),
     ({"runner": []}, r"runner is \[\]"),
     ({"at_most_once": True, "retries": 1}, "at_most_once=True cannot have retries"),
     ({"failure_template": ""}, "failure_template: "),

@@ -348,7 +348,7 @@ def test_a_timeout_noticed_during_a_fault_is_a_timeout(
     w.store.faults = list(failing(when, error, times))
     w.run(15, step=1, beat=[ex])
     assert w.attempts(run) == [("a", 0, "FAILED", "TIMED_OUT")]
-    assert ex.cancelled == [ex.seen[0].token]
+    assert set(ex.cancelled) == {ex.seen[0].token}  # told as long as heartbeats name it
 
 
 @KINDS

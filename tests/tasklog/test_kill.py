@@ -52,8 +52,7 @@ def test_a_killed_writer_leaves_everything_committed_and_readable(path: Path) ->
 def write_and_kill(path: Path, start: int, commits: int) -> int:
     """Let a child write on from row `start`, kill it after some commits; the last LogId it saw committed."""
     command = [sys.executable, "-c", WRITE_FOR_EVER, str(path), str(start)]
-    environment = {"PYTHONPATH": ":".join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         seen = [int(child.stdout.readline()) for _ in range(commits)]
         child.kill()
