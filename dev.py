@@ -45,8 +45,12 @@ PARTS = (
 # What takes an hour or more: the same tests as in `test`, in their long form.
 PROOFS = (
     # name, tests, what makes them long
-    ("simulator", "tests/sim", {"PPACER_SIM_STEPS": "10000000"}),
-    ("crashes", "tests/crash", {"PPACER_CRASH_KILLS": "200", "PPACER_POWER_CUTS": "4000"}),
+    ("simulator", "tests/sim", {"PPACER_SIM_STEPS": "10000000", "PPACER_SIM_MUTANTS": "all"}),
+    (
+        "crashes",
+        "tests/crash",
+        {"PPACER_CRASH_KILLS": "200", "PPACER_POWER_CUTS": "4000", "PPACER_MACHINES_SECONDS": "120"},
+    ),
     ("fuzzing", "tests/api/test_fuzzing.py", {"PPACER_FUZZ_SECONDS": "300"}),
 )
 
