@@ -14,7 +14,7 @@ from sim.mutants import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 
 
-PLAYED = MUTANTS if os.environ.get("PPACER_SIM_MUTANTS") == "all" else MUTANTS[::4]
+PLAYED = MUTANTS if os.environ.get("PPACER_SIM_MUTANTS") == "all" else MUTANTS[::8]
 """Each takes seconds, some a minute: all of them are in `dev.py prove simulator`."""
 
 
