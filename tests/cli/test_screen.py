@@ -128,3 +128,8 @@ def test_foreign_text_in_a_table_is_one_line() -> None:
 def test_plain_text_is_left_as_it_is() -> None:
     text = "žluťoučký kůň\t日本 👍"
     assert Screen(io.StringIO()).clean(text) == text
+
+
+def test_a_table_without_rows_has_its_titles(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().table([Column("A"), Column("B")], [])
+    assert capsys.readouterr().out.split() == ["A", "B"]

@@ -35,6 +35,9 @@ def audit_command(
     if as_json:
         print_json(page)
         return
+    if not page.audit:
+        click.echo("no such command was given")
+        return
     from ppacer.cli.screen import Column, Screen
 
     names = ("NUMBER", "TIME (UTC)", "ACTOR", "ADDRESS", "COMMAND", "DAG", "RUN", "OUTCOME")

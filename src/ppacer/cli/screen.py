@@ -110,7 +110,7 @@ class Screen:
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         for row in cells:
             row[:] = [Cell(_one_line(cell.text), cell.style) for cell in row]
-        shown = [at for at, _ in enumerate(columns) if any(row[at].text for row in cells)]
+        shown = [at for at, _ in enumerate(columns) if not cells or any(row[at].text for row in cells)]
         natural = {
             at: max(_len(row[at].text) for row in [[Cell(c.title) for c in columns], *cells]) for at in shown
         }

@@ -57,6 +57,9 @@ def list_command(backend: "Backend", as_json: bool) -> None:
     if as_json:
         print_json(tokens)
         return
+    if not tokens:
+        click.echo("no token yet: ppacer token create NAME --role ROLE")
+        return
     from ppacer.cli.screen import Column, Screen
     from ppacer.clock import SystemClock
 
