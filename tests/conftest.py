@@ -1,10 +1,16 @@
-"""What tests of several folders share: a PostgreSQL for each worker, started when a test asks for it."""
+"""What tests of several folders share: Ctrl-C, and a PostgreSQL for each worker that needs one."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from postgresql.server import Server, binaries
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control ignores SIGINT in what it starts in the background, and so would all
+    # programs that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

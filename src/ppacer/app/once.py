@@ -1,13 +1,11 @@
 """One run of one dag, from trigger to end, in a temporary database."""
 
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -31,7 +29,6 @@ class Once(RunDetail, frozen=True):
     results: dict[str, Any]
 
 
-LOOK_SECONDS = 0.2  # between two looks for Ctrl-C
 Progress = Callable[[Sequence[Change], Sequence[LogRecord]], None]
 
 
@@ -63,9 +60,8 @@ def run_to_end(
             if on_progress is not None:
                 program.on_records(lambda records: on_progress((), records))
             program.on_changes(watch)
-            with Interrupts() as interrupts:
-                ref = program.scheduler.submit(TriggerRun(next(iter(registry)), params)).future.result()
-                _wait(program, ended, ref.run_id, interrupts)
+            ref = program.scheduler.submit(TriggerRun(next(iter(registry)), params)).future.result()
+            _wait(program, ended, ref.run_id)
             program.outbox.finish()  # the alerts are rows by now, and the database is about to go
             program.logs.flush(2.0)
             reads = Reads(settings.db, mask)
@@ -78,40 +74,15 @@ def run_to_end(
     return Once(detail.run, detail.tasks, detail.attempts, results)
 
 
-class Interrupts:
-    """Notices Ctrl-C, which would raise KeyboardInterrupt in the midst of anything, and could be lost there.
-
-    The second one does raise it.
-    """
-
-    def __init__(self) -> None:
-        self.has_come = False
-        self._mine: list[signal.Signals] = []
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            wanted = (signal.SIGINT, signal.SIGTERM)
-            self._mine = [one for one in wanted if signal.getsignal(one) is signal.default_int_handler]
-        for number in self._mine:
-            signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in self._mine:
-            signal.signal(number, signal.default_int_handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.has_come:
-            signal.default_int_handler(number, frame)
-        self.has_come = True
+def _wait(program: Program, ended: threading.Event, run_id: int) -> None:
+    try:
+        _until(program, ended)
+    except KeyboardInterrupt:
+        program.scheduler.submit(CancelRun(run_id))
+        _until(program, ended)
 
 
-def _wait(program: Program, ended: threading.Event, run_id: int, interrupts: Interrupts) -> None:
-    """Returns when the run has ended, which it is told to do after Ctrl-C."""
-    is_cancelled = False
-    while not ended.wait(LOOK_SECONDS):
-        if interrupts.has_come and not is_cancelled:
-            program.scheduler.submit(CancelRun(run_id))
-            is_cancelled = True
+def _until(program: Program, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
         if not program.is_alive():
             raise PpacerError("a part of the program has ended by itself; the log says why")
