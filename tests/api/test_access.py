@@ -124,6 +124,13 @@ def test_the_header_counts_more_than_the_cookie(guarded: Guarded) -> None:
     assert guarded.live.ask("GET", "/api/v1/tokens", headers={**headers}).status == 403
 
 
+@pytest.mark.parametrize("foreign", ["a=b c", 'theme={"dark":true}', "[x]=1", "no value", "=", '"'])
+def test_cookies_of_others_on_the_same_host_change_nothing(guarded: Guarded, foreign: str) -> None:
+    own = credential(guarded.secrets["viewer"], "cookie")["Cookie"]
+    for cookies in (f"{foreign}; {own}", f"{own}; {foreign}"):
+        assert guarded.live.ask("GET", "/api/v1/dags", headers={"Cookie": cookies}).status == 200
+
+
 def test_who_wanted_too_much_is_in_the_audit(guarded: Guarded) -> None:
     viewer, admin = (credential(guarded.secrets[name], "header") for name in ("viewer", "admin"))
     guarded.live.ask("POST", "/api/v1/runs/12/cancel", headers={**viewer})
@@ -215,8 +222,9 @@ def test_here_nobody_needs_a_token_but_one_that_is_given_counts(live: Callable[.
 def test_a_start_without_any_token_is_refused_where_one_is_needed(
     live: Callable[..., Live], settings: dict[str, Any]
 ) -> None:
-    with pytest.raises(ConfigError, match="ppacer token create NAME --role admin"):
+    with pytest.raises(ConfigError, match="ppacer token create NAME --role admin") as refusal:
         live(talking(), **settings)
+    assert ("--insecure" in str(refusal.value)) == ("require_token" not in settings)  # where that would help
 
 
 def test_insecure_lets_everybody_in(live: Callable[..., Live]) -> None:

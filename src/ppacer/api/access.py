@@ -5,11 +5,11 @@ import hmac
 import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool as in_thread
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from ppacer.api.problems import RequestError
@@ -25,6 +25,7 @@ log = logging.getLogger("ppacer.api")
 
 COOKIE = "ppacer_token"
 STALE_SECONDS = 5.0  # after which rows are read again, in case another program has changed them
+PATIENCE_SECONDS = 1.0  # with a database that hangs; then those rows count that are known
 NO_TOKEN = "this needs an access token: Authorization: Bearer ppt_…; `ppacer token create` makes one"
 NO_SUCH_TOKEN = "this access token is unknown, expired or revoked"
 
@@ -67,7 +68,8 @@ class Tokens:
         self._rows: dict[str, TokenRow] | None = None  # by hash
         self._stale_at = 0.0  # monotonic
         self._version = 0  # counts changes
-        self._reading = asyncio.Lock()
+        self._known = 0  # the version that the rows have at least
+        self._reading: tuple[asyncio.Task[None], float] | None = None  # and until when it is waited for
 
     def changed(self, changes: Sequence[Change]) -> None:
         """Hears of everything that is committed, in the scheduler's thread."""
@@ -89,22 +91,36 @@ class Tokens:
         return Caller(row.name, row.role) if row.counts(self._clock.now().utc) else None
 
     async def _refresh(self) -> None:
-        if self._clock.now().mono < self._stale_at:
-            return
-        async with self._reading:  # all wait for it: what they know may be of before a change
-            now, version = self._clock.now().mono, self._version
-            if now < self._stale_at:
+        """Waits for the rows when they are old. One reading is for all who come meanwhile.
+
+        Executors whose heartbeats waited for a database that hangs would lose what they run. Only a change
+        that is known of is waited for in any case.
+        """
+        while self._clock.now().mono >= self._stale_at:
+            now = asyncio.get_running_loop().time()
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_again()), now + PATIENCE_SECONDS
+            reading, end = self._reading
+            is_known = self._rows is not None and self._known == self._version
+            await asyncio.wait({reading}, timeout=max(0.0, end - now) if is_known else None)
+            if not reading.done():
                 return
-            try:
-                rows = await in_thread(self._read)
-            except StoreError:  # who was known may go on while the database is away
-                if self._rows is None:
-                    raise
-            else:
-                self._rows = {row.token_hash: row for row in rows if row.revoked_at is None}
-            self._stale_at = now + STALE_SECONDS
-            if version != self._version:  # changed while they were read
-                self._stale_at = 0.0
+            reading.result()
+
+    async def _read_again(self) -> None:
+        version = self._version
+        try:
+            rows = await in_thread(self._read)
+        except StoreError:  # who was known may go on while the database is away
+            if self._rows is None:
+                raise
+        else:
+            self._rows, self._known = {row.token_hash: row for row in rows if row.revoked_at is None}, version
+        finally:
+            self._reading = None
+        self._stale_at = self._clock.now().mono + STALE_SECONDS
+        if version != self._version:  # changed while they were read
+            self._stale_at = 0.0
 
 
 class Access:
@@ -151,8 +167,4 @@ def secret_in(headers: Headers) -> str | None:
     if given:
         scheme, _, secret = given[0].partition(" ")
         return secret.strip() if len(given) == 1 and scheme.lower() == "bearer" else ""
-    try:
-        cookies = SimpleCookie("; ".join(headers.getlist("cookie")))
-    except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
+    return cookie_parser("; ".join(headers.getlist("cookie"))).get(COOKIE)
