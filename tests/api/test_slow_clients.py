@@ -1,5 +1,6 @@
 """Who sends slowly, or reads slowly, or not at all, keeps nobody else from being served."""
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from functools import partial
 import pytest
 
 from api.live import PATIENCE, Gate, Live, answer_of, is_problem, parsed
+from ppacer.api.connection import connections_max
 
 COUNT = 60
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -52,6 +54,45 @@ def test_half_a_request_holds_up_nobody(shared: Live, data: bytes) -> None:
     assert shared.rows() == before
 
 
+def test_of_many_who_say_nothing_the_oldest_are_gone_and_others_are_not(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.api.connection.SILENT_MAX", COUNT // 2)
+    there = ("127.0.0.1", shared.port)
+    with socket.create_connection(there, PATIENCE, source_address=("127.0.0.2", 0)) as other:
+        with clients(shared, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n") as opened:
+            assert all(is_closed(connection) for connection in opened[: COUNT // 2])
+            for connection in (other, *opened[COUNT // 2 :]):
+                connection.sendall(WHOLE if connection is other else b"\r\n")
+                assert is_answered(connection)
+
+
+def test_who_has_asked_something_may_stay_and_ask_again(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.api.connection.SILENT_MAX", COUNT // 2)
+    with ExitStack() as stack:
+        opened = []
+        for _ in range(COUNT):
+            opened.append(stack.enter_context(socket.create_connection(("127.0.0.1", shared.port), PATIENCE)))
+            opened[-1].sendall(WHOLE)
+            assert is_answered(opened[-1])
+        for connection in opened:
+            connection.sendall(WHOLE)
+            assert is_answered(connection)
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(1_024, 768), (20, 100), (1_000_000, 10_000), (resource.RLIM_INFINITY, 10_000)],
+)
+def test_connections_leave_files_for_the_rest_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, files: int, connections: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert connections_max() == connections
+
+
 def test_who_does_not_read_holds_up_nobody(shared: Live) -> None:
     """Many large answers at once on each connection, and not one byte of them is read."""
     run_id = shared.run("talking", rows=1000)
@@ -68,6 +109,14 @@ def test_a_slow_request_is_answered_in_the_end(shared: Live) -> None:
         for connection in opened:
             connection.sendall(b"\r\n\r\n")
         assert all(connection.recv(20).startswith(b"HTTP/1.1 200") for connection in opened)
+
+
+def is_answered(connection: socket.socket) -> bool:
+    """Reads the answer of /healthz."""
+    data = connection.recv(65536)
+    while data and not data.endswith(b"}"):
+        data += connection.recv(65536)
+    return data.startswith(b"HTTP/1.1 200")
 
 
 def is_closed(connection: socket.socket) -> bool:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ppacer.api.access import Access, Permission
-from ppacer.api.connection import Connection
+from ppacer.api.connection import connections, connections_max
 from ppacer.api.door import Door
 from ppacer.api.executors import executor_routes
 from ppacer.api.guard import HEADERS, Guard
@@ -93,7 +93,7 @@ class Server:
         self._end_waits = end_waits
         config = uvicorn.Config(
             app,
-            http=Connection,
+            http=connections(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -102,7 +102,7 @@ class Server:
             headers=list(HEADERS),
             timeout_keep_alive=15,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            limit_concurrency=500,
+            limit_concurrency=connections_max(),
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="ppacer-http", daemon=True)
