@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -48,7 +49,7 @@ if __name__ == "__main__":
 class Program:
     """One of several programs on a database, each with a folder of its own."""
 
-    def __init__(self, folder: Path, db: str, lease: float = LEASE) -> None:
+    def __init__(self, folder: Path, db: str, lease: float = LEASE, **environ: str) -> None:
         folder.mkdir()
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -60,6 +61,7 @@ class Program:
             "PPACER_DB": db,
             "PPACER_LEASE": str(lease),
             "PPACER_SLOTS": "2",
+            **environ,
         }
         self.start()
 
@@ -205,6 +207,16 @@ def test_the_second_stands_by_and_takes_over_when_the_first_is_killed(
     assert second.process.returncode == 0
     assert answer(db, "SELECT 1 FROM leader WHERE Term > 2 OR LeaseSeconds = 0") == [(1,)]
     third.leads()
+
+
+def test_a_leader_that_listens_on_all_addresses_is_found_under_the_name_of_its_machine(
+    db: str, program: Callable[..., Program]
+) -> None:
+    leader = program(PPACER_HOST="0.0.0.0", PPACER_INSECURE="true")
+    leader.leads()
+    [(url,)] = answer(db, "SELECT Url FROM leader")
+    assert url == f"http://{socket.gethostname()}:{leader.port}"
+    assert "run_id" in json.loads(leader.command("trigger", "work", "--json", "--db", db))
 
 
 def test_a_leader_that_was_stopped_cannot_write_when_it_comes_back(

@@ -1,5 +1,6 @@
 """The HTTP client against answers that no scheduler gives."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,8 @@ from ppacer import errors
 from ppacer.api.client import HttpClient
 from ppacer.api.link import checked_url
 from ppacer.api.wire import ERRORS, Done, Problem
-from ppacer.cli.backend import reachable
+from ppacer.app.admission import url_for_others
+from ppacer.cli.backend import leader_url, reachable
 from ppacer.errors import PpacerError
 
 
@@ -111,6 +113,22 @@ def test_a_scheduler_on_all_addresses_is_reached_on_this_machine() -> None:
     assert reachable("http://0.0.0.0:80") == "http://127.0.0.1:80"
     assert reachable("http://[::]:80") == "http://[::1]:80"
     assert reachable("http://10.0.0.1:80") == "http://10.0.0.1:80"
+
+
+@pytest.mark.parametrize("bound", ["http://0.0.0.0:80", "http://[::]:80"])
+def test_who_listens_on_all_addresses_is_found_by_the_name_of_the_machine(bound: str) -> None:
+    assert url_for_others(bound) == f"http://{socket.gethostname()}:80"
+    assert leader_url(url_for_others(bound), f"{socket.gethostname()}-1-a") == "http://127.0.0.1:80"
+    assert leader_url("http://other:80", "other-1-a") == "http://other:80"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:80", "http://127.8.0.1:80", "http://[::1]:80", "http://0.0.0.0:80"]
+)
+def test_who_listens_for_its_own_machine_is_asked_from_nowhere_else(url: str) -> None:
+    assert url_for_others("http://127.0.0.1:80") == "http://127.0.0.1:80"
+    assert leader_url(url, f"{socket.gethostname()}-1-a") == url
+    assert leader_url(url, "other-1-a") is None
 
 
 def test_a_command_whose_connection_broke_is_sent_again_with_the_same_key(

@@ -2,6 +2,7 @@
 
 import socket
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from ppacer.config import Settings, is_loopback
 from ppacer.errors import ConfigError
@@ -17,10 +18,10 @@ def check_tokens(settings: Settings, now: datetime) -> None:
     if _has_token(settings, now):
         return
     why = "require_token is set" if settings.require_token else f"other machines can reach {settings.host}"
+    otherwise = "" if settings.require_token else " (--insecure lets everybody in without one)"
     raise ConfigError(
         f"{why}, and there is no access token: make one with "
-        f"`ppacer token create NAME --role admin --db {settings.db}`, then start again "
-        "(--insecure lets everybody in without one)"
+        f"`ppacer token create NAME --role admin --db {settings.db}`, then start again{otherwise}"
     )
 
 
@@ -30,6 +31,12 @@ def hosts_of(settings: Settings) -> tuple[str, ...]:
         return settings.allowed_hosts
     own = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else (settings.host,)
     return (*settings.allowed_hosts, *own)
+
+
+def url_for_others(url: str) -> str:
+    """Where other machines find what listens here at `url`; they cannot go to a wildcard."""
+    parts = urlsplit(url)
+    return f"http://{socket.gethostname()}:{parts.port}" if parts.hostname in WILDCARDS else url
 
 
 def _has_token(settings: Settings, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from ppacer.api.door import Door
-from ppacer.app.admission import check_tokens, hosts_of
+from ppacer.app.admission import check_tokens, hosts_of, url_for_others
 from ppacer.app.code import LoadedCode
 from ppacer.app.echo import Echo
 from ppacer.app.leadership import Leadership, unique_name
@@ -106,7 +106,7 @@ class SchedulerHalf:
         self._seat(standby)
         if listener is not None:
             self._serve(listener)
-        seat = Seat(self.settings.db, self.name, self.url)
+        seat = Seat(self.settings.db, self.name, self.url and url_for_others(self.url))
         self._leadership = self._stack.enter_context(Leadership(seat, standby, self._led))
 
     @contextmanager

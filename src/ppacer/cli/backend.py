@@ -94,15 +94,26 @@ def open_backend(
 
 def _leader(db: str) -> dict[str, Any] | None:
     """Where the scheduler answers that leads on a server, unless only its own machine can ask it."""
-    import socket
-
     from ppacer.store.leader import leader_of
 
     leader = leader_of(db)
-    if leader is None or leader.url is None:
-        return None
-    is_here = leader.holder.startswith(f"{socket.gethostname()}-")
-    return {"url": leader.url} if is_here or "//127." not in leader.url else None
+    url = None if leader is None or leader.url is None else leader_url(leader.url, leader.holder)
+    return None if url is None else {"url": url}
+
+
+def leader_url(url: str, holder: str) -> str | None:
+    """How the leader is asked from this machine, whose programs have names that begin with its own.
+
+    The name of this machine in a URL stands for all its addresses, and need not be known here.
+    """
+    import socket
+    from urllib.parse import urlsplit
+
+    name, parts = socket.gethostname(), urlsplit(url)
+    if holder.startswith(f"{name}-"):
+        return f"http://127.0.0.1:{parts.port}" if parts.hostname == name.lower() else url
+    host = parts.hostname or ""
+    return None if host.startswith("127.") or host in ("::1", "0.0.0.0", "::") else url
 
 
 def reachable(url: str) -> str:
