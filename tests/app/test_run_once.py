@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,24 @@ def test_a_dag_runs_to_its_end_and_passes_data() -> None:
     assert statuses(detail) == {"numbers": "SUCCESS", "total": "SUCCESS", "look": "SUCCESS"}
     assert seen == [6]
     assert detail.results == {"numbers": [1, 2, 3], "total": 6}
+
+
+def test_a_cluster_that_is_set_for_other_programs_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPACER_CLUSTER", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("ppacer.app.clusters.find_spec", lambda name: None)
+    with Dag("d") as dag:
+        numbers()
+    assert ppacer.run_once(dag).run.status == "SUCCESS"
+
+
+def test_a_task_whose_runner_lacks_something_fails_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPACER_CLUSTER", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("ppacer.app.clusters.find_spec", lambda name: None)
+    with Dag("d") as dag:
+        numbers.with_options(runner="dask")()
+    detail = ppacer.run_once(dag, file=Path(__file__))
+    assert detail.run.status == "FAILED"
+    assert "pip install 'ppacer[dask]'" in (detail.attempts[-1].error or "")
 
 
 def test_a_failed_run_is_returned_with_every_attempt() -> None:

@@ -97,10 +97,11 @@ def test_a_dag_runs_once_on_a_cluster(address: tuple[str, str], tmp_path: Path) 
 
 
 def test_what_is_missing_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(cluster="tcp://127.0.0.1:8786")
+    settings = Settings(cluster="tcp://127.0.0.1:8786", runner="dask")
     with pytest.raises(ConfigError, match="needs dags in a file"):
         cluster_runners(Registry(), settings, None)
     monkeypatch.setattr("ppacer.app.clusters.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"the runner dask is not installed: pip install 'ppacer\[dask\]'"):
         cluster_runners(Registry(), settings, Path("dags.py"))
+    assert list(cluster_runners(Registry(), Settings(cluster="auto"), None)) == ["ray"]  # for some tasks
     assert cluster_runners(Registry(), Settings(), Path("dags.py")) == {}

@@ -26,6 +26,8 @@ Dags = Dag | Registry | Iterable[Dag]
 
 log = logging.getLogger("ppacer")
 
+FORKING = {"process", "pool", "dask", "ray"}
+"""The runners that need a warm parent; those of clusters for its file, which their workers import, too."""
 BACKLOG_TOLD = 100  # more missed points than these are told before they run
 TASK_LOGGER = "ppacer.task"
 """A copy of executor.logs.TASK_LOGGER: nothing of the executor is needed before a fork."""
@@ -219,8 +221,7 @@ def run_once(
     sender = notifier or LogSender()
     own = {"runner": runner, "slots": slots, "echo": False, "drain": 0.0}
     settings = load({}, own, os.environ, Path.cwd())
-    forks = {runner, *(config.runner for config in dag.configs.values())} & {"process", "pool"}
-    forks |= {runner} & {"dask", "ray"}  # for the file, which their workers import as a warm parent does
+    forks = FORKING & {runner, *(config.runner for config in dag.configs.values())}
     warm = make_warm_parent(registry, sender, file, settings.level) if forks else None
     from ppacer.app.once import run_to_end  # after the fork: see `make_warm_parent`
 

@@ -17,24 +17,31 @@ PACKAGES = {"dask": "distributed", "ray": "ray"}
 def cluster_runners(
     registry: Registry, settings: Settings, file: Path | None
 ) -> dict[str, Callable[[Executor], Runner]]:
-    """How to make the runner of the cluster that is set; nothing when none is. Raises ConfigError.
+    """How to make the runner of the cluster that is set; nothing when none is.
 
-    `file`: where the dags are, for this program and for the workers.
+    `file`: where the dags are, for this program and for the workers. What is missing keeps a program from
+    starting only where it is the usual runner: then ConfigError is raised at once.
     """
     name = settings.cluster_runner
     if name is None:
         return {}
+    if settings.runner == name:
+        _check(name, file)
+
+    def make(executor: Executor) -> Runner:
+        where, cluster = _check(name, file), _cluster(name, settings.cluster)
+        return ClusterRunner(cluster, registry, where, executor, grace=settings.grace, level=settings.level)
+
+    return {name: make}
+
+
+def _check(name: str, file: Path | None) -> Path:
+    """Where the workers find the dags. Raises ConfigError for what the runner lacks."""
     if find_spec(PACKAGES[name]) is None:
         raise ConfigError(f"the runner {name} is not installed: pip install 'ppacer[{name}]'")
     if file is None:
         raise ConfigError(f"the runner {name} needs dags in a file, which its workers can import")
-    where = file.absolute()
-
-    def make(executor: Executor) -> Runner:
-        cluster = _cluster(name, settings.cluster)
-        return ClusterRunner(cluster, registry, where, executor, grace=settings.grace, level=settings.level)
-
-    return {name: make}
+    return file.absolute()
 
 
 def _cluster(name: str, address: str) -> Cluster:
