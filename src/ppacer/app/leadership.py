@@ -76,6 +76,10 @@ class Leadership:
         standby = self._standby
         try:
             leader = self._seat.leader()
+            if leader is not None and not leader.is_alive and standby.problem is not None:
+                # It has lost the server as we have, and renews its lease now if it lives.
+                self._retired.wait(RENEW_SECONDS)
+                leader = self._seat.leader()
             term = None if leader is not None and leader.is_alive else self._seat.take()
         except StoreError as error:
             if standby.problem is None:
@@ -109,9 +113,10 @@ class Leadership:
     def _reigns(self, reign: Reign, renewal: "Renewal") -> None:
         """Returns when it is to end. Raises Deposed."""
         while not self._ending.wait(LOOK_SECONDS / 4):
+            is_alive = reign.is_alive()  # before the next look, because it ends when it is deposed
             if renewal.is_lost or reign.store.is_deposed:
                 raise Deposed("another scheduler leads now")
-            if not reign.is_alive():
+            if not is_alive:
                 raise RuntimeError("the scheduler's thread has ended")
 
     def _release(self, term: int) -> None:
