@@ -1,8 +1,14 @@
 """A cluster that is away when attempts come, that goes while they run, and that comes back."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +83,45 @@ def test_attempts_wait_for_a_cluster_and_are_lost_with_it(
     with cluster_at(port):
         assert memory.end_of(after).end is SUCCESS
         runner.close()
+
+
+@contextmanager
+def frozen(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler of Dask with one worker, as programs that can be stopped."""
+    address, quiet = f"tcp://127.0.0.1:{port}", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    options = {"cwd": folder, "env": environ, **quiet}
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--port", str(port)]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard"]
+    programs = [subprocess.Popen(command, **options) for command in (dask, worker)]  # type: ignore[call-overload]
+    try:
+        yield programs[0]
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+def test_a_cluster_that_is_frozen_holds_up_neither_a_cancel_nor_the_end(
+    registry: Registry, memory: Memory, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("distributed")
+    from ppacer.executor import dask as dask_module
+
+    monkeypatch.setattr(cluster_module, "END_SECONDS", 0.5)
+    for name in ("CALLS_SECONDS", "CONNECT_SECONDS"):
+        monkeypatch.setattr(dask_module, name, 10.0)
+    runner = ClusterRunner(
+        dask_module.DaskCluster(f"tcp://127.0.0.1:{port}"), registry, CASES, memory, grace=GRACE
+    )
+    with frozen(tmp_path, port) as scheduler:
+        running = [memory.start(runner, grant("sleeps")) for _ in range(2)]
+        memory.wait_for(running[0], "sleeping")
+        scheduler.send_signal(signal.SIGSTOP)
+        for one, end in zip(running, (End.HANDED_BACK, End.CANCELLED), strict=True):
+            runner.cancel(one.token, end)
+            assert memory.end_of(one).end is end
+        closing = threading.Thread(target=runner.close, daemon=True)
+        closing.start()
+        closing.join(60.0)
+        assert not closing.is_alive()

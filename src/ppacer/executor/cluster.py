@@ -31,6 +31,7 @@ WAIT_SECONDS = 300.0  # for a cluster that is away; then another executor may tr
 KNOCK_SECONDS = 3.0
 LAST_WORDS_SECONDS = 2.0  # for messages that are still on their way when the end is known otherwise
 END_SECONDS = 10.0  # beyond the grace time, for the worker to say that what was to end has ended
+CLOSE_SECONDS = 70.0  # for a cluster that does not answer: more than its adapter takes to connect and close
 
 
 class ClusterAwayError(PpacerError):
@@ -58,7 +59,10 @@ class Hearing(Protocol):
 
 
 class Cluster(Protocol):
-    """A cluster of workers. Each job has the token of its attempt as name and is started at most once."""
+    """A cluster of workers. Each job has the token of its attempt as name and is started at most once.
+
+    No call waits long for a cluster that does not answer.
+    """
 
     def connect(self, hearing: Hearing) -> None:
         """Connects, anew if need be. Raises ClusterAwayError."""
@@ -79,12 +83,13 @@ class Cluster(Protocol):
 class _Attempt:
     """One attempt on its way through the cluster. Used by the loop's thread alone."""
 
-    __slots__ = ("end", "grant", "has_begun", "is_submitted", "timer")
+    __slots__ = ("end", "grant", "has_begun", "is_submitted", "lost", "timer")
 
     def __init__(self, grant: Grant) -> None:
         self.grant = grant
         self.end: End | None = None  # how it shall end, once somebody wants it to end
         self.is_submitted = self.has_begun = False
+        self.lost: Outcome | None = None  # once it is gone from the cluster
         self.timer: Timer | None = None  # until its end is decided without the worker
 
 
@@ -129,7 +134,7 @@ class ClusterRunner:
         """Hands back what still runs; the workers end it when they see that we are gone."""
         self._reactor.call(self._reactor.stop)
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         self._reactor.run()
@@ -157,9 +162,7 @@ class ClusterRunner:
             return
         try:
             if not self._is_connected:
-                self._cluster.connect(self)
-                self._is_connected = True
-                self._backoff.reset()
+                self._connect()
             while self._waiting:
                 self._hand_over(self._waiting[0])
                 self._waiting.popleft()
@@ -168,7 +171,27 @@ class ClusterRunner:
                 self._lose_all(str(error))
             self._pause(str(error))
 
+    def _connect(self) -> None:
+        try:
+            self._cluster.connect(self)
+        except ClusterAwayError:
+            raise
+        except Exception as error:  # whatever its library raises: it is tried again
+            raise ClusterAwayError(f"the cluster cannot be used: {type(error).__name__}: {error}") from error
+        self._is_connected = True
+        self._backoff.reset()
+
     def _hand_over(self, attempt: _Attempt) -> None:
+        try:
+            self._give(attempt)
+        except ClusterAwayError:
+            raise
+        except Exception as error:  # it concerns this attempt alone
+            log.exception("task %s cannot be given to the cluster", attempt.grant.task_id)
+            attempt.is_submitted = True  # perhaps
+            self._decide(attempt, Outcome(End.REFUSED, f"{type(error).__name__}: {error}"))
+
+    def _give(self, attempt: _Attempt) -> None:
         grant = attempt.grant
         dag = self._registry.get(grant.dag_id)
         version = None if dag is None else dag.version
@@ -202,8 +225,8 @@ class ClusterRunner:
             self._decide(attempt, unbegun(end))
             return
         attempt.end = end
-        self._cluster.end(token, end)
         self._expect_end(attempt)
+        self._cluster.end(token, end)
 
     def _expect_end(self, attempt: _Attempt) -> None:
         """The worker has the last word, but not for ever; one that has not begun will hardly have any."""
@@ -239,19 +262,25 @@ class ClusterRunner:
                     self._expect_end(attempt)
             case Told(records):
                 self._sink.log(records)
+                if attempt.end is None and attempt.lost is not None:  # its end may be behind this
+                    self._after(attempt, LAST_WORDS_SECONDS, self._decide_lost)
             case Finished(outcome):
                 self._forget(attempt, is_over=True)
                 self._sink.done(attempt.grant, outcome)
 
     def _lost(self, token: str, why: str, is_unfit: bool) -> None:
         attempt = self._live.get(token)
-        if attempt is not None and attempt.end is None:
-            self._after(attempt, LAST_WORDS_SECONDS, partial(self._decide_lost, why=why, is_unfit=is_unfit))
+        if attempt is None or attempt.end is not None or attempt.lost is not None:
+            return
+        if is_unfit and not attempt.has_begun:
+            attempt.lost = Outcome(End.REFUSED, why, begun=False, is_unfit=True)
+        else:
+            attempt.lost = Outcome(End.LOST, why)
+        self._after(attempt, LAST_WORDS_SECONDS, self._decide_lost)
 
-    def _decide_lost(self, attempt: _Attempt, why: str, is_unfit: bool) -> None:
-        end = End.REFUSED if is_unfit and not attempt.has_begun else End.LOST
-        is_refused = end is End.REFUSED
-        self._decide(attempt, Outcome(end, why, begun=not is_refused, is_unfit=is_refused))
+    def _decide_lost(self, attempt: _Attempt) -> None:
+        assert attempt.lost is not None
+        self._decide(attempt, attempt.lost)
 
     def _cut_off(self, why: str) -> None:
         if not self._is_connected:
@@ -285,7 +314,10 @@ class ClusterRunner:
             attempt.timer.cancel()
         del self._live[attempt.grant.token]
         if attempt.is_submitted:
-            self._cluster.forget(attempt.grant.token, is_over=is_over)
+            try:
+                self._cluster.forget(attempt.grant.token, is_over=is_over)
+            except Exception:  # the end of the attempt is known all the same
+                log.exception("the cluster does not let go of task %s", attempt.grant.task_id)
 
 
 class _Action(Protocol):

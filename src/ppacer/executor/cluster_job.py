@@ -6,6 +6,7 @@ worker it is an attempt of the runner `process`, with all that this means for ti
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Protocol
 
 import msgspec
@@ -75,14 +76,27 @@ def run(data: bytes, line: Line) -> None:
     """Makes one attempt, and tells the executor all about it. `data` is a Job."""
     line.send(encode(Began()))
     try:
-        outcome = _attempt(data, line)
+        ready = _prepared(data, line)
     except Exception as error:  # no process, no memory: another worker may have some
-        words = f"worker {line.where}: {type(error).__name__}: {error}"
-        outcome = Outcome(End.REFUSED, words, begun=False)
-    line.send(encode(Finished(outcome)))
+        ready = Outcome(End.REFUSED, _words(line, error), begun=False)
+    line.send(encode(Finished(ready if isinstance(ready, Outcome) else _attempt(*ready, line))))
 
 
-def _attempt(data: bytes, line: Line) -> Outcome:
+def _words(line: Line, error: Exception) -> str:
+    return f"worker {line.where}: {type(error).__name__}: {error}"
+
+
+def _attempt(grant: Grant, children: Children, desk: "_Desk", line: Line) -> Outcome:
+    """How it ended. From here on nobody can say that it was not begun."""
+    try:
+        with closing(children):
+            return _supervise(children, desk, grant, line)
+    except Exception as error:
+        return Outcome(End.LOST, _words(line, error))
+
+
+def _prepared(data: bytes, line: Line) -> "tuple[Grant, Children, _Desk] | Outcome":
+    """All that it needs, or why it cannot begin."""
     version = msgspec.msgpack.decode(data, type=_Version).ppacer
     if version != VERSION:
         return _unfit(f"worker {line.where} has ppacer {VERSION}, this executor {version}")
@@ -98,11 +112,7 @@ def _attempt(data: bytes, line: Line) -> Outcome:
             return unbegun(end)
         return _unfit(with_details(f"worker {line.where}: {error}", error.traceback))
     desk = _Desk()
-    children = Children(warm, desk, grace=job.grace, spares=0)
-    try:
-        return _supervise(children, desk, job.grant, line)
-    finally:
-        children.close()
+    return job.grant, Children(warm, desk, grace=job.grace, spares=0), desk
 
 
 def _unfit(why: str) -> Outcome:

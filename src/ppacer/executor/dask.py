@@ -7,6 +7,9 @@ executor, and by the workers, where Dask calls `attempt`.
 import contextlib
 import threading
 import uuid
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 
 from distributed import Client, Event, Future, Queue, get_client, get_worker
 
@@ -17,6 +20,7 @@ from ppacer.protocol import End
 CONNECT_SECONDS = 10.0
 MESSAGES_MAX = 1_000  # that wait on Dask's scheduler; then workers wait, too
 PUT_SECONDS = 5.0
+CALLS_SECONDS = 10.0  # at a close, for calls that are under way
 CHECK_SECONDS = 2.0
 PREFIX = "ppacer-"  # of the keys and names on Dask's scheduler
 RUNNING = ("executing", "long-running")
@@ -74,6 +78,9 @@ class _Session:
         self._queue = Queue(PREFIX + uuid.uuid4().hex, client=self._client, maxsize=MESSAGES_MAX)
         self._listener = threading.Thread(target=self._listen, name="ppacer-dask", daemon=True)
         self._listener.start()
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._caller = threading.Thread(target=self._call, name="ppacer-dask-calls", daemon=True)
+        self._caller.start()
         threading.Thread(target=self._watch_workers, name="ppacer-dask-workers", daemon=True).start()
 
     @property
@@ -90,33 +97,47 @@ class _Session:
 
     def end(self, token: str, end: End) -> None:
         """Has a job end, by letting go of it."""
-        if end is End.HANDED_BACK:
-            with contextlib.suppress(Exception):  # without that word it says `cancelled` in its log
-                Event(_back(token), client=self._client).set()
-        if (future := self._futures.get(token)) is not None:
-            future.cancel(reason="ppacer", msg="ended by ppacer")
+        if end is End.HANDED_BACK:  # without that word it says `cancelled` in its log
+            self._calls.put(lambda: Event(_back(token), client=self._client).set())
+        self._release(self._futures.get(token))
 
     def forget(self, token: str, is_over: bool) -> None:
         """Lets go of a job."""
         future = self._futures.pop(token, None)
         self._workers.pop(token, None)
-        if future is not None:
-            future.cancel(reason="ppacer", msg="ended by ppacer")
+        self._release(future)
         if is_over and self.is_running:  # else Dask could still start it, and shall find the mark
+            for name in (_mark(token), _back(token)):
+                self._calls.put(partial(self._clear, name))
+
+    def _release(self, future: Future | None) -> None:
+        if future is not None:
+            self._calls.put(partial(future.cancel, reason="ppacer", msg="ended by ppacer"))
+
+    def _clear(self, name: str) -> None:
+        Event(name, client=self._client).clear()
+
+    def _call(self) -> None:
+        """Asks Dask's scheduler for one thing after the other; one that hangs would hold up who waits."""
+        while (call := self._calls.get()) is not None:
             with contextlib.suppress(Exception):
-                for name in (_mark(token), _back(token)):
-                    Event(name, client=self._client).clear()
+                call()
 
     def close(self) -> None:
         """Lets go of everything."""
         is_running = self.is_running
         self._closed.set()
         if is_running:
-            with contextlib.suppress(Exception):
-                self._queue.put(None)  # or Dask's scheduler would wait for ever for what `get` asks
-                self._listener.join(PUT_SECONDS)
-                self._queue.close()
-        self._client.close(timeout=CONNECT_SECONDS)
+            self._calls.put(self._close_queue)
+        self._calls.put(None)
+        self._caller.join(CALLS_SECONDS)
+        with contextlib.suppress(Exception):  # it does not answer, or has gone
+            self._client.close(timeout=CONNECT_SECONDS)
+
+    def _close_queue(self) -> None:
+        self._queue.put(None)  # or Dask's scheduler would wait for ever for what `get` asks
+        self._listener.join(PUT_SECONDS)
+        self._queue.close()
 
     # -- hearing ---------------------------------------------------------------------------------------------
 
