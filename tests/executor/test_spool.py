@@ -11,6 +11,7 @@ import pytest
 
 from executor.world import eventually
 from ppacer.executor import spool as module
+from ppacer.executor.folder import Folder
 from ppacer.executor.spool import Kept, Spool, Taken
 from ppacer.protocol import End, Report
 
@@ -63,6 +64,40 @@ def test_a_line_that_was_cut_off_by_the_kill_is_passed_over(path: Path) -> None:
         assert [one.token for one in spool.left] == ["token-1"]
         spool.keep(report(3))
     assert left(path) == ["token-1", "token-3"]
+
+
+def test_damage_costs_its_own_line_alone_and_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = [msgspec.json.encode(Kept(report(number))) + b"\n" for number in range(3)]
+    damage = msgspec.json.encode(Kept(report(9))).replace(b"token", b"\xff\xfe\x00") + b"\n"
+    path.write_bytes(whole[0] + damage + whole[1] + b"\0" * 100 + b"\n" + whole[2])
+    assert left(path) == ["token-0", "token-1", "token-2"]
+    assert "2 line(s)" in caplog.text
+
+
+def test_a_report_that_cannot_be_written_ends_nothing(
+    path: Path, spool: Spool, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
+    odd = report(1, "\udc80")
+    spool.keep(odd)
+    eventually(lambda: "only in memory: UnicodeEncodeError" in caplog.text, "the error")
+    spool.drop([odd])
+    spool.keep(report(2))
+    eventually(lambda: left(path) == ["token-2"], "the next one on disk")
+
+
+def test_a_folder_whose_identity_is_damaged_gets_another_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Folder(tmp_path) as folder:
+        first = folder.identity
+    with Folder(tmp_path) as folder:
+        assert folder.identity == first
+    assert caplog.text == ""
+    (tmp_path / "executor.json").write_bytes(b'{"identity":"\xff"}')
+    with Folder(tmp_path) as folder:
+        assert folder.identity != first
+    assert "executor.json cannot be read" in caplog.text
 
 
 def test_a_full_disk_loses_nothing_while_the_program_lives(

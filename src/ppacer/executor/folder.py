@@ -1,6 +1,7 @@
 """The folder of an executor: who it is, across restarts, and what it has still to report."""
 
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -11,6 +12,8 @@ from typing import Self
 import msgspec
 
 from ppacer.errors import ConfigError
+
+log = logging.getLogger("ppacer.executor")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -63,7 +66,9 @@ class Folder:
         file = self.path / "executor.json"
         try:
             return msgspec.json.decode(file.read_bytes(), type=Identity).identity
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning("%s cannot be read: from now on this is another executor", file)
             identity = secrets.token_hex(8)
             file.write_bytes(msgspec.json.encode(Identity(identity)))
             return identity

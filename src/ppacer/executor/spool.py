@@ -98,18 +98,26 @@ class Spool:
     def _load(self) -> None:
         data = self._path.read_bytes()
         self._size = len(data)
-        for line in data.splitlines():
-            try:
-                entry = _line.decode(line)
-            except msgspec.DecodeError:  # the last one of a life that was cut off
-                continue
-            if isinstance(entry, Kept):
-                self._open[entry.report.token] = entry.report
-            else:
-                for token in entry.tokens:
-                    self._open.pop(token, None)
-        if data and not data.endswith(b"\n"):
+        *lines, rest = data.split(b"\n")  # the rest is of a life that was cut off, usually nothing
+        damaged = [line for line in lines if line and not self._load_line(line)]
+        if damaged:
+            log.warning("%d line(s) of %s cannot be read: reports may be lost", len(damaged), self._path)
+        if rest:
+            self._load_line(rest)
             os.write(self._file, b"\n")
+
+    def _load_line(self, line: bytes) -> bool:
+        """Whether it could be read."""
+        try:
+            entry = _line.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        if isinstance(entry, Kept):
+            self._open[entry.report.token] = entry.report
+        else:
+            for token in entry.tokens:
+                self._open.pop(token, None)
+        return True
 
     def _run(self) -> None:
         while True:
@@ -129,9 +137,10 @@ class Spool:
     def _try_to_write(self, new: list[Report], taken: list[str]) -> None:
         try:
             self._write(new, taken)
-        except OSError as error:
+        except Exception as error:  # whatever it is, this thread lives on: the next try may go well
             if not self._has_failed:
-                log.error("reports cannot be kept in %s, only in memory: %s", self._path, error.strerror)
+                why = error.strerror if isinstance(error, OSError) else repr(error)
+                log.error("reports cannot be kept in %s, only in memory: %s", self._path, why)
             self._has_failed = True
             return
         self._has_failed = False
