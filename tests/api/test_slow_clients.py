@@ -59,12 +59,14 @@ def test_of_many_who_say_nothing_the_oldest_are_gone_and_others_are_not(
 ) -> None:
     monkeypatch.setattr("ppacer.api.connection.SILENT_MAX", COUNT // 2)
     there = ("127.0.0.1", shared.port)
-    with socket.create_connection(there, PATIENCE, source_address=("127.0.0.2", 0)) as other:
-        with clients(shared, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n") as opened:
-            assert all(is_closed(connection) for connection in opened[: COUNT // 2])
-            for connection in (other, *opened[COUNT // 2 :]):
-                connection.sendall(WHOLE if connection is other else b"\r\n")
-                assert is_answered(connection)
+    with (
+        socket.create_connection(there, PATIENCE, source_address=("127.0.0.2", 0)) as other,
+        clients(shared, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n") as opened,
+    ):
+        assert all(is_closed(connection) for connection in opened[: COUNT // 2])
+        for connection in (other, *opened[COUNT // 2 :]):
+            connection.sendall(WHOLE if connection is other else b"\r\n")
+            assert is_answered(connection)
 
 
 def test_who_has_asked_something_may_stay_and_ask_again(
