@@ -191,12 +191,11 @@ class Door:
 
     async def ask(self, ask: FromExecutor) -> Any:
         """What the scheduler answers to an executor, after the commit; raises what it raises."""
-        answer = asyncio.wrap_future(self._submit(ask))
-        await asyncio.wait([answer], timeout=EXECUTOR_SECONDS)
-        if not answer.done():
-            answer.cancel()  # so that nothing is told to nobody
+        future = self._submit(ask)
+        await _done(future, EXECUTOR_SECONDS)
+        if not future.done() and future.cancel():  # so that nothing is told to nobody
             raise SchedulerUnavailable("the scheduler did not answer in time")
-        return answer.result()
+        return await _heard(future)
 
     async def poll(self, claim: Claim, seconds: float, receive: Receive) -> Any:
         """The answer to a long poll; None when the client has left, or the server ends. Holds no thread.
@@ -204,16 +203,11 @@ class Door:
         A client that leaves takes its poll back: what is granted then waits for its next one.
         """
         future = self._submit(claim)
-        answer = asyncio.wrap_future(future)
         left = asyncio.ensure_future(receive())  # after the body there is only the end to be heard of
         self._polls.add(future)
         try:
-            await asyncio.wait(
-                [answer, left], timeout=seconds + EXECUTOR_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not answer.done():
-                future.cancel()
-            return None if answer.cancelled() or not answer.done() else answer.result()
+            await _done(future, seconds + EXECUTOR_SECONDS, left)
+            return None if not future.done() and future.cancel() else await _heard(future)
         finally:
             left.cancel()
             self._polls.discard(future)
@@ -247,3 +241,36 @@ class Door:
         end = loop.time() + FLUSH_SECONDS
         async with self._flushing:
             return await asyncio.to_thread(self._flush_logs, max(0.0, end - loop.time()))
+
+
+async def _done(future: Future[Any], seconds: float, *others: "asyncio.Future[Any]") -> None:
+    """Waits until the scheduler has answered, or one of the others is done, or the time is over.
+
+    By hand, because `wrap_future` and `wait` take three more rounds of the loop, for each request.
+    """
+    loop = asyncio.get_running_loop()
+    news: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: object = None) -> None:
+        if not news.done():
+            news.set_result(None)
+
+    def tell_loop(_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the server has ended
+            loop.call_soon_threadsafe(tell)
+
+    timer = loop.call_later(seconds, tell)
+    future.add_done_callback(tell_loop)
+    for other in others:
+        other.add_done_callback(tell)
+    try:
+        await news
+    finally:
+        timer.cancel()
+
+
+async def _heard(future: Future[Any]) -> Any:
+    """The answer, which is there or, in rare cases, on its way; None when it was taken back."""
+    if future.cancelled():
+        return None
+    return future.result() if future.done() else await asyncio.wrap_future(future)

@@ -7,20 +7,22 @@ thread that asks at the same time.
 
 import logging
 import os
+import re
+from collections import deque
 from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
 from urllib3 import exceptions
+from urllib3.util import parse_url
 
+from ppacer.api.exchange import CONNECT_SECONDS, Exchange, Reply
 from ppacer.api.wire import ERRORS, Problem
 from ppacer.errors import CommandError, ConfigError, PpacerError, SchedulerUnavailable
 
 log = logging.getLogger("ppacer.api")
 
-CONNECT_SECONDS = 5.0
 CONNECTIONS_MAX = 8  # that are kept; more can be open at once
 TOKEN = "PPACER_TOKEN"
 T = TypeVar("T")
@@ -34,7 +36,8 @@ class Elsewhere(SchedulerUnavailable):
     """This scheduler has certainly not done what was asked: another one can be asked."""
 
 
-BROKEN = (exceptions.ProtocolError, exceptions.ReadTimeoutError)
+NOT_SENT = (exceptions.ConnectTimeoutError, exceptions.SSLError)
+VISIBLE = re.compile("[!-~]+")
 
 
 class Link:
@@ -88,15 +91,21 @@ class Place:
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = checked_url(url)
-        self._prefix = urlsplit(self.url).path.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "application/json"}
+        self._address = parse_url(self.url)
+        self._prefix = (self._address.path or "").rstrip("/")
+        self._headers = f"host: {self._address.netloc}\r\ncontent-type: application/json\r\n"
         if token:
-            self._headers["authorization"] = f"Bearer {token}"
-        self._pool = urllib3.connection_from_url(self.url, maxsize=CONNECTIONS_MAX, retries=False)
+            if not VISIBLE.fullmatch(token):
+                raise ConfigError(f"the access token ({TOKEN}) is none: it has a space or the like")
+            self._headers += f"authorization: Bearer {token}\r\n"
+        self._idle: deque[Exchange] = deque()
+        self._is_closed = False
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._pool.close()
+        """Closes the connections; those in use after their request."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
 
     def ask(
         self,
@@ -109,27 +118,39 @@ class Place:
     ) -> T:
         """See `Link.ask`; raises Elsewhere when it was certainly not done."""
         try:
-            answer = self._pool.urlopen(
-                method,
-                self._prefix + path,
-                body=body,
-                headers={**self._headers, **more} if more else self._headers,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=wait),
-                redirect=False,
-            )
-        except exceptions.ConnectTimeoutError as error:  # so are refused connections and unknown names
+            answer = self._exchange(self._request(method, path, body, more or {}), wait)
+        except NOT_SENT as error:  # so are refused connections and unknown names
             raise Elsewhere(f"no scheduler answers at {self.url}: {_reason(error)}") from error
         except exceptions.HTTPError as error:
-            kind_of = BrokenConnection if isinstance(error, BROKEN) else SchedulerUnavailable
-            raise kind_of(f"no scheduler answers at {self.url}: {_reason(error)}") from error
+            raise BrokenConnection(f"no scheduler answers at {self.url}: {_reason(error)}") from error
         if answer.status >= 300:
-            raise self._refusal(answer.status, answer.data)
+            raise self._refusal(answer.status, answer.body)
         try:
-            return msgspec.json.decode(answer.data, type=kind)
+            return msgspec.json.decode(answer.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CommandError(
                 f"{self.url} does not answer as this version of ppacer expects: {error}"
             ) from error
+
+    def _request(self, method: str, path: str, body: bytes | None, more: Mapping[str, str]) -> bytes:
+        """The whole request, as it is sent."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+        data = body or b""
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}{lines}content-length: {len(data)}"
+        return head.encode("ascii") + b"\r\n\r\n" + data
+
+    def _exchange(self, request: bytes, wait: float) -> Reply:
+        """Asks on a connection that nobody uses now, or on another one."""
+        try:
+            exchange = self._idle.pop()
+        except IndexError:
+            exchange = Exchange(self._address)
+        reply = exchange.ask(request, wait)
+        if self._is_closed or len(self._idle) >= CONNECTIONS_MAX:
+            exchange.close()
+        else:
+            self._idle.append(exchange)
+        return reply
 
     def _refusal(self, status: int, body: bytes) -> PpacerError:
         """What the scheduler says in its error answer, as the error that it was there."""
@@ -152,8 +173,8 @@ def checked_url(text: str) -> str:
     url = text.strip() if "://" in text else f"http://{text.strip()}"
     try:
         parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
+        is_right = parts.scheme in ("http", "https") and bool(parse_url(url).host) and parts.port != 0
+    except ValueError:  # a port that is no number, a host that is no name
         is_right = False
     if not is_right:
         raise ConfigError(f"{text!r} is not the address of a scheduler; it looks like http://127.0.0.1:9321")
@@ -169,8 +190,6 @@ def _reason(error: exceptions.HTTPError) -> str:
             return (cause.strerror if isinstance(cause, OSError) else None) or "no connection"
         case exceptions.ConnectTimeoutError():  # above them: both others are kinds of it
             return f"no connection within {CONNECT_SECONDS:g} s"
-        case exceptions.ReadTimeoutError():
+        case exceptions.TimeoutError():
             return "no answer in time; a command may still be carried out"
-        case exceptions.ProtocolError():
-            return "the connection broke"
     return str(error)

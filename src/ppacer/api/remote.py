@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,7 +28,7 @@ class HttpExecutorClient:
 
     def __init__(self, link: Link, executor: str, mask: Mask = str) -> None:
         self._link = link
-        self._prefix = f"/api/v1/executors/{executor}/"
+        self._prefix = f"/api/v1/executors/{quote(executor, safe='')}/"
         self._mask = mask
         self._life: str | None = None
         self._records = RecordSender(self._send_records)
