@@ -34,6 +34,7 @@ SLEEPS |= {"torture/dags": "its tasks take their time"}
 PRINTS = {"cli": "its output is for the terminal", "tasks": "the output of a task is its stdout"}
 PRINTS |= {"torture/dags": PRINTS["tasks"]}
 WRITES_SQL = {"store": "owns scheduler.db", "tasklog": "owns logs.db"}
+WRITES_SQL |= {"postgres": "connects for both"}
 WRITES_SQL |= {"torture/rows": "reads what is there, and not what the code under torture says"}
 STARTS_SHELLS = {"tasks": "Bash is a shell on purpose"}
 

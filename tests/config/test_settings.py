@@ -121,6 +121,8 @@ def test_the_file_of_the_database_is_found_behind_links(tmp_path: Path) -> None:
         ("scheduler.db", "scheduler.db"),
         ("postgresql://user@host/name", "postgresql://user@host/name"),
         ("postgresql://user:a:b%40c@host:5432/name", "postgresql://user:***@host:5432/name"),
+        ("postgres://user:a/b@c@host/name", "postgres://user:***@host/name"),
+        ("postgresql://host:5432/name", "postgresql://host:5432/name"),
         (
             "postgresql://user@host/name?a=b&password=c&d=e",
             "postgresql://user@host/name?a=b&password=***&d=e",

@@ -8,7 +8,9 @@ import pytest
 from postgresql.server import Server
 from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.store import Store
-from ppacer.tasklog import LogReader, LogWriter
+from ppacer.store.database import make_url
+from ppacer.tasklog import LogReader, LogWriter, server
+from ppacer.tasklog.server import LogTable
 from tasklog.samples import EXEC_TS, SOON, lines, record, until
 
 RUN = ("etl", EXEC_TS)
@@ -64,6 +66,21 @@ def test_two_writers_never_give_the_same_number(url: str, writes: LogWriter, log
     rows = logs.read(*RUN)
     assert [row.log_id for row in rows] == list(range(1, 41))
     assert [row.message for row in rows if row.message[0] == "b"] == [f"b{n}" for n in range(20)]
+
+
+def test_a_program_that_was_stopped_in_a_transaction_holds_nobody_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads no more, perhaps for hours; without a limit it would keep the lock all the time."""
+    assert "idle_in_transaction_session_timeout = '5s'" in server.WRITES
+    monkeypatch.setattr(server, "WRITES", ("idle_in_transaction_session_timeout = '100ms'",))
+    frozen = LogTable(make_url(url))
+    numbering = frozen._numbering()
+    numbering.__enter__()
+    with LogWriter(url) as other:
+        other.put(lines(1))
+        assert other.flush(SOON)
+    frozen.close()
 
 
 def test_what_is_too_much_goes_though_the_table_stays_as_large(writes: LogWriter, logs: LogReader) -> None:

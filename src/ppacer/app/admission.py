@@ -21,7 +21,7 @@ def check_tokens(settings: Settings, now: datetime) -> None:
     otherwise = "" if settings.require_token else " (--insecure lets everybody in without one)"
     raise ConfigError(
         f"{why}, and there is no access token: make one with "
-        f"`ppacer token create NAME --role admin --db {settings.db}`, then start again{otherwise}"
+        f"`ppacer token create NAME --role admin --db {settings.db_shown}`, then start again{otherwise}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ppacer.app.leadership import unique_name
 from ppacer.clock import SystemClock
+from ppacer.config import shown
 from ppacer.errors import SchedulerUnavailable
 from ppacer.scheduler import Scheduler
 from ppacer.scheduler.requests import Command, Request
@@ -24,7 +25,7 @@ def obeyed(db: str, file: Path | None, command: Command) -> Any:
         request = Request(command)
         Scheduler(store, {}, clock, scheduled=False).step(clock.now(), [request])
         if not request.future.done():
-            raise SchedulerUnavailable(f"the database {db} refuses now; try again later")
+            raise SchedulerUnavailable(f"the database {shown(db)} refuses now; try again later")
         return request.future.result()
 
 

@@ -115,7 +115,7 @@ def load(
 
 def shown(db: str) -> str:
     """A path or URL without the password in it."""
-    hidden = re.sub(r"(://[^/?#:]*):[^/?#]*@", r"\1:***@", db)
+    hidden = re.sub(r"(://[^/?#:@]*):.*@", r"\1:***@", db)
     return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", hidden)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ppacer import postgres
 from ppacer.errors import ConfigError, StoreError, StoreUnavailable
 from ppacer.store.lock import owner_of
 
@@ -20,32 +21,16 @@ READERS_MAX = 8
 WAL_BYTES_MAX = 16 * 1024 * 1024  # what the write-ahead log is cut back to when it had to grow: a long read
 _WRITER = {"check_same_thread": False, "cached_statements": 512}  # hot statements come in many sizes
 CHECKED_BYTES_MAX = 32 * 1024 * 1024  # a check reads about 100 MB/s, and a start shall not take long
-SQLITE, POSTGRESQL = "sqlite", "postgresql"
-
-# A server that is away is noticed within 10 s, also when nobody says so: a pulled cable, a frozen machine.
-_CONNECT = {
-    "connect_timeout": 5,
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "application_name": "ppacer",
-}
-_SESSION = ("timezone = 'UTC'", "statement_timeout = '20s'")
-# A program that was stopped in a transaction must not hold its locks: another one may have to lead.
-_WRITES = ("idle_in_transaction_session_timeout = '5s'", "synchronous_commit = on")
+SQLITE, POSTGRESQL = "sqlite", postgres.NAME
+_STATEMENT = "statement_timeout = '20s'"
+_WRITES = (*postgres.WRITES, "synchronous_commit = on")
 _READS = ("default_transaction_read_only = on", "default_transaction_isolation = 'repeatable read'")
 
 
 def make_url(db: str | Path) -> sa.URL:
     """The URL of a database given as a file name or a URL."""
     text = str(db)
-    try:
-        url = sa.make_url(text) if "://" in text else sa.URL.create(SQLITE, database=text)
-    except ArgumentError:  # the text may hold a password, so it is not repeated
-        raise ConfigError(
-            "this is no database URL; write a file name or postgresql://user@host/name"
-        ) from None
+    url = postgres.parse(text) if "://" in text else sa.URL.create(SQLITE, database=text)
     if url.get_backend_name() not in (SQLITE, POSTGRESQL):
         raise ConfigError(f"ppacer works on SQLite and PostgreSQL, not on {url.get_backend_name()}")
     if url.get_backend_name() == SQLITE and url.database in (None, "", ":memory:"):
@@ -69,7 +54,7 @@ def writer_engine(url: sa.URL) -> sa.Engine:
     """An engine with the one connection that writes."""
     path = sqlite_path(url)
     if path is None:
-        return _server_engine(url, 1, *_WRITES)
+        return postgres.engine(url, "ppacer", 1, _STATEMENT, *_WRITES)
     if not path.parent.is_dir():
         raise StoreError(
             f"the folder {path.parent} does not exist; make it, or choose another file with --db"
@@ -103,7 +88,7 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     """An engine for readers; on SQLite its connections cannot write."""
     path = sqlite_path(url)
     if path is None:
-        return _server_engine(url, READERS_MAX, *_READS)
+        return postgres.engine(url, "ppacer", READERS_MAX, _STATEMENT, *_READS)
 
     def connect() -> sqlite3.Connection:
         uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if _lies_still(path) else ''}"
@@ -119,30 +104,6 @@ def reader_engine(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN")  # all queries of one block see the same moment
-
-    return engine
-
-
-def _server_engine(url: sa.URL, connections: int, *settings: str) -> sa.Engine:
-    """Connections to PostgreSQL; `settings` are those of their sessions, beside those of all."""
-    try:
-        engine = sa.create_engine(
-            url.set(drivername=f"{POSTGRESQL}+psycopg"),
-            pool_size=connections,
-            max_overflow=0,
-            pool_pre_ping=True,  # after a restart of the server all old connections are dead
-            connect_args=_CONNECT,
-        )
-    except ImportError as error:  # the package, or the library that it needs
-        driver = error.name or "psycopg"
-        raise ConfigError(
-            f"for a database on PostgreSQL the driver {driver} is missing: pip install 'ppacer[postgres]'"
-        ) from None
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, record: object) -> None:
-        connection.execute("; ".join(f"SET {setting}" for setting in (*_SESSION, *settings)))
-        connection.commit()
 
     return engine
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from ppacer import postgres
 from ppacer.errors import ConfigError, StoreError
 from ppacer.tasklog.schema import VERSION
 
@@ -32,15 +32,12 @@ def place_of(path_or_url: str | Path) -> Place:
     text = str(path_or_url)
     if "://" not in text:
         return Path(path_or_url)
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise ConfigError(f"{text!r} is no database URL; write a path or sqlite:///logs.db") from error
-    if url.get_backend_name() == "postgresql":
+    url = postgres.parse(text)
+    if url.get_backend_name() == postgres.NAME:
         return url
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:") or url.query:
         raise ConfigError(
-            f"task logs are kept in an SQLite file or on PostgreSQL; write a path or a URL, not {text!r}"
+            "task logs are kept in an SQLite file or on PostgreSQL; write a path or postgresql://user@host/name"
         )
     return Path(str(url.database))
 

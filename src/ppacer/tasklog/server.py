@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, delete, func, inspect, select, text
 from sqlalchemy.sql.functions import count
 
-from ppacer.errors import ConfigError
+from ppacer import postgres
 from ppacer.tasklog.connections import refuse_newer
 from ppacer.tasklog.records import Stored
 from ppacer.tasklog.schema import VERSION, metadata, tasklogs
@@ -22,37 +22,15 @@ SAMPLE_ROWS = 1_000
 ROW_BYTES = 150  # of a row beside its values, with its part of the indexes
 READERS_MAX = 4
 COLUMNS = ", ".join(str(column.name) for column in tasklogs.c)
-CONNECT = {
-    "connect_timeout": 5,
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "application_name": "ppacer logs",
-}
-SESSION = "SET timezone = 'UTC'; SET statement_timeout = '10s'; SET default_transaction_read_only = {}"
+STATEMENT = "statement_timeout = '10s'"
+WRITES = postgres.WRITES
+READS = ("default_transaction_read_only = on",)
 
 
 def server_engine(url: URL, *, writer: bool = False) -> Engine:
     """Connections to the server; only the writer's may change something."""
-    try:
-        engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            pool_size=1 if writer else READERS_MAX,
-            pool_pre_ping=True,
-            connect_args=CONNECT,
-        )
-    except ImportError as error:
-        raise ConfigError(
-            f"for task logs on PostgreSQL {error.name} is missing: pip install 'ppacer[postgres]'"
-        ) from None
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, record: object) -> None:
-        connection.execute(SESSION.format("off" if writer else "on"))
-        connection.commit()
-
-    return engine
+    connections, settings = (1, WRITES) if writer else (READERS_MAX, READS)
+    return postgres.engine(url, "ppacer logs", connections, STATEMENT, *settings)
 
 
 def layout(connection: Connection) -> int:
