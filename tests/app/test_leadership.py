@@ -1,17 +1,21 @@
 """When a program takes the lead, and when it knows that it has lost it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from app.program import until
+from postgresql.server import Server
 from ppacer.app import leadership as module
 from ppacer.app.leadership import Leadership, Renewal
 from ppacer.app.reign import Reign
 from ppacer.dag import Registry
-from ppacer.errors import Deposed, StoreUnavailable
+from ppacer.errors import Deposed, StoreError, StoreUnavailable
 from ppacer.scheduler import Standby
+from ppacer.store import Store
 from ppacer.store.leader import Leader, Seat
 
 AWAY = StoreUnavailable("away")
@@ -32,6 +36,13 @@ class Row:
 
     def take(self) -> int:
         return 2
+
+
+@pytest.fixture
+def db(postgresql: Server) -> Iterator[str]:
+    url = postgresql.database(lambda url: Store(url).close())
+    yield url
+    postgresql.drop(url)
 
 
 @pytest.fixture
@@ -75,3 +86,21 @@ def test_a_reign_that_ends_because_it_was_deposed_is_no_failure() -> None:
     leadership = Leadership(cast(Seat, None), Standby(Registry()), cast(Any, None))
     with pytest.raises(Deposed):
         leadership._reigns(reign, cast(Renewal, SimpleNamespace(is_lost=False)))
+
+
+def test_a_reign_that_cannot_begin_leaves_the_lead_to_another_one(
+    db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 600.0)
+    terms: list[int] = []
+
+    def reign(term: int) -> AbstractContextManager[Reign]:
+        terms.append(term)
+        raise StoreError("the tables are of a newer ppacer")
+
+    standby = Standby(Registry())
+    with closing(Seat(db, "other", None)) as other, Leadership(Seat(db, "one", None), standby, reign):
+        until(lambda: standby.problem, "it has failed")
+        until(other.take, "another one leads")
+        assert terms == [1]
+        assert "newer ppacer" in standby.trouble

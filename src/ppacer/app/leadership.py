@@ -21,6 +21,7 @@ from ppacer.store.leader import RENEW_SECONDS, Leader, Seat
 log = logging.getLogger("ppacer")
 
 LOOK_SECONDS = 1.0  # between two looks at the row of the leader
+PAUSE_SECONDS = 5.0  # after a reign that could not begin: several looks, in which another may lead
 
 
 def unique_name() -> str:
@@ -66,8 +67,8 @@ class Leadership:
                 term = self._take()
                 if term is None:
                     self._retired.wait(LOOK_SECONDS)
-                else:
-                    self._lead(term)
+                elif not self._lead(term):
+                    self._retired.wait(PAUSE_SECONDS)
         except Exception:
             log.critical("the scheduler has failed and stops", exc_info=True)
 
@@ -96,8 +97,8 @@ class Leadership:
         if before is None or before.term != leader.term:
             log.info("standing by: %s leads (%s)", leader.url or "another program", leader.holder)
 
-    def _lead(self, term: int) -> None:
-        """Until it is over, by a stop or because somebody else has taken the lead."""
+    def _lead(self, term: int) -> bool:
+        """Until it is over, by a stop or because somebody else has taken the lead; False: it never began."""
         self._standby.leader = None
         try:
             with Renewal(self._seat, term) as renewal, self._reign(term) as reign:
@@ -107,8 +108,11 @@ class Leadership:
             log.warning("another scheduler leads now: this one stands by")
         except StoreError as error:
             log.error("the scheduler cannot begin: %s", error)
+            self._standby.problem = str(error)
+            return False
         finally:
             self._release(term)
+        return True
 
     def _reigns(self, reign: Reign, renewal: "Renewal") -> None:
         """Returns when it is to end. Raises Deposed."""
