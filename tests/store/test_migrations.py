@@ -4,6 +4,7 @@ import re
 import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from ppacer.errors import ConfigError, StoreError
 from ppacer.store import Store, database, migrate
 from ppacer.store.schema import REVISION, metadata
+from ppacer.tasklog.connections import place_of
 from store.shelf import SRC, WAIT, created, dump, execute, python, rows
 
 NEXT = '''
@@ -251,6 +253,28 @@ def test_migrations_are_part_of_the_package() -> None:
     assert (folder / "env.py").is_file()
     files = sorted(file.name for file in (folder / "versions").glob("*.py"))
     assert files == ["0001_initial.py", "0002_many_machines.py"]
+
+
+@pytest.mark.parametrize("parse", [database.make_url, place_of])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://u:s3cret@h/db",
+        "://u:s3cret@h",
+        "postgresql://u:s3cret@h:port/db",
+        "sqlite://u:s3cret@h/?x=s3cret",
+    ],
+)
+def test_what_is_no_url_is_not_repeated(text: str, parse: Callable[[str], object]) -> None:
+    """It may hold a password, and what is wrong with it may be a single letter."""
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert "s3cret" not in f"{error.value} {error.value.__cause__}"
+
+
+@pytest.mark.parametrize("parse", [database.make_url, place_of])
+def test_postgres_means_postgresql(parse: Callable[[str], object]) -> None:
+    assert parse("postgres://u@h/db") == parse("postgresql://u@h/db")
 
 
 def test_a_url_that_is_none_is_a_sentence() -> None:

@@ -1,5 +1,6 @@
 """A database on a server: the same tables, and a server that goes away and comes back."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from ppacer.store import Store, care, copies, database, migrate
 from ppacer.store.reads import Reads
 from ppacer.store.schema import REVISION
 from ppacer.store.stats import stats
-from store.shelf import REF, created, execute, granted, new, query, rows
+from store.shelf import REF, WAIT, created, execute, granted, new, python, query, rows
+from store.test_migrations import NEXT
 
 SHAPE = """
     SELECT table_name, ordinal_position, column_name, data_type, character_maximum_length, is_nullable,
@@ -102,6 +104,27 @@ def test_programs_that_start_at_once_make_the_tables_once(empty: str) -> None:
     assert rows(empty, "alembic_version") == [{"version_num": REVISION}]
 
 
+SLOWLY = """
+import sys
+from pathlib import Path
+from ppacer.store import Store, migrate
+migrate.MIGRATIONS, migrate.REVISION = Path(sys.argv[1]), "0901"
+Store(sys.argv[2]).close()
+"""
+
+
+def test_programs_that_start_at_once_on_an_older_database_upgrade_it_once(db: str, tmp_path: Path) -> None:
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrate.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    step = """op.execute("SELECT pg_sleep(1)"); op.execute("ALTER TABLE dags ADD COLUMN NoteText text")"""
+    (folder / "versions" / "0901.py").write_text(NEXT.format(revision="0901", before=REVISION, step=step))
+    programs = [python(SLOWLY, str(folder), db) for _ in range(2)]
+    with programs[0] as one, programs[1] as other:
+        errors = [program.communicate(timeout=WAIT)[1] for program in (one, other)]
+    assert errors == ["", ""]
+    assert rows(db, "alembic_version") == [{"version_num": "0901"}]
+
+
 def test_names_need_no_quotes_and_times_are_times(db: str) -> None:
     execute(db, "INSERT INTO audit (AuditId, At, Actor, Command, Outcome) VALUES (1, now(), 'x', 'y', 'z')")
     assert query(db, "SELECT AuditId FROM audit WHERE At <= now()") == [{"AuditId": 1}]
@@ -174,7 +197,7 @@ def test_a_connection_that_is_lost_in_a_transaction(postgresql: Server, db: str)
 
 
 def test_a_statement_that_must_wait_too_long_is_given_up(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_SESSION", ("statement_timeout = '100ms'",))
+    monkeypatch.setattr(database, "_STATEMENT", "statement_timeout = '100ms'")
     store = Store(db)
     store.apply(created())
     with psycopg.connect(db) as other:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,7 +29,7 @@ def prepare(engine: sa.Engine, url: sa.URL) -> None:
         if path is not None:
             database.check(connection, path)
         else:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
+            _lock(connection)
         revision = revision_of(connection)
         if revision is None:
             _create(connection)
@@ -55,6 +56,12 @@ def _create(connection: sa.Connection) -> None:
     connection.execute(sa.insert(_stamp).values(version_num=REVISION))
 
 
+def _lock(connection: sa.Connection) -> None:
+    """Until the end of the transaction; however long somebody else takes, who may be upgrading."""
+    connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
+
+
 def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
     """Runs the migrations from `revision` to the newest; returns the backup file made before, on SQLite."""
     from alembic import command
@@ -64,18 +71,23 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    if revision not in {script.revision for script in scripts.walk_revisions()}:
-        raise StoreError(
-            f"the database has revision {revision}, made by a newer ppacer; install that or a newer one"
-        )
+    _check_known(revision, scripts)
     path = database.sqlite_path(url)
     saved = None if path is None else path.with_name(f"{path.name}.before-{REVISION}")
     if path is not None and saved is not None:
         copies.copy(path, saved)
         log.warning("migrating the database from %s to %s; a backup is in %s", revision, REVISION, saved)
     with engine.begin() as connection:
-        if path is None:
-            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        if path is None:  # who was quicker may have upgraded meanwhile, even beyond what is known here
+            _lock(connection)
+            _check_known(revision_of(connection), scripts)
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
     return saved
+
+
+def _check_known(revision: str | None, scripts: Any) -> None:
+    if revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(
+            f"the database has revision {revision}, made by a newer ppacer; install that or a newer one"
+        )
