@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -23,6 +23,12 @@ LOCAL = "local"  # the executor inside the scheduler's own program: it dies with
 INPUTS_BYTES_MAX = 60 * 1024 * 1024  # of all results that one attempt takes; sixty of the largest
 
 
+WITHOUT_NUL = r"^[^\x00]*$"  # PostgreSQL has no text with one
+Text = Annotated[str, msgspec.Meta(max_length=1_000, pattern=WITHOUT_NUL)]
+Identity = Annotated[str, msgspec.Meta(max_length=40, pattern=WITHOUT_NUL)]
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
 class Hello(msgspec.Struct, frozen=True):
     """An executor introduces itself: at its start, and whenever the scheduler does not know it.
 
@@ -32,16 +38,16 @@ class Hello(msgspec.Struct, frozen=True):
     """
 
     name: str
-    host: str = ""
-    pid: int = 0
-    version: str = ""
-    protocol: int = PROTOCOL
-    slots: int = 0
+    host: Text = ""
+    pid: Number = 0
+    version: Text = ""
+    protocol: Number = PROTOCOL
+    slots: Number = 0
     labels: list[str] | None = None
     runners: list[str] | None = None
     dag_versions: dict[str, str] = {}
-    identity: str = ""
-    life: str = ""
+    identity: Identity = ""
+    life: Text = ""
     tokens: list[str] = []
 
 

@@ -140,6 +140,20 @@ def test_who_wanted_too_much_is_in_the_audit(guarded: Guarded) -> None:
     assert (row["outcome"], row["address"], row["run_id"]) == ("forbidden", "127.0.0.1", 12)
 
 
+def test_an_id_that_cannot_be_one_is_in_the_details_of_the_audit_alone(guarded: Guarded) -> None:
+    """PostgreSQL has no text with a NUL: the transaction of everybody else would fail with it."""
+    viewer, admin = (credential(guarded.secrets[name], "header") for name in ("viewer", "admin"))
+    assert guarded.live.ask("POST", "/api/v1/dags/a%00b/pause", headers={**viewer}).status == 403
+    query = "/api/v1/audit?actor=a-viewer&command=pause&limit=100"
+
+    def rows() -> list[Any]:
+        found = guarded.live.ask("GET", query, headers={**admin}).json["audit"]
+        return [row for row in found if row["details"] == {"dag_id": "a\0b"}]
+
+    until(rows)
+    assert rows()[0]["dag_id"] is None
+
+
 def test_no_secret_and_no_hash_is_told_or_logged(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
     admin = credential(guarded.secrets["admin"], "header")
     told = "".join(

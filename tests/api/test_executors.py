@@ -93,6 +93,27 @@ def test_an_executor_whose_life_is_not_known_has_to_say_hello(server: Live) -> N
     assert say(server, "/api/v1/executors/five/claim", claim)[0] == 200
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        '"host": "a\\u0000b"',
+        '"host": "' + "x" * 1_001 + '"',
+        '"version": "\\u0000"',
+        '"identity": "' + "x" * 41 + '"',
+        '"pid": 2147483648',
+        '"pid": -1',
+        '"slots": 2147483648',
+        '"slots": -1',
+        '"protocol": 2147483648',
+    ],
+    ids=lambda facts: facts[:20],
+)
+def test_a_hello_that_no_database_could_keep_is_refused(server: Live, facts: str) -> None:
+    """It would fail in the scheduler's transaction, and disturb everybody's work with it."""
+    status, answer = say(server, "/api/v1/executors/six/hello", f'{{"name": "six", {facts}}}')
+    assert (status, answer["code"]) == (422, "not_possible")
+
+
 @pytest.mark.parametrize("name", ["local", "a%2Fb", "%00", "x" * 201])
 def test_what_is_no_name_of_an_executor_is_not_found(server: Live, name: str) -> None:
     assert say(server, f"/api/v1/executors/{name}/claim", '{"slots": 1}')[0] == 404

@@ -55,7 +55,8 @@ def test_a_command_that_was_carried_out_leaves_a_row_with_everything(world: Make
         (TriggerRun("d", {"no": 1}), "not_possible", "d", None),
         (CancelRun(7), "not_found", None, 7),
         (RestartRun(10**17), "not_found", None, None),  # no column holds it; the details do
-        (PauseDag("x" * 300), "not_found", "x" * 200, None),
+        (PauseDag("x" * 300), "not_found", None, None),
+        (PauseDag("a\0b"), "not_found", None, None),  # PostgreSQL has no such text
     ],
 )
 def test_a_refused_command_leaves_a_row_too(

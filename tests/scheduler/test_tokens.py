@@ -1,7 +1,7 @@
 """Access tokens are made and revoked by commands like any other."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from ppacer import Dag
 from ppacer.choices import Role
 from ppacer.errors import ConflictError, DagError, NotFoundError
-from ppacer.scheduler import CreateToken, Origin, RevokeToken
+from ppacer.scheduler import CreateToken, Origin, RevokeToken, TriggerRun
 from ppacer.scheduler.requests import Request
 from scheduler.harness import World, at, dag
 
@@ -84,3 +84,29 @@ def test_the_same_key_makes_one_token(world: Make) -> None:
     first = w.do(Request(make(id="t1"), Origin(key="k")))
     assert w.do(Request(make(id="t2"), Origin(key="k"))) == first
     assert [row["TokenId"] for row in tokens(w)] == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2030-01-01T00:00:00", "the expiry 2030-01-01T00:00:00 has no time zone"),
+        ("9999-12-31T23:59:59-12:00", "the expiry 9999-12-31T23:59:59-12:00 has none in UTC"),
+    ],
+)
+def test_an_expiry_that_is_no_instant_is_refused_and_nothing_else_is_disturbed(
+    world: Make, text: str, words: str
+) -> None:
+    w = world(plain())
+    commits = w.store.commits
+    bad, good = w.send(make(expires_at=datetime.fromisoformat(text)), TriggerRun("d"))
+    assert words in str(bad.future.exception(0))
+    assert good.future.result(0).dag_id == "d"
+    assert w.store.commits == commits + 1
+    assert tokens(w) == []
+
+
+def test_an_expiry_is_kept_as_the_instant_it_is(world: Make) -> None:
+    w = world(plain())
+    row = w.do(make(expires_at=datetime.fromisoformat("2030-01-01T00:00:00+02:00")))
+    assert row.expires_at == datetime(2029, 12, 31, 22, tzinfo=UTC)
+    assert tokens(w)[0]["ExpiresAt"] == "2029-12-31T22:00:00.000000Z"

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ppacer.dag.check import ID_GRAMMAR
 from ppacer.engine import RunRef
 from ppacer.engine.changes import Audited
 from ppacer.errors import PpacerError
@@ -24,7 +25,6 @@ from ppacer.store.store import RUN_ID_MAX
 
 DONE = "done"
 DETAILS_CHARS_MAX = 10_000  # the parameters of a run are in its row, in full
-ID_CHARS_MAX = 200
 ERROR_CHARS_MAX = 2_000
 RUN_ID_DIGITS = 10  # fewer fit every column
 
@@ -49,11 +49,11 @@ def audited(command: Command, origin: Origin, reply: Any, at: datetime) -> Audit
         origin.actor,
         origin.address,
         NAMES[type(command)],
-        None if dag_id is None else dag_id[:ID_CHARS_MAX],
+        _possible(dag_id),
         run_id if run_id is not None and 0 <= run_id <= RUN_ID_MAX else None,
         _details(command),
         DONE if error is None else error.code,
-        None if error is None else str(error)[:ERROR_CHARS_MAX],
+        None if error is None else str(error)[:ERROR_CHARS_MAX].replace("\0", "\\0"),
     )
 
 
@@ -65,12 +65,17 @@ def forbidden(command: str, origin: Origin, ids: Mapping[str, str], at: datetime
         origin.actor,
         origin.address,
         command,
-        None if dag_id is None else dag_id[:ID_CHARS_MAX],
+        _possible(dag_id),
         int(run_id) if run_id.isascii() and run_id.isdigit() and len(run_id) < RUN_ID_DIGITS else None,
         msgspec.json.encode(ids).decode()[:DETAILS_CHARS_MAX],
         "forbidden",
         None,
     )
+
+
+def _possible(dag_id: str | None) -> str | None:
+    """An id, if it can be one: the column could not hold every text, and the details have it as JSON."""
+    return dag_id if dag_id is not None and ID_GRAMMAR.fullmatch(dag_id) else None
 
 
 def _details(command: Command) -> str:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ppacer.clock import Now, utc
+from ppacer.clock import Now
 from ppacer.dag.values import dumps
 from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change
 from ppacer.engine.events import Cancel, Restart, Triggered
-from ppacer.errors import ConflictError, NotFoundError, ParamsError
+from ppacer.errors import ConflictError, NotFoundError
 from ppacer.scheduler import tokens
+from ppacer.scheduler.instants import in_utc
 from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.requests import (
     CancelRun,
@@ -77,13 +78,7 @@ class Commands:
         return Decision(changes, ref, lambda: self._row(ref.run_id, lambda row: row.ref == ref))
 
     def _chosen_ref(self, dag_id: str, exec_ts: datetime) -> RunRef:
-        if exec_ts.tzinfo is None:
-            text = exec_ts.isoformat()
-            raise ParamsError(f"the execution time {text} has no time zone; add Z or an offset like +02:00")
-        try:
-            exec_ts = utc(exec_ts)
-        except OverflowError as error:  # the first and the last hours of the calendar
-            raise ParamsError(f"the execution time {exec_ts.isoformat()} has none in UTC") from error
+        exec_ts = in_utc("the execution time", exec_ts)
         ref = self._memory.new_ref(dag_id, exec_ts)
         if ref is None:
             raise ConflictError(
