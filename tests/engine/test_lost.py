@@ -157,6 +157,30 @@ def test_handed_back_is_the_end_of_what_may_run_once_only() -> None:
     assert "RUNNING > FAILED by k1 HANDED_BACK" in world.fail("a", Reason.HANDED_BACK)[0]
 
 
+def test_cancelled_by_mistake_costs_nothing() -> None:
+    """An executor may be told to end what nobody has cancelled, by a scheduler that knows no better."""
+    world = one()
+    assert world.fail("a", Reason.CANCELLED, "ended") == [
+        "a.0 RUNNING > FAILED_PENDING_RETRY by k1 HANDED_BACK (ended) retry at 0",
+        "a.1 new SCHEDULED",
+    ]
+    world.claim()
+    world.cancel()
+    assert "a.1 RUNNING > CANCELLED by k2 CANCELLED (ended)" in world.fail("a", Reason.CANCELLED, "ended")
+
+
+def test_cancelled_by_mistake_is_a_loss_of_what_may_run_once_only() -> None:
+    world = one(at_most_once=True)
+    assert "RUNNING > FAILED by k1 LOST" in world.fail("a", Reason.CANCELLED)[0]
+
+
+def test_cancelled_by_mistake_before_it_began_costs_nothing_not_even_then() -> None:
+    world = one(at_most_once=True)
+    retry, token = world.running(1, "a")
+    event = Failed(1, "a", retry, token, Reason.CANCELLED, begun=False)
+    assert world.handle(event)[-1] == "a.1 new SCHEDULED"
+
+
 def test_a_loss_that_the_executor_tells_is_granted_anew_at_once_three_times() -> None:
     world = one()
     for retry in range(3):

@@ -196,13 +196,6 @@ def test_a_delay_keeps_its_bounds(
     assert plain - slack <= seconds <= plain * (1 + jitter) + slack
 
 
-def test_an_attempt_that_was_cancelled_though_its_run_was_not_is_not_retried() -> None:
-    assert one(retries=5).fail("a", Reason.CANCELLED)[:2] == [
-        "a.0 RUNNING > FAILED by k1 CANCELLED (no)",
-        "alert FAILURE a.0 no",
-    ]
-
-
 def test_attempt_numbers_count_on_whatever_the_reason() -> None:
     world = one(retries=2)
     names = itertools.chain(

@@ -10,8 +10,9 @@ from ppacer.dag import TaskConfig
 from ppacer.errors import ExecutorRefusedError, UnknownExecutorError
 from ppacer.protocol import Answer, End, Hello, Report
 from ppacer.scheduler import CancelRun, TriggerRun, grants
-from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports
-from scheduler.harness import T0, Executor, World, at, dag, seconds
+from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports, Request
+from ppacer.store import StaleWrite
+from scheduler.harness import T0, Executor, World, at, dag, failing, seconds
 
 Make = Callable[..., World]
 
@@ -703,6 +704,22 @@ def test_what_was_given_to_somebody_else_is_to_be_ended_and_what_is_only_lost_is
     assert late.cancelled == [grant.token]
 
 
+def test_a_cancel_whose_answer_was_lost_is_told_with_every_heartbeat(world: Make) -> None:
+    """Half-open sockets swallow answers: what an executor still names it has not been told to end."""
+    w = world(dag("d", "a"))
+    ex = w.executor()
+    run = w.trigger()
+    [grant] = ex.claim()
+    w.do(CancelRun(run))
+    w.do(Heartbeat("remote", [grant.token]))  # nobody reads the answer
+    for _ in range(3):
+        w.run(10)
+        assert ex.beat().cancel == [grant.token]
+    ex.report(grant, End.CANCELLED)
+    assert w.status(run) == "CANCELLED"
+    assert ex.beat().cancel == []
+
+
 # -- hello and goodbye ---------------------------------------------------------------------------------------
 
 
@@ -787,3 +804,97 @@ def test_a_goodbye_ends_the_lease_at_once(world: Make) -> None:
     [row] = w.rows("SELECT * FROM executors")
     assert row["GoneReason"] == "it has stopped"
     assert len(w.executor("other").claim()) == 1
+
+
+def test_the_long_poll_of_a_life_that_is_over_is_given_nothing(world: Make) -> None:
+    """Its connection may be half open: what it is told nobody hears, and a lease would go by."""
+    w = world(dag("d", "a"))
+    w.do(hello())
+    [poll] = w.send(Claim("one", 4, 20.0, "l"))
+    run = Request(TriggerRun("d"))
+    w.send(hello(life="m"), run, Claim("one", 4, 20.0, "l"))
+    assert poll.future.result(0) == Answer()
+    assert run.future.result(0)
+    assert len(w.do(Claim("one", 4, 1.0, "m")).grants) == 1
+
+
+def test_a_hello_of_a_new_life_that_fails_leaves_nobody_to_be_given_work(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.do(hello())
+    [poll] = w.send(Claim("one", 4, 20.0, "l"))
+    w.store.away = True
+    w.refused(hello(life="m"))
+    w.store.away = False
+    w.run(5, step=1)
+    w.trigger()
+    assert poll.future.result(0) == Answer()
+    with pytest.raises(UnknownExecutorError):
+        w.do(Claim("one", 4, 20.0, "l"))
+    w.do(hello(life="m"))
+    assert len(w.do(Claim("one", 4, 1.0, "m")).grants) == 1
+
+
+def test_a_goodbye_that_comes_after_the_hello_of_the_next_life_ends_nothing(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello(life="m"))
+    [grant] = w.do(Claim("one", 4, 1.0, "m")).grants
+    w.do(Goodbye("one", "l"))
+    assert w.rows("SELECT GoneAt FROM executors")[0]["GoneAt"] is None
+    assert w.do(Heartbeat("one", [grant.token])).cancel == []
+    w.do(Goodbye("one", "m"))
+    assert w.rows("SELECT GoneAt FROM executors")[0]["GoneAt"] is not None
+
+
+def test_a_goodbye_and_the_hello_of_the_next_life_in_one_step_leave_it_living(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello())
+    w.send(Goodbye("one", "l"), hello(life="m"))
+    assert w.rows("SELECT GoneAt FROM executors")[0]["GoneAt"] is None
+    assert len(w.do(Claim("one", 4, 1.0, "m")).grants) == 1
+
+
+def test_the_same_hello_twice_in_one_step_is_one_row(world: Make) -> None:
+    w = world()
+    commits = w.store.commits
+    w.send(hello(), hello())
+    assert w.store.commits == commits + 1
+    assert w.rows("SELECT Name FROM executors") == [{"Name": "one"}]
+
+
+def test_a_claim_and_a_goodbye_behind_a_goodbye_are_no_surprise_when_each_is_decided_alone(
+    world: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    w = world()
+    w.do(hello())
+    w.store.faults = list(failing("before", StaleWrite("no")))
+    goodbye, again, claim = w.send(Goodbye("one", "l"), Goodbye("one", "l"), Claim("one", 4, 0.0, "l"))
+    assert goodbye.future.result(0) is None
+    assert again.future.result(0) is None
+    assert claim.future.result(0) == Answer()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_restart_of_the_scheduler_changes_nothing_of_the_rows_of_executors(world: Make) -> None:
+    w = world()
+    w.do(hello())
+    before = w.rows("SELECT * FROM executors")
+    w.jump(100)
+    w.start()
+    w.run(20)  # not a word of it
+    assert w.rows("SELECT * FROM executors") == before
+
+
+def test_an_executor_whose_row_was_deleted_does_not_stop_the_others(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.do(hello())
+    w.write("DELETE FROM executors")
+    for _ in range(4):
+        w.jump(20)
+        w.do(Heartbeat("one", []))
+    commits = w.store.commits
+    w.trigger()
+    assert w.store.commits == commits + 1  # and not once more, after a batch that failed
+    w.do(hello())
+    assert len(w.rows("SELECT * FROM executors")) == 1

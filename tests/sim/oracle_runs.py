@@ -51,7 +51,7 @@ RUN_NEXT = {
 }
 REPORTED = {
     Reason.FAILED: (End.FAILED,),
-    Reason.HANDED_BACK: (End.HANDED_BACK,),
+    Reason.HANDED_BACK: (End.HANDED_BACK, End.CANCELLED),  # the latter of a run that nobody has cancelled
     Reason.REFUSED: (End.REFUSED,),
     Reason.CANCELLED: (End.CANCELLED,),
 }
@@ -334,7 +334,8 @@ class Runs:
         if reason is Reason.TIMED_OUT:
             self.leases.judge_timeout(attempt, now)
         elif reason is Reason.LOST:
-            if attempt.lost_at is None and self.leases.reported(attempt, End.LOST) is None:
+            ends = (End.LOST, End.CANCELLED) if attempt.task.spec.at_most_once else (End.LOST,)
+            if attempt.lost_at is None and self.leases.reported(attempt, *ends) is None:
                 self.leases.judge_loss(attempt, now)
         elif self.leases.reported(attempt, *REPORTED[reason]) is None and not (
             reason is Reason.FAILED and self.leases.is_garbled(attempt)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from ppacer.api.access import Permission
 from ppacer.api.door import Door
 from ppacer.api.route import BIG, Route, answer
-from ppacer.api.wire import ClaimBody, HeartbeatBody, Nothing, RecordsBody, ReportsBody
+from ppacer.api.wire import ClaimBody, GoodbyeBody, HeartbeatBody, Nothing, RecordsBody, ReportsBody
 from ppacer.protocol import Answer, Hello, Welcome
 from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports
 
@@ -46,7 +46,7 @@ def executor_routes(door: Door) -> list[Route]:
             f"{path}/heartbeat", verbs.heartbeat, body=HeartbeatBody, answer=Answer, problems=("not_found",)
         ),
         post(f"{path}/logs", verbs.logs, body=RecordsBody, answer=Nothing, problems=("not_found",)),
-        post(f"{path}/goodbye", verbs.goodbye, body=Nothing, answer=Nothing, problems=("not_found",)),
+        post(f"{path}/goodbye", verbs.goodbye, body=GoodbyeBody, answer=Nothing, problems=("not_found",)),
     ]
 
 
@@ -86,9 +86,9 @@ class Verbs:
                 await in_thread(self.door.take_records, body.records)
         return Nothing()
 
-    async def goodbye(self, request: Request, executor: str, body: Nothing) -> Any:
+    async def goodbye(self, request: Request, executor: str, body: GoodbyeBody) -> Any:
         """The executor has ended, and has nothing any more: nobody needs to wait for its lease."""
-        await self.door.ask(Goodbye(executor))
+        await self.door.ask(Goodbye(executor, body.life))
         return Nothing()
 
 

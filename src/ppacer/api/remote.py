@@ -8,7 +8,7 @@ import msgspec
 
 from ppacer.api.link import Link
 from ppacer.api.records import RecordSender
-from ppacer.api.wire import ClaimBody, HeartbeatBody, RecordsBody, ReportsBody
+from ppacer.api.wire import ClaimBody, GoodbyeBody, HeartbeatBody, RecordsBody, ReportsBody
 from ppacer.config import Mask
 from ppacer.protocol import Answer, Hello, Report, Welcome
 from ppacer.tasklog import LogRecord
@@ -64,7 +64,7 @@ class HttpExecutorClient:
 
     def goodbye(self, executor: str) -> None:
         """Says that it ends; see `protocol.Client`."""
-        self._ask("goodbye", {}, dict[str, Any], GOODBYE_SECONDS)
+        self._ask("goodbye", GoodbyeBody(self._life), dict[str, Any], GOODBYE_SECONDS)
 
     def log(self, records: Sequence[LogRecord]) -> None:
         """Keeps log records to be sent soon; secrets of this machine do not leave it."""

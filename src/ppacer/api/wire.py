@@ -191,6 +191,12 @@ class HeartbeatBody(msgspec.Struct, frozen=True):
     tokens: list[str]
 
 
+class GoodbyeBody(msgspec.Struct, frozen=True):
+    """An executor ends; `life` is that of its hello."""
+
+    life: str | None = None
+
+
 class RecordsBody(msgspec.Struct, frozen=True):
     """What tasks have said. A batch with a number that this life has sent before is not written twice."""
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from ppacer.dag import Graph
 from ppacer.engine.changes import (
     AlertKind,
@@ -64,7 +66,7 @@ from ppacer.engine.model import (
 )
 from ppacer.engine.ready import Lane, ReadyQueue, needs_of, take
 from ppacer.engine.recovery import run_from_rows
-from ppacer.engine.retries import LOST_MAX, SPENDING, lost_for_good, next_delay
+from ppacer.engine.retries import LOST_MAX, SPENDING, ended_by_mistake, lost_for_good, next_delay
 
 ROOM_DEFAULT = 16  # as Dag.max_active_runs
 
@@ -254,19 +256,9 @@ class Engine:
         if run is None:
             return
         task = run.tasks[position]
-        out.append(
-            AttemptEnded(
-                run.ref,
-                event.task_id,
-                task.retry,
-                now,
-                TaskStatus.RUNNING,
-                TaskStatus.SUCCESS,
-                task.token,
-                result=event.result,
-                peak_memory=event.peak_memory,
-            )
-        )
+        was, status = TaskStatus.RUNNING, TaskStatus.SUCCESS
+        head = (run.ref, event.task_id, task.retry, now, was, status, task.token)
+        out.append(AttemptEnded(*head, result=event.result, peak_memory=event.peak_memory))
         self._settle_task(run, task, TaskStatus.SUCCESS)
         task.has_result = event.result is not None
         for child in run.graph.children[position]:
@@ -281,6 +273,8 @@ class Engine:
         if run is None:
             return
         task, spec = run.tasks[position], run.graph.tasks[position]
+        if event.reason is Reason.CANCELLED and not run.cancelling:
+            event = msgspec.structs.replace(event, reason=ended_by_mistake(spec, event.begun))
         if task.is_lost and event.reason is not Reason.LOST:
             task.lost -= 1  # it was heard of after all
         delay = None if run.cancelling else next_delay(run.ref, spec, task, event.reason, event.begun)
@@ -443,21 +437,8 @@ class Engine:
         retry_at: datetime | None = None,
     ) -> None:
         task, was = run.tasks[position], TaskStatus.RUNNING
-        change = AttemptEnded(
-            run.ref,
-            run.graph.tasks[position].id,
-            task.retry,
-            now,
-            was,
-            status,
-            task.token,
-            end.reason,
-            end.error,
-            None,
-            retry_at,
-            end.peak_memory,
-        )
-        out.append(change)
+        head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
+        out.append(AttemptEnded(*head, end.reason, end.error, None, retry_at, end.peak_memory))
 
     # -- recovery ------------------------------------------------------------------------------------------
 

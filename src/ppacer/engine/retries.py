@@ -32,6 +32,14 @@ def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason, beg
     return retry_delay(ref, spec, task.spent, task.retry)
 
 
+def ended_by_mistake(spec: TaskSpec, begun: bool) -> Reason:
+    """What it is that an attempt was cancelled of whose run nobody wants the end.
+
+    Its executor was told so by a scheduler that did not know better, such as one that has lost the lead.
+    """
+    return Reason.LOST if spec.at_most_once and begun else Reason.HANDED_BACK
+
+
 def count_refusal(task: TaskState, executor: str | None) -> None:
     """Remembers who did not take the task."""
     task.refusals = {**(task.refusals or {})}

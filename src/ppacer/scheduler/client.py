@@ -51,7 +51,7 @@ class LocalClient:
 
     def goodbye(self, executor: str) -> None:
         """Says that it ends; see `protocol.Client`."""
-        self._ask(Goodbye(executor), 0.0)
+        self._ask(Goodbye(executor, self._life), 0.0)
 
     def _ask(self, ask: Ask, wait: float) -> Any:
         """The answer; a request given up is taken back, so that no grant is told to nobody."""

@@ -34,22 +34,31 @@ class Memory:
 
     def read_back(self, now: Now) -> list[Change]:
         """Everything anew from the rows. Returns what follows from it, which is to be committed at once."""
-        engine = self.engine = self.tasks.engine = Engine()
+        self.tasks.is_sure = False
+        engine = self._engine_from_rows()
+        dag_rows, executor_rows = self.store.dag_rows(), self.store.executor_rows()
+        self._newest_run = self.store.newest_run_id()
+        # All is read. Had the database gone away before, an engine without runs would answer meanwhile.
+        self.engine = self.tasks.engine = engine
         self._fresh.clear()
         self._free.clear()
-        self._newest_run = self.store.newest_run_id()
+        changes: list[Change] = list(self.watcher.load(dag_rows, now.utc))
+        for lost in self.tasks.adopt(now):
+            changes += engine.handle(lost, now.utc)
+        changes += self.roll.read_back(executor_rows, now)
+        for dag_id, room in list(engine.room.items()):
+            changes += engine.handle(RoomChanged(dag_id, room), now.utc)
+        self.tasks.is_sure = True
+        return changes
+
+    def _engine_from_rows(self) -> Engine:
+        engine = Engine()
         engine.room = self.store.removed_rooms()
         for dag in self.registry.values():
             engine.room[dag.id] = dag.max_active_runs
         for row, graph, attempts in self.store.open_runs():
             engine.restore(row, graph, attempts)
-        changes: list[Change] = list(self.watcher.load(self.store.dag_rows(), now.utc))
-        for lost in self.tasks.adopt(now):
-            changes += engine.handle(lost, now.utc)
-        changes += self.roll.read_back(self.store.executor_rows(), now)
-        for dag_id, room in list(engine.room.items()):
-            changes += engine.handle(RoomChanged(dag_id, room), now.utc)
-        return changes
+        return engine
 
     def plan(self, dag_ids: Iterable[str], now: datetime) -> list[Change]:
         """What becomes of the due points of these dags."""

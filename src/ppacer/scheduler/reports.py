@@ -7,6 +7,9 @@ from ppacer.engine.events import Failed, Succeeded
 from ppacer.protocol import End, Report
 from ppacer.store import Store
 
+# What became of an attempt that an executor has cancelled though nobody wanted that, see `Engine._failed`.
+BY_MISTAKE = ((TaskStatus.FAILED_PENDING_RETRY, Reason.HANDED_BACK), (TaskStatus.FAILED, Reason.LOST))
+
 
 def event_of(report: Report) -> Succeeded | Failed:
     """What a report means to the engine."""
@@ -23,6 +26,8 @@ def was_taken(store: Store, report: Report) -> bool:
         return False
     if report.end is End.SUCCESS:
         return row.status is TaskStatus.SUCCESS
+    if report.end is End.CANCELLED and row.status is not TaskStatus.CANCELLED:
+        return (row.status, row.reason) in BY_MISTAKE
     return row.status is not TaskStatus.SUCCESS and row.reason == report.end.value
 
 

@@ -51,9 +51,10 @@ class Greeting(msgspec.Struct, frozen=True):
 
 
 class Goodbye(msgspec.Struct, frozen=True):
-    """An executor ends and has nothing any more."""
+    """An executor ends and has nothing any more; `life` as in Claim."""
 
     executor: str
+    life: str | None = None
 
 
 class TriggerRun(msgspec.Struct, frozen=True):

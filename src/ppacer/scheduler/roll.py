@@ -44,7 +44,9 @@ class Roll:
                 yield ExecutorGone(name, now.utc, DIED)
                 continue
             session = sessions.get(name) or self._tasks.heard(Reports(name, ()), now)
-            session.identity, session.is_recorded = row.identity, True
+            session.identity = row.identity
+            if session.life is None:
+                session.noted_at = now.mono  # that it has a lease is no word of it
 
     def greet(self, hello: Hello, now: Now) -> tuple[Welcome | PpacerError, ExecutorGreeted | None]:
         """The answer to a hello, and the change that makes it true."""
@@ -52,11 +54,15 @@ class Roll:
         if refusal is not None:
             return refusal, None
         session = self._tasks.sessions[hello.name]
-        session.identity = hello.identity  # at once: the same name may come twice in a round
+        if session.life != hello.life:
+            session.begin_anew(now)
+        is_new = hello.name not in self._rows
+        session.identity = hello.identity  # at once, and so is the row: it may come twice in a round
+        self._rows[hello.name] = ExecutorRow(hello.identity, is_gone=False)
         greeted = ExecutorGreeted(
             name=hello.name,
             at=now.utc,
-            is_new=hello.name not in self._rows,
+            is_new=is_new,
             host=hello.host,
             pid=hello.pid,
             version=hello.version,
@@ -98,9 +104,14 @@ class Roll:
                 session.ended[token] = False
                 yield held.lost()
 
-    def part(self, name: str) -> Iterator[LeaseExpired]:
-        """An executor says goodbye: what it holds is lost, and need not wait for the end of its lease."""
-        session = self._tasks.sessions[name]
+    def part(self, name: str, life: str | None) -> Iterator[LeaseExpired]:
+        """An executor says goodbye: what it holds is lost, and need not wait for the end of its lease.
+
+        The goodbye of a life that is over may come late, when the next one has said hello.
+        """
+        session = self._tasks.sessions.get(name)
+        if session is None or life not in (None, session.life):
+            return
         session.is_gone, session.parting = True, STOPPED
         for token, held in session.held.items():
             if token not in session.ended:
@@ -110,7 +121,8 @@ class Roll:
     def notes(self, now: Now) -> Iterator[Change]:
         """What is to be written down now."""
         for session in self._tasks.sessions.values():
-            if session.is_recorded:
+            row = self._rows.get(session.name)  # None: it never said hello, or somebody has deleted its row
+            if row is not None and not row.is_gone:
                 yield from self._note(session, now)
 
     def _note(self, session: Session, now: Now) -> Iterator[Change]:
@@ -127,8 +139,7 @@ class Roll:
         """These changes are rows now. Before the sessions of who is gone are dropped."""
         for change in changes:
             match change:
-                case ExecutorGreeted(name=name, identity=identity):
-                    self._rows[name] = ExecutorRow(identity, is_gone=False)
+                case ExecutorGreeted(name=name):
                     self._tasks.sessions[name].introduce(change, now)
                 case ExecutorHeard(name):
                     self._tasks.sessions[name].noted_at = now.mono

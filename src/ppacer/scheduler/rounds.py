@@ -145,8 +145,8 @@ class Rounds:
                 work.replies.append((request, None))
             case Greeting(hello):
                 work.replies.append((request, self._greet(hello, now, work)))
-            case Goodbye(executor):
-                work.changes += self._losses(self.memory.roll.part(executor), now)
+            case Goodbye(executor, life):
+                work.changes += self._losses(self.memory.roll.part(executor, life), now)
                 work.replies.append((request, None))
             case AlertTried() | Audited() as fact:
                 work.changes.append(fact)

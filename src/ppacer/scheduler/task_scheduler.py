@@ -56,7 +56,6 @@ class Session:
         "identity",
         "is_draining",
         "is_gone",
-        "is_recorded",
         "labels",
         "lease_end",
         "life",
@@ -73,7 +72,7 @@ class Session:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.slots = 0
+        self.slots: int | None = None  # None: it has not said it, and is given nothing
         self.labels: frozenset[str] | None = None  # None: it takes tasks with any
         self.runners: frozenset[str] | None = None
         self.without: dict[str, float] = {}  # dags that it has refused; until this time (monotonic)
@@ -91,9 +90,18 @@ class Session:
         self.identity: str | None = None
         self.life: str | None = None
         # What of it is written down.
-        self.is_recorded = self.is_draining = False
+        self.is_draining = False
         self.noted_at = 0.0  # monotonic: when its heartbeat was
         self.parting: str | None = None  # why it is gone, when it has said so
+
+    def begin_anew(self, now: Now) -> None:
+        """Another life of it says hello: whoever waits is of the one before, and is given nothing.
+
+        The new one counts when its hello is committed; until then no claim is known.
+        """
+        self.end_poll()
+        self.life = self.slots = self.parting = None
+        self.is_gone, self.noted_at = False, now.mono
 
     def introduce(self, hello: ExecutorGreeted, now: Now) -> None:
         """It has said hello, and that is a row."""
@@ -101,12 +109,14 @@ class Session:
         self.runners = None if hello.runners is None else frozenset(hello.runners)
         self.without.clear()  # it may have other code now
         self.identity, self.life, self.slots = hello.identity, hello.life, hello.slots
-        self.is_recorded, self.is_draining, self.noted_at = True, False, now.mono
+        self.is_draining, self.noted_at = False, now.mono
 
     @property
     def free(self) -> int:
         """How many more attempts it takes."""
-        return 0 if self.is_gone else max(0, self.slots - len(self.held) + len(self.ended))
+        if self.slots is None or self.is_gone:
+            return 0
+        return max(0, self.slots - len(self.held) + len(self.ended))
 
     @property
     def is_waiting(self) -> bool:
@@ -121,7 +131,7 @@ class Session:
 
     def may_take(self, needs: Needs, dag_id: str) -> bool:
         """Whether it takes such tasks of this dag at all."""
-        return self.slots > 0 and dag_id not in self.without and are_met(needs, self.labels, self.runners)
+        return bool(self.slots) and dag_id not in self.without and are_met(needs, self.labels, self.runners)
 
     def hold(self, token: str, held: Held) -> None:
         """It has this attempt, and does not know yet."""
@@ -134,14 +144,19 @@ class Session:
             self.untold.remove(token)
 
     def end(self, token: str) -> None:
-        """It shall end this attempt, which it is told once."""
+        """It shall end this attempt, which it is told at once, and again while its heartbeats name it."""
         held = self.held[token]
         if not held.is_ending:
             held.is_ending = True
             self.cancels.append(token)
 
+    def remind(self, tokens: Iterable[str]) -> None:
+        """It still has these, so what it was told before may have been lost on its way."""
+        ending = [token for token in tokens if token in self.held and self.held[token].is_ending]
+        self.cancels += [token for token in ending if token not in self.cancels]
+
     def take_cancels(self) -> list[str]:
-        """The attempts that shall end, each told once."""
+        """The attempts that shall end: from now on they count as told."""
         cancels, self.cancels = self.cancels, []
         return cancels
 
@@ -149,6 +164,12 @@ class Session:
         """The open long poll, if somebody still waits for it; it must be answered."""
         poll, self.poll = self.poll, None
         return poll if poll is not None and poll.take() else None
+
+    def end_poll(self) -> None:
+        """Answers the open long poll with nothing."""
+        poll = self.take_poll()
+        if poll is not None:
+            poll.answer(Answer())
 
 
 class TaskScheduler:
@@ -159,6 +180,7 @@ class TaskScheduler:
         self.new_token = new_token
         self.lease = lease
         self.sessions: dict[str, Session] = {}
+        self.is_sure = True  # False: the engine may be ahead of the rows, and nothing is judged by it
         self._next_look = (
             0.0  # monotonic; leases and deadlines are coarse, so they are looked at now and then
         )
@@ -191,9 +213,10 @@ class TaskScheduler:
         is only lost, and no newer attempt was granted: then a success still counts.
         """
         strangers = [token for token in tokens if token not in session.held]
-        if strangers:
+        if strangers and self.is_sure:
             lost = {task.token for run in self.engine.runs.values() for task in run.tasks if task.is_lost}
             session.cancels += [token for token in strangers if token not in lost]
+        session.remind(tokens)
         named = {*tokens, *session.untold}
         for token, held in session.held.items():
             if token in named:
@@ -203,15 +226,13 @@ class TaskScheduler:
 
     def poll(self, request: Request, ask: Claim, now: Now) -> None:
         """Keeps the executor's long poll; the one before it is answered with nothing."""
-        session = self.sessions[ask.executor]
-        if not _is_known(session, ask):
+        session = self.sessions.get(ask.executor)  # None: its goodbye came just before
+        if session is None or not _is_known(session, ask):
             if request.take():
                 request.answer(UnknownExecutorError(f"the executor {ask.executor} has to say hello first"))
             return
         if session.poll is not request:
-            before = session.take_poll()
-            if before is not None:
-                before.answer(Answer())
+            session.end_poll()
         session.poll, session.poll_end = request, now.mono + ask.wait
 
     def ends(self, executor: str, report: Report, now: Now) -> None:
@@ -263,7 +284,7 @@ class TaskScheduler:
                 session.drop(token)
             session.ended.clear()
             if session.is_gone:
-                self._say_goodbye(self.sessions.pop(session.name))
+                self.sessions.pop(session.name).end_poll()
                 for other in self.sessions.values():  # what they refused may be for nobody else now
                     other.without.clear()
         for change in changes:
@@ -285,21 +306,16 @@ class TaskScheduler:
                 if held.ref.run_id == run_id:
                     session.end(token)
 
-    def _say_goodbye(self, session: Session) -> None:
-        poll = session.take_poll()
-        if poll is not None:
-            poll.answer(Answer())
-
     def expire_polls(self, now: Now) -> None:
         """Answers the long polls that have waited long enough, with nothing."""
         for session in self.sessions.values():
             if session.poll is not None and session.poll_end <= now.mono:
-                self._say_goodbye(session)
+                session.end_poll()
 
     def close(self) -> None:
         """Answers every long poll with nothing."""
         for session in self.sessions.values():
-            self._say_goodbye(session)
+            session.end_poll()
 
     # -- when they are gone ----------------------------------------------------------------------------------
 
