@@ -49,6 +49,7 @@ from ppacer.schedule import CatchUp, first_point
 from ppacer.store.store import DagRow, ExecutorRow, StaleWrite
 
 Row = dict[str, Any]
+RunRows = tuple[RunRow, Graph, list[AttemptRow]]
 
 WAITING = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
 NO_CURSOR = (ScheduleEvent.MANUALLY_TRIGGERED, ScheduleEvent.OUT_OF_BAND)
@@ -94,6 +95,8 @@ class Fold:
         self._runs: dict[tuple[str, datetime], int] = {}  # RunId by (DagId, ExecTs), which is unique
         self._alerts: dict[tuple[int, str, int, str], int] = {}  # AlertId by its condition, which is unique
         self._undo: list[tuple[Any, Any, Any]] = []  # (container, key, the row before or None)
+        self.open: dict[int, int] = {}  # the RunIds of runs that have not ended
+        self._read: dict[int, RunRows] = {}  # runs as they were read back, until they change
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -119,6 +122,10 @@ class Fold:
         container[key] = row
         self._undo.append((container, key, None))
 
+    def _delete(self, container: Any, key: Any, row: Any) -> None:
+        del container[key]
+        self._undo.append((container, key, row))
+
     def _update(self, container: Any, key: Any) -> Row:
         row: Row | None = container.get(key)
         if row is None:
@@ -127,6 +134,7 @@ class Fold:
         return row
 
     def _run(self, ref: RunRef) -> Row:
+        self._read.pop(ref.run_id, None)
         row = self._update(self.tables.dagruns, ref.run_id)
         if row["DagId"] != ref.dag_id or row["ExecTs"] != ref.exec_ts:
             raise StaleWrite(f"run {ref} is {row['DagId']}, {row['ExecTs']}")
@@ -151,6 +159,7 @@ class Fold:
             "CancelRequestedAt": None,
         }
         self._insert(self.tables.dagruns, ref.run_id, row)
+        self._insert(self.open, ref.run_id, ref.run_id)
         self._insert(self.tables.dagruntasks, ref.run_id, {})
         self._insert(self.tables.dagrunresults, ref.run_id, {})
         self._insert(self.tables.dagrunrestarts, ref.run_id, {})
@@ -162,7 +171,10 @@ class Fold:
         row["Status"], row["StatusUpdateTs"] = change.status, change.at
         if change.status is RunStatus.RUNNING and row["StartedAt"] is None:
             row["StartedAt"] = change.at
-        row["EndedAt"] = change.at if change.status in RUN_FINAL else None
+        is_final, run_id = change.status in RUN_FINAL, change.ref.run_id
+        row["EndedAt"] = change.at if is_final else None
+        if is_final != (run_id not in self.open):
+            (self._delete if is_final else self._insert)(self.open, run_id, run_id)
 
     def _run_restarted(self, change: RunRestarted) -> None:
         row = self._run(change.ref)
@@ -195,6 +207,7 @@ class Fold:
         row["DisabledReason"] = change.disabled_reason
 
     def _attempts(self, ref: RunRef) -> dict[tuple[str, int], Row]:
+        self._read.pop(ref.run_id, None)
         attempts = self.tables.dagruntasks.get(ref.run_id)
         if attempts is None:
             raise StaleWrite(f"there is no run {ref}")
@@ -335,13 +348,13 @@ class Fold:
         """As `Store.newest_run_id`."""
         return max(self.tables.dagruns, default=0)
 
-    def open_runs(self) -> Iterator[tuple[RunRow, Graph, list[AttemptRow]]]:
+    def open_runs(self) -> Iterator[RunRows]:
         """As `Store.open_runs`."""
-        rows = [row for row in self.tables.dagruns.values() if row["EndedAt"] is None]
+        rows = [self.tables.dagruns[run_id] for run_id in self.open]
         for row in sorted(rows, key=lambda row: (row["StatusUpdateTs"], row["RunId"])):
             yield self._with_attempts(row)
 
-    def run(self, run_id: int) -> tuple[RunRow, Graph, list[AttemptRow]] | None:
+    def run(self, run_id: int) -> RunRows | None:
         """As `Store.run`."""
         row = self.tables.dagruns.get(run_id)
         return None if row is None else self._with_attempts(row)
@@ -351,7 +364,13 @@ class Fold:
         row = self.tables.dagruntasks.get(run_id, {}).get((task_id, retry))
         return None if row is None else _attempt_row(row)
 
-    def _with_attempts(self, row: Row) -> tuple[RunRow, Graph, list[AttemptRow]]:
+    def _with_attempts(self, row: Row) -> RunRows:
+        read = self._read.get(row["RunId"])
+        if read is None:
+            read = self._read[row["RunId"]] = self._read_run(row)
+        return read
+
+    def _read_run(self, row: Row) -> RunRows:
         attempts = sorted(
             self.tables.dagruntasks[row["RunId"]].values(),
             key=lambda row: (row["Retry"], row["InsertTs"], row["TaskId"]),

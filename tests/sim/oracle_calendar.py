@@ -125,16 +125,23 @@ def _around(expression: str, tz: str, day: int) -> tuple[datetime, ...]:
 
 @lru_cache(maxsize=100_000)
 def _on(expression: str, tz: str, day: int) -> tuple[datetime, ...]:
-    fields, zone, at = _fields(expression), ZoneInfo(tz), date.fromordinal(day)
-    if not fields.has_day(at):
+    fields = _fields(expression)
+    if not fields.has_day(date.fromordinal(day)):
         return ()
-    find = _instants if fields.by_the_wall else _first_instant
-    walls = [
-        datetime.combine(at, time(minute // 60, minute % 60))
-        for minute in range(1440)  # every minute of the day, and nothing clever
+    return tuple(
+        point
+        for minute, points in enumerate(_minutes(tz, day, fields.by_the_wall))
         if minute // 60 in fields.hours and minute % 60 in fields.minutes
-    ]
-    return tuple(point for wall in walls for point in find(wall, zone))
+        for point in points
+    )
+
+
+@lru_cache(maxsize=1000)
+def _minutes(tz: str, day: int, by_the_wall: bool) -> list[list[datetime]]:
+    """The points of every minute of the day, and nothing clever; one table for all expressions."""
+    zone, at = ZoneInfo(tz), date.fromordinal(day)
+    find = _instants if by_the_wall else _first_instant
+    return [find(datetime.combine(at, time(*divmod(minute, 60))), zone) for minute in range(1440)]
 
 
 def _instants(wall: datetime, zone: ZoneInfo) -> list[datetime]:

@@ -6,6 +6,7 @@ rows and nothing is looked at; after it, it is read back.
 """
 
 from collections import Counter
+from operator import attrgetter
 from typing import Any
 
 from ppacer.engine import Engine
@@ -15,6 +16,7 @@ from sim.oracle_runs import Runs
 
 SLACK = 200  # entries that are out of date, or not yet thrown away, whatever the size of the work
 S = TaskStatus
+RUN_FACTS = ("status", "restart", "cancelling", "open", "failed", "is_cancelled", "params", "trigger")
 ROUND = ("ended", "untold", "cancels")  # lists of a session, each at most as long as what it holds
 
 
@@ -120,19 +122,9 @@ def _judge_fresh(engine: Any, tables: Any, runs: Runs) -> None:
         fresh.restore(_run_row(runs.runs[run_id], row), graph, [_attempt_row(one) for one in attempts])
     for run_id, state in fresh.runs.items():
         kept = engine.runs[run_id]
-        for name in (
-            "status",
-            "restart",
-            "cancelling",
-            "open",
-            "failed",
-            "is_cancelled",
-            "params",
-            "trigger",
-        ):
-            if getattr(state, name) != getattr(kept, name):
-                wrong(34, f"run {run_id}: {name} is {getattr(kept, name)}, and {getattr(state, name)} anew")
-        if state.graph.to_json() != kept.graph.to_json():  # 5
+        if _run_facts(state) != _run_facts(kept):
+            wrong(34, f"run {run_id}: {RUN_FACTS} are {_run_facts(kept)}, and {_run_facts(state)} anew")
+        if state.graph is not kept.graph and state.graph.to_json() != kept.graph.to_json():  # 5
             wrong(5, f"run {run_id} has another graph in memory than the pinned one")
         for position, (one, other) in enumerate(zip(state.tasks, kept.tasks, strict=True)):
             if _facts(one) != _facts(other):
@@ -140,6 +132,9 @@ def _judge_fresh(engine: Any, tables: Any, runs: Runs) -> None:
     due = {entry for entry in engine.retries if _is_due(entry, runs)}
     if due != set(fresh.retries):
         wrong(34, f"memory knows the retries {sorted(due)}, and anew {sorted(fresh.retries)}")
+
+
+_run_facts = attrgetter(*RUN_FACTS)
 
 
 def _facts(task: TaskState) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sim.world import World
 
 OUTAGES = (0.4, 1.5, 8.0, 35.0)
+ANEW_EVERY = 10  # starts, of which one makes a new Store, which checks and prepares the file
 POINTS_MAX = 14  # places of one round in which a kill may come
 
 
@@ -59,6 +60,7 @@ class Shelf:
         self.until = -1.0  # true time at which an outage ends
         self.is_gone = False  # in an outage reads fail too
         self._kill_in: int | None = None
+        self._opened = 0  # how often the file was opened
 
     # -- kills -----------------------------------------------------------------------------------------------
 
@@ -83,12 +85,23 @@ class Shelf:
     # -- what the scheduler does -----------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The program starts: on SQLite it opens the file anew."""
-        if self.path is not None:
+        """The program starts: on SQLite it opens the file anew.
+
+        Mostly by a Store that has its statements compiled already: where the scheduler dies every few steps
+        to compile them took most of the time.
+        """
+        if self.path is None:
+            return
+        if self.real is None or self._opened % ANEW_EVERY == 0:
             self.close()
             self.real = Store(self.path)
-            driver = cast(sqlite3.Connection, self.real._connection.connection.driver_connection)
-            driver.execute("PRAGMA synchronous=OFF")  # no power cut here
+        else:
+            self.real.close()
+            self.real._connection = self.real._engine.connect()
+            self.real._graphs.clear()
+        self._opened += 1
+        driver = cast(sqlite3.Connection, self.real._connection.connection.driver_connection)
+        driver.execute("PRAGMA synchronous=OFF")  # no power cut here
 
     def close(self) -> None:
         """Closes the file."""

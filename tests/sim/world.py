@@ -167,7 +167,7 @@ class World:
         self.timeline.after(7.0, self._pause_all)
 
     def _open(self) -> list[Any]:
-        return [row for row in self.shelf.fold.tables.dagruns.values() if row["EndedAt"] is None]
+        return [self.shelf.fold.tables.dagruns[run_id] for run_id in self.shelf.fold.open]
 
     def _is_quiet(self) -> bool:
         scheduler = self.scheduler
@@ -176,7 +176,7 @@ class World:
         tables = self.shelf.fold.tables
         if any(row["PausedAt"] is None and row["RemovedAt"] is None for row in tables.dags.values()):
             return False
-        return not any(ex.running or ex.spool for ex in self.executors) and not self._open()
+        return not any(ex.running or ex.spool for ex in self.executors) and not self.shelf.fold.open
 
     # -- one turn --------------------------------------------------------------------------------------------
 
