@@ -18,6 +18,9 @@ PpacerError
     ├── ConflictError        not in this state
     ├── KeyReusedError       its idempotency key belongs to another command
     ├── SchedulerUnavailable nobody answers
+    │   └── StandsBy         another one leads
+    ├── NotAdmittedError     the token or the address is not accepted
+    ├── NotTakenError        the request can never be taken as it is
     ├── UnknownExecutorError the executor has to say hello first
     └── ExecutorRefusedError the executor cannot be taken as it is
 """
@@ -125,6 +128,18 @@ class SchedulerUnavailable(CommandError):  # noqa: N818 - a state, not a fault o
     """No scheduler answers, or it is stopping or degraded."""
 
     code = "unavailable"
+
+
+class StandsBy(SchedulerUnavailable):
+    """The scheduler of this program does not lead: another one does, or will."""
+
+
+class NotAdmittedError(CommandError):
+    """The scheduler lets nobody in with this token, or under this address."""
+
+
+class NotTakenError(CommandError):
+    """What was sent can never be taken as it is: too large for what is between, or not understood."""
 
 
 class UnknownExecutorError(CommandError):

@@ -10,7 +10,7 @@ import pytest
 
 from ppacer.api import records as module
 from ppacer.api.records import RecordSender
-from ppacer.errors import SchedulerUnavailable
+from ppacer.errors import NotTakenError, SchedulerUnavailable
 from ppacer.tasklog import LogRecord
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,6 +25,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.most = 1_000_000  # records that are taken at once
+        self.hated = "nothing"  # a word that is never taken
         self.batches: list[tuple[int, list[str]]] = []
         self.tries: list[int] = []
 
@@ -33,6 +35,8 @@ class Scheduler:
         self.tries.append(number)
         if self.is_away:
             raise SchedulerUnavailable("away")
+        if len(records) > self.most or any(record.message == self.hated for record in records):
+            raise NotTakenError("413")
         self.batches.append((number, [record.message for record in records]))
 
     @property
@@ -103,3 +107,54 @@ def test_the_thread_sends_by_itself_and_ends(scheduler: Scheduler) -> None:
     sender.close()
     assert scheduler.messages == ["a"]
     assert threading.active_count() == before
+
+
+def test_what_is_too_much_at_once_is_sent_in_parts(scheduler: Scheduler, sender: RecordSender) -> None:
+    scheduler.most = 7
+    sender.put([record(str(number)) for number in range(100)])
+    sender.flush()
+    assert scheduler.messages == [str(number) for number in range(100)]
+    numbers = [number for number, _ in scheduler.batches]
+    assert numbers == sorted(set(numbers))  # or the scheduler would take one for a repetition
+
+
+def test_a_record_that_is_never_taken_leaves_a_note_and_blocks_nothing(
+    scheduler: Scheduler, sender: RecordSender
+) -> None:
+    scheduler.hated = "5"
+    sender.put([record(str(number)) for number in range(10)])
+    sender.flush()
+    assert scheduler.messages[:-1] == [str(number) for number in range(10) if number != 5]
+    assert scheduler.messages[-1].startswith("1 record is missing here")
+
+
+def test_a_flush_sends_also_what_came_behind_a_batch_that_failed(
+    scheduler: Scheduler, sender: RecordSender
+) -> None:
+    scheduler.is_away = True
+    sender.put([record(str(number)) for number in range(10)])
+    with pytest.raises(SchedulerUnavailable):
+        sender.flush()
+    sender.put([record("behind")])
+    scheduler.is_away = False
+    sender.flush()
+    assert scheduler.messages[-1] == "behind"
+
+
+def test_a_scheduler_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def send(records: Sequence[LogRecord], number: int) -> None:
+        hangs.set()
+        go_on.wait(60.0)
+
+    sender = RecordSender(send)
+    sender.put([record("a")])
+    assert hangs.wait(60.0)
+    closing = threading.Thread(target=sender.close, daemon=True)
+    closing.start()
+    closing.join(30.0)
+    is_closed = not closing.is_alive()
+    go_on.set()
+    assert is_closed

@@ -9,7 +9,16 @@ import pytest
 
 from executor.world import PATIENCE, eventually, grant
 from ppacer.clock import SystemClock
-from ppacer.errors import SchedulerUnavailable
+from ppacer.errors import (
+    ConfigError,
+    NotAdmittedError,
+    NotFoundError,
+    NotTakenError,
+    PpacerError,
+    SchedulerUnavailable,
+    StandsBy,
+)
+from ppacer.executor import executor as module
 from ppacer.executor.executor import Executor
 from ppacer.executor.runner import Outcome
 from ppacer.protocol import Answer, End, Grant, Hello, Report, Welcome
@@ -28,6 +37,7 @@ class Scheduler:
         self.claims: list[int] = []
         self.hellos: list[Hello] = []
         self.goodbyes = 0
+        self.refused: set[str] = set()  # tasks whose reports with a result are never taken
 
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
         self.claims.append(slots)
@@ -40,6 +50,8 @@ class Scheduler:
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         if self.is_away:
             raise SchedulerUnavailable("away")
+        if any(report.task_id in self.refused and report.result for report in reports):
+            raise NotTakenError("413")
         self.reports += reports
         return Answer()
 
@@ -53,7 +65,7 @@ class Scheduler:
         self.hellos.append(hello)
         if self.errors:
             raise self.errors.pop()
-        return Welcome(lease=0.3)
+        return Welcome(lease=0.03)
 
     def goodbye(self, executor: str) -> None:
         self.goodbyes += 1
@@ -92,7 +104,7 @@ def make(scheduler: Scheduler, hands: Hands) -> Iterator[Callable[..., Executor]
 
     def executor(**options: Any) -> Executor:
         runners = {"hands": lambda executor: hands}
-        options = {"clock": SystemClock(), "slots": 4, "heartbeat": 0.01, **options}
+        options = {"clock": SystemClock(), "slots": 4, "hello": Hello("e"), **options}
         made.append(Executor(scheduler, runners, default_runner="hands", **options))
         made[-1].start()
         return made[-1]
@@ -186,3 +198,135 @@ def test_an_error_nobody_thought_of_does_not_end_the_claims(
     eventually(lambda: scheduler.reports, "a report")
     assert executor.is_alive()
     assert "a bug" in caplog.text
+
+
+# -- what the scheduler refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [NotAdmittedError("wrong token"), NotFoundError("no"), ConfigError("host")])
+def test_who_is_not_let_in_at_the_first_hello_ends(
+    make: Callable[..., Executor], scheduler: Scheduler, error: PpacerError
+) -> None:
+    scheduler.errors.append(error)
+    executor = make()
+    eventually(lambda: not executor.is_alive(), "the end of its threads")
+    assert executor.refusal is error
+    assert len(scheduler.hellos) == 1
+
+
+def test_who_was_let_in_before_goes_on_and_says_so_once(
+    make: Callable[..., Executor], scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = make()
+    eventually(lambda: scheduler.claims, "the first claim")
+    scheduler.errors += [NotAdmittedError("revoked")] * 3
+    eventually(lambda: not scheduler.errors, "three refusals")
+    claims = len(scheduler.claims)
+    eventually(lambda: len(scheduler.claims) > claims + 1, "a claim after them")
+    assert executor.refusal is None
+    assert caplog.text.count("revoked") == 1
+
+
+def test_a_report_that_is_never_taken_blocks_no_other_and_is_told_without_its_result(
+    make: Callable[..., Executor], scheduler: Scheduler
+) -> None:
+    executor = make()
+    scheduler.refused.add("b")
+    scheduler.is_away = True
+    for task_id in "abc":
+        executor.done(grant(task_id), Outcome(End.SUCCESS, result='"large"'))
+    scheduler.is_away = False
+    eventually(lambda: len(scheduler.reports) == 3, "all reports")
+    assert [(r.task_id, r.end, r.result) for r in scheduler.reports] == [
+        ("a", End.SUCCESS, '"large"'),
+        ("b", End.FAILED, None),
+        ("c", End.SUCCESS, '"large"'),
+    ]
+    assert scheduler.reports[1].error == "its end (SUCCESS) could not be reported as it was: 413"
+
+
+def test_a_report_that_is_refused_in_any_form_is_left_out(
+    make: Callable[..., Executor], scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, take = make(), scheduler.report
+
+    def report(name: str, reports: Sequence[Report]) -> Answer:
+        if any(report.task_id == "b" for report in reports):
+            raise NotTakenError("422")
+        return take(name, reports)
+
+    monkeypatch.setattr(scheduler, "report", report)
+    for task_id in "abc":
+        executor.done(grant(task_id), Outcome(End.SUCCESS))
+    eventually(lambda: len(scheduler.reports) == 2, "the two others")
+    assert [report.task_id for report in scheduler.reports] == ["a", "c"]
+    eventually(lambda: scheduler.beats[-1] == [], "a heartbeat without it")
+
+
+# -- what it says about the scheduler ------------------------------------------------------------------------
+
+
+def test_a_scheduler_that_stands_by_in_the_same_program_is_not_told_of(
+    make: Callable[..., Executor],
+    scheduler: Scheduler,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.0)
+    scheduler.errors += [StandsBy("stands by")] * 3
+    make()
+    eventually(lambda: scheduler.claims, "a claim after them")
+    assert caplog.text == ""
+
+
+def test_a_heartbeat_that_is_answered_does_not_mean_that_the_scheduler_is_back(
+    make: Callable[..., Executor],
+    scheduler: Scheduler,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.0)
+    make()
+    eventually(lambda: scheduler.claims, "the first claim")
+    scheduler.errors += [SchedulerUnavailable("away")] * 4
+    eventually(lambda: not scheduler.errors, "four failures")
+    eventually(lambda: "answers again" in caplog.text, "its return")
+    assert len(scheduler.beats) > 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+# -- grants --------------------------------------------------------------------------------------------------
+
+
+def test_a_grant_that_is_told_twice_is_one_attempt(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+) -> None:
+    executor = make()
+    started = begun(scheduler, hands)
+    executor._begin(msgspec.structs.replace(started, problem="too late"))
+    assert executor.busy == 1
+    scheduler.is_away = True
+    executor.done(started, Outcome(End.SUCCESS))
+    executor._begin(started)
+    assert hands.held == [started]
+    scheduler.is_away = False
+    eventually(lambda: scheduler.reports, "the report")
+    assert [report.end for report in scheduler.reports] == [End.SUCCESS]
+
+
+def test_an_attempt_for_which_there_is_no_runner_was_not_begun(
+    make: Callable[..., Executor], scheduler: Scheduler
+) -> None:
+    make()
+    scheduler.grants.append(msgspec.structs.replace(grant("a"), runner="ray"))
+    eventually(lambda: scheduler.reports, "a report")
+    assert [(r.end, r.begun) for r in scheduler.reports] == [(End.REFUSED, False)]
+
+
+def test_an_error_that_is_no_text_can_be_reported(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+) -> None:
+    executor = make()
+    executor.done(begun(scheduler, hands), Outcome(End.FAILED, "half \udc80" + "x" * 100_000))
+    eventually(lambda: scheduler.reports, "the report")
+    assert len(msgspec.json.encode(scheduler.reports[0])) < 20_000

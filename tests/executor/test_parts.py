@@ -17,7 +17,7 @@ from ppacer.executor.logs import spoken
 from ppacer.executor.memory import OOM_SECONDS, OomWatch, in_use, oom_kills, peak
 from ppacer.executor.runner import Outcome
 from ppacer.executor.timers import Timers
-from ppacer.executor.words import exit_text, shorten
+from ppacer.executor.words import error_text, exit_text, shorten, with_details
 from ppacer.protocol import INPUTS_BYTES_MAX, End
 
 
@@ -106,6 +106,16 @@ def test_a_timer_may_cancel_another_and_add_one() -> None:
 )
 def test_exits_in_words(status: int, oom: bool, words: str) -> None:
     assert exit_text(int(status), oom) == words
+
+
+def test_what_a_traceback_ends_with_does_not_stand_before_it_as_well() -> None:
+    try:
+        raise ValueError("boom")
+    except ValueError as error:
+        text = with_details("timed out after 1s", error_text(error))
+    assert text.startswith("timed out after 1s\n\nTraceback")
+    assert text.count("ValueError: boom") == 1
+    assert with_details("timed out", "some words\n\nmore words") == "timed out\n\nsome words\n\nmore words"
 
 
 def test_shortening_keeps_both_ends_and_whole_characters() -> None:

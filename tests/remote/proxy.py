@@ -1,4 +1,4 @@
-"""A proxy that misbehaves: 500s, resets, garbage, answers that get lost."""
+"""A proxy that misbehaves: 500s, resets, garbage, answers that get lost, bodies that are too large for it."""
 
 import random
 import socket
@@ -8,13 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Proxy(ThreadingHTTPServer):
-    """Forwards requests to a port, and spoils so many of them; `seed` decides which, and how."""
+    """Forwards requests to a port, and spoils so many of them; `seed` decides which, and how.
+
+    One with a body of more than `body_max` bytes is refused, as nginx does.
+    """
 
     daemon_threads = True
 
-    def __init__(self, port: int, seed: int, share: float) -> None:
+    def __init__(self, port: int, seed: int, share: float, body_max: int = 1_000_000) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.port, self.share = port, share
+        self.port, self.share, self.body_max = port, share, body_max
         self.rng = random.Random(seed)
         self.spoiled: dict[str, int] = {}
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -41,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        if len(body) > self.server.body_max:
+            self._answer(413, b"<html>Request Entity Too Large</html>")
+            return
         kind = self.server.fate()
         if kind == "reset":
             self._reset()

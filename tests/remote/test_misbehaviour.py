@@ -1,9 +1,12 @@
 """Between executor and scheduler is a network: what it does costs time, and nothing else."""
 
+import signal
 from collections import Counter
 
+import pytest
+
 from remote.proxy import Proxy
-from remote.world import World
+from remote.world import PATIENCE, World
 
 
 def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) -> None:
@@ -23,3 +26,47 @@ def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) 
     assert len(ran) == 20
     # A grant whose answer got lost was never begun, and is granted anew after a lease: nothing runs twice.
     assert set(ran.values()) == {4}
+
+
+def test_a_proxy_that_takes_no_large_bodies_stops_neither_logs_nor_reports(w: World) -> None:
+    w.scheduler()
+    proxy = Proxy(w.port, seed=7, share=0.0, body_max=20_000)
+    try:
+        w.executor("one", "--runner", "thread", url=proxy.url)
+        runs = [w.trigger(dag_id) for dag_id in ("loud", "large", "quick")]
+        w.succeeds(runs[0])
+        assert w.said(runs[0]) == [f"{number} {'x' * 500}" for number in range(200)]
+        attempts = {attempt["task_id"]: attempt for attempt in w.ended(runs[1])["attempts"]}
+        assert attempts["large"]["status"] == "SUCCESS"
+        assert attempts["too_large"]["status"] == "FAILED"
+        assert "answers with status 413" in attempts["too_large"]["error"]
+        w.succeeds(runs[2])
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+@pytest.mark.parametrize("role", [None, "viewer"])
+def test_an_executor_that_is_not_let_in_ends_with_the_reason(w: World, role: str | None) -> None:
+    w.scheduler()
+    secret = w.post("/api/v1/tokens", {"name": "t", "role": role})["secret"] if role else "ppt_nonsense"
+    w.environ["PPACER_TOKEN"] = secret
+    executor = w.launch("one")
+    assert executor.process.wait(PATIENCE) == 2
+    assert ("the role viewer" if role else "unknown, expired or revoked") in executor.log
+    assert executor.log.count("\n") <= 3
+
+
+def test_an_executor_ends_by_two_signals_though_its_scheduler_hangs(w: World) -> None:
+    scheduler = w.scheduler()
+    executor = w.executor("one", "--runner", "process")
+    w.trigger("gated")
+    w.begun()
+    scheduler.process.send_signal(signal.SIGSTOP)
+    try:
+        executor.process.send_signal(signal.SIGINT)
+        executor.says("once more to stop at once")
+        executor.process.send_signal(signal.SIGINT)
+        assert executor.process.wait(PATIENCE) == 0
+    finally:
+        scheduler.process.send_signal(signal.SIGCONT)

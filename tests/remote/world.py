@@ -55,6 +55,24 @@ def after(word: str) -> str:
     return word.upper()
 
 
+@task
+def loud() -> None:
+    for number in range(200):
+        print(number, "x" * 500)
+
+
+@task
+def large(size: int) -> str:
+    return "x" * size
+
+
+with Dag("loud") as loud_dag:
+    loud()
+
+with Dag("large") as large_dag:
+    large(1_000)
+    large.with_options(id="too_large")(50_000)
+
 with Dag("gated") as gated:
     after(gate())
 

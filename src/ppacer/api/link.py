@@ -19,7 +19,14 @@ from urllib3.util import parse_url
 
 from ppacer.api.exchange import CONNECT_SECONDS, Exchange, Reply
 from ppacer.api.wire import ERRORS, Problem
-from ppacer.errors import CommandError, ConfigError, PpacerError, SchedulerUnavailable
+from ppacer.errors import (
+    CommandError,
+    ConfigError,
+    NotAdmittedError,
+    NotTakenError,
+    PpacerError,
+    SchedulerUnavailable,
+)
 
 log = logging.getLogger("ppacer.api")
 
@@ -157,15 +164,19 @@ class Place:
         try:
             problem = msgspec.json.decode(body, type=Problem)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return SchedulerUnavailable(f"{self.url} answers with status {status}, but not as a ppacer does")
+            what = NotTakenError if status in FINAL else SchedulerUnavailable
+            return what(f"{self.url} answers with status {status}, but not as a ppacer does")
         if problem.code == "unknown_host":
             return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
-        kind = _ERRORS.get(problem.code, CommandError)
+        kind = _ERRORS.get(problem.code, NotTakenError if status in FINAL else CommandError)
         return (Elsewhere if kind is SchedulerUnavailable else kind)(problem.detail)
 
 
 # A bad request is no wrong option, whatever it was there.
 _ERRORS = {kind.code: kind for kind, _ in ERRORS if kind is not ConfigError}
+_ERRORS |= {"unauthorized": NotAdmittedError, "forbidden": NotAdmittedError}
+FINAL = (400, 413, 422)
+"""These mean what was sent: the same again would be answered in the same way."""
 
 
 def checked_url(text: str) -> str:

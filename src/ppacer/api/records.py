@@ -10,14 +10,14 @@ from typing import TypeAlias
 import msgspec
 
 from ppacer.clock import SystemClock
-from ppacer.errors import PpacerError
+from ppacer.errors import DagError, NotTakenError, PpacerError, SchedulerUnavailable
 from ppacer.pace import ExponentialBackoff
 from ppacer.tasklog import LogRecord
 
 log = logging.getLogger("ppacer.executor")
 
 BUFFER_BYTES_MAX = 16 * 1024 * 1024
-BATCH_BYTES_MAX = 1024 * 1024
+BATCH_BYTES_MAX = 512 * 1024  # half of what nginx takes where nobody has told it otherwise
 RECORD_BYTES = 200  # of one record besides its message and attributes
 LINGER_SECONDS = 0.05  # what is said within this time goes together
 CLOSE_SECONDS = 2.0
@@ -30,6 +30,8 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 class RecordSender:
     """Sends records in their order, each batch until it is taken. What does not fit is dropped, with a note.
+
+    A batch that can never be taken is sent in parts, until the record is found that is to blame.
 
     `send(records, number)`: the number grows with each batch, so that a batch that is sent again is known.
     """
@@ -44,7 +46,7 @@ class RecordSender:
         self._batch: list[LogRecord] = []  # that is being sent, or has to be sent again
         self._number = 0
         self._sending = threading.Lock()  # by one thread at a time, so that all stays in order
-        self._is_closed = False
+        self._is_closed = self._has_refused = False
         self._thread = threading.Thread(target=self._run, name="ppacer-records", daemon=True)
         self._thread.start()
 
@@ -65,15 +67,21 @@ class RecordSender:
         if key in self._dropped or len(self._dropped) < ATTEMPTS_MAX:
             self._dropped[key] += 1
 
-    def flush(self) -> None:
-        """Sends all that was put before. Raises what `send` raises: then nothing is lost."""
+    def flush(self, seconds: float = -1) -> None:
+        """Sends all that was put before. Raises what `send` raises: then nothing is lost.
+
+        Waits `seconds` at most for another thread that is just sending (-1: as long as that takes).
+        """
         if not self._waiting and not self._batch and not self._sending.locked():
             return
-        with self._sending:
-            left = len(self._waiting) + 1  # what comes meanwhile has its own time
+        if not self._sending.acquire(timeout=seconds):
+            raise SchedulerUnavailable("the scheduler does not answer")
+        try:
+            left = len(self._waiting) + len(self._batch) + 1  # what comes meanwhile has its own time
             while left > 0 and self._take():
-                left -= len(self._batch)
-                self._send_batch()
+                left -= self._send_batch()
+        finally:
+            self._sending.release()
 
     def _take(self) -> bool:
         """Whether there is a batch to be sent."""
@@ -96,16 +104,41 @@ class RecordSender:
         dropped, self._dropped = self._dropped, Counter()
         now = SystemClock().now().utc
         for (dag_id, exec_ts, task_id, retry), count in dropped.items():
-            text = f"{count:,} records are missing here: the scheduler was away, or they came too fast"
+            what = "1 record is" if count == 1 else f"{count:,} records are"
+            text = f"{what} missing here: they came too fast, or could not be sent"
             yield LogRecord(dag_id, exec_ts, task_id, retry, now, "WARNING", text)  # type: ignore[arg-type]  # as they were put together in `_drop`
 
-    def _send_batch(self) -> None:
+    def _send_batch(self) -> int:
+        """How many records are done with."""
+        try:
+            self._send_plainly()
+        except (NotTakenError, DagError) as error:
+            return self._halve(error)
+        count, self._batch = len(self._batch), []
+        return count
+
+    def _send_plainly(self) -> None:
         try:
             self._send(self._batch, self._number)
         except (UnicodeEncodeError, OverflowError, TypeError, RecursionError, ValueError):
             self._batch = [_plain(record) for record in self._batch]
             self._send(self._batch, self._number)
-        self._batch = []
+
+    def _halve(self, error: PpacerError) -> int:
+        """The second half waits again. Of a single record only a note remains."""
+        half = len(self._batch) // 2
+        with self._lock:
+            if half == 0:
+                self._drop(self._batch.pop())
+                if not self._has_refused:
+                    self._has_refused = True
+                    log.warning("a log record is refused by the scheduler, and left out: %s", error)
+                return 1
+            rest = [_sized(record) for record in self._batch[half:]]
+            del self._batch[half:]
+            self._waiting.extendleft(reversed(rest))
+            self._bytes += sum(size for _, size in rest)
+        return 0
 
     def _run(self) -> None:
         backoff = ExponentialBackoff(timedelta(milliseconds=100), timedelta(seconds=5))
@@ -132,7 +165,7 @@ class RecordSender:
             self._news.notify_all()
         self._thread.join(CLOSE_SECONDS)
         try:
-            self.flush()
+            self.flush(CLOSE_SECONDS)
         except Exception as error:
             log.warning("%d log records could not be sent: %s", len(self._waiting) + len(self._batch), error)
 

@@ -17,7 +17,7 @@ from ppacer.tasklog.masking import masked_record
 ANSWER_SECONDS = 60.0  # for what waits for a commit
 HEARTBEAT_SECONDS = 10.0
 CLAIM_SECONDS = 10.0  # beyond the wait that was asked for
-GOODBYE_SECONDS = 3.0
+GOODBYE_SECONDS = 3.0  # for all that is said at the end
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -31,6 +31,7 @@ class HttpExecutorClient:
         self._prefix = f"/api/v1/executors/{quote(executor, safe='')}/"
         self._mask = mask
         self._life: str | None = None
+        self._is_closing = False
         self._records = RecordSender(self._send_records)
 
     def __enter__(self) -> Self:
@@ -41,6 +42,7 @@ class HttpExecutorClient:
 
     def close(self) -> None:
         """Ends the sending of records and closes the connections."""
+        self._is_closing = True
         self._records.close()
         self._link.close()
 
@@ -51,7 +53,8 @@ class HttpExecutorClient:
 
     def claim(self, executor: str, slots: int, wait: float) -> Answer:
         """Waits for work; see `protocol.Client`."""
-        return self._ask("claim", ClaimBody(slots, wait, self._life), Answer, wait + CLAIM_SECONDS)
+        patience = CLAIM_SECONDS if slots else GOODBYE_SECONDS
+        return self._ask("claim", ClaimBody(slots, wait, self._life), Answer, wait + patience)
 
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts, after all that they have logged; see `protocol.Client`."""
@@ -73,7 +76,8 @@ class HttpExecutorClient:
 
     def _send_records(self, records: Sequence[LogRecord], number: int) -> None:
         body = RecordsBody(list(records), self._life or "", number)
-        self._ask("logs", body, dict[str, Any], ANSWER_SECONDS)
+        patience = GOODBYE_SECONDS if self._is_closing else ANSWER_SECONDS
+        self._ask("logs", body, dict[str, Any], patience)
 
     def _ask(self, verb: str, body: Any, kind: type[T], wait: float) -> T:
         return self._link.ask("POST", self._prefix + verb, kind, _encode(body), wait)

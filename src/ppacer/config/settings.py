@@ -217,6 +217,7 @@ def _limits(settings: Settings) -> Settings:
         ("retention_runs", not 1 <= settings.retention_runs <= 1_000_000, "1 to 1000000"),
         ("logs_max", not 0 <= settings.logs_max <= 1_000_000_000, "0 (no limit) or megabytes"),
         ("name", not (settings.name == "" or _is_word(settings.name)), WORD),
+        ("name", settings.name in NO_NAMES, f"another name than {', '.join(NO_NAMES)}"),
         ("labels", not all(map(_is_word, settings.labels)), f"words, each {WORD}"),
         ("log_level", settings.log_level.upper() not in LEVELS, f"one of {', '.join(LEVELS)}"),
     ):
@@ -230,6 +231,7 @@ def _lacks(settings: Settings, runner: str) -> bool:
     return settings.runner == runner != settings.cluster_runner
 
 
+NO_NAMES = (".", "..", "local")  # parts of a path, and the executor inside a scheduler's own program
 WORD = "1 to 200 letters, digits, '_', '-' and '.'"
 
 

@@ -15,11 +15,22 @@ from itertools import islice
 import msgspec
 
 from ppacer.clock import Clock
-from ppacer.errors import ExecutorRefusedError, PpacerError, SchedulerUnavailable, UnknownExecutorError
+from ppacer.errors import (
+    ConfigError,
+    DagError,
+    ExecutorRefusedError,
+    NotAdmittedError,
+    NotFoundError,
+    NotTakenError,
+    PpacerError,
+    SchedulerUnavailable,
+    StandsBy,
+    UnknownExecutorError,
+)
 from ppacer.executor.execute import conclude
 from ppacer.executor.runner import Outcome, Runner
 from ppacer.executor.spool import Spool
-from ppacer.executor.words import unbegun
+from ppacer.executor.words import shorten, unbegun
 from ppacer.pace import ExponentialBackoff
 from ppacer.protocol import HEARTBEAT_SECONDS, LOCAL, Answer, Client, End, Grant, Hello, Report
 from ppacer.tasklog import LogRecord
@@ -32,6 +43,11 @@ REPORTS_MAX = 500  # in one message
 REPORTS_BYTES_MAX = 8 * 1024 * 1024  # of results and errors in one message, but for the last report in it
 DRAIN_SECONDS = 10.0
 AWAY_SECONDS = 2.0  # without an answer of the scheduler, until that is said
+REFUSALS_MAX = 5  # of one report, before it is told in another way
+WARNINGS_MAX = 100  # different ones that are said once each
+
+NOT_LET_IN = (NotAdmittedError, NotFoundError, ConfigError)
+"""A first hello that is answered so will always be: a wrong token, role, name or address."""
 
 
 class Executor:
@@ -46,19 +62,19 @@ class Executor:
         slots: int,
         default_runner: str,
         name: str = LOCAL,
-        hello: Hello | None = None,
+        hello: Hello,
         spool: Spool | None = None,
         heartbeat: float = HEARTBEAT_SECONDS,
         mask: Callable[[str], str] = lambda text: text,
     ) -> None:
         self.name = name
         self.slots = slots
-        self.refusal: ExecutorRefusedError | None = None  # why the scheduler will never take it
-        self._hello = hello  # None: the scheduler takes it without
-        self._is_known = hello is None
+        self.refusal: PpacerError | None = None  # why the scheduler will never take it
+        self._hello = hello
+        self._is_known = False
         self._met = threading.Event()  # set after the first hello
-        if hello is None:
-            self._met.set()
+        self._warned: set[str] = set()
+        self._refusals = 0  # of the report that is to be told next
         self._away_since: float | None = None  # monotonic: since when the scheduler does not answer
         self._is_away_told = False
         self._client = client
@@ -99,18 +115,22 @@ class Executor:
         """Whether it went well. Nothing that goes wrong may end one of our threads."""
         try:
             action()
+        except (UnknownExecutorError, StandsBy) as error:
+            log.debug("%s has to wait: %s", what, error)
         except SchedulerUnavailable as error:
             self._is_away(error)
-        except UnknownExecutorError as error:
-            log.debug("%s has to wait: %s", what, error)
         except PpacerError as error:
-            log.warning("%s failed: %s", what, error)
+            self._warn_once(f"{what} failed: {error}")
         except Exception:
             log.exception("%s failed, which nobody expected; please report it", what)
         else:
-            self._is_back()
             return True
         return False
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned and len(self._warned) < WARNINGS_MAX:
+            self._warned.add(text)
+            log.warning("%s", text)
 
     def _is_away(self, error: SchedulerUnavailable) -> None:
         """Says once that the scheduler does not answer, if that lasts."""
@@ -122,6 +142,7 @@ class Executor:
             log.warning("%s; what runs goes on, and its end is kept until it can be reported", error)
 
     def _is_back(self) -> None:
+        """It has done something for us; a heartbeat is answered also by one that only stands by."""
         if self._is_away_told:
             log.warning("the scheduler answers again")
         self._away_since, self._is_away_told = None, False
@@ -142,23 +163,33 @@ class Executor:
                 self._greet()
             self._claim()
         except UnknownExecutorError:
-            self._is_known = self._hello is None
+            self._is_known = False
             raise
         except ExecutorRefusedError as error:
-            self.refusal = error
-            self._end_threads()
+            self._is_refused(error)
+        except NOT_LET_IN as error:
+            if self._met.is_set():  # it was let in before: somebody may be at work on the other side
+                raise
+            self._is_refused(error)
+
+    def _is_refused(self, error: PpacerError) -> None:
+        self.refusal = error
+        self._end_threads()
 
     def _greet(self) -> None:
-        assert self._hello is not None
         welcome = self._client.hello(msgspec.structs.replace(self._hello, tokens=self._tokens()))
+        self._is_back()
         self._heartbeat = welcome.lease / 3
         self._is_known = True
+        self._warned.clear()
         self._met.set()
 
     def _claim(self) -> None:
         # short while draining: `close` comes soon, and must not wait for a long poll to end
         slots, wait = (0, DRAIN_POLL_SECONDS) if self._draining else (self.slots, POLL_SECONDS)
-        self._take(self._client.claim(self.name, slots, wait))
+        answer = self._client.claim(self.name, slots, wait)
+        self._is_back()
+        self._take(answer)
 
     def _take(self, answer: Answer) -> None:
         for grant in answer.grants:
@@ -167,22 +198,32 @@ class Executor:
             self._end(token, End.CANCELLED)
 
     def _begin(self, grant: Grant) -> None:
+        if self._has(grant.token):  # it was told twice
+            return
         if grant.problem is not None:
             conclude(grant, Outcome(End.FAILED, grant.problem, begun=False), self)
             return
         if self._draining:  # it was on its way
             conclude(grant, unbegun(End.HANDED_BACK), self)
             return
+        is_begun = False
         try:
             runner = self._runner(grant.runner or self._default)
             with self._lock:
                 if grant.token in self._running:
                     return
                 self._running[grant.token] = (grant, runner)
+            is_begun = True  # perhaps, if this fails
             runner.start(grant)
         except Exception as error:  # whatever it is, it concerns this attempt alone
             log.error("task %s cannot be started: %s", grant.task_id, error)
-            conclude(grant, Outcome(End.REFUSED, str(error) or type(error).__name__), self)
+            words = str(error) or type(error).__name__
+            conclude(grant, Outcome(End.REFUSED, words, begun=is_begun), self)
+
+    def _has(self, token: str) -> bool:
+        """Whether this attempt runs here, or has ended and is to be reported."""
+        with self._lock:
+            return token in self._running or any(report.token == token for report in self._reports)
 
     def _runner(self, name: str) -> Runner:
         runner = self._runners.get(name)
@@ -213,7 +254,7 @@ class Executor:
             grant.retry,
             grant.token,
             outcome.end,
-            None if outcome.error is None else self._mask(outcome.error),
+            None if outcome.error is None else shorten(self._mask(outcome.error)),
             outcome.result,
             outcome.peak_memory,
             outcome.begun,
@@ -248,13 +289,44 @@ class Executor:
             return _within(islice(self._reports, REPORTS_MAX), REPORTS_BYTES_MAX)
 
     def _report(self, batch: Sequence[Report]) -> None:
-        self._take(self._client.report(self.name, batch))  # first: a drain waits for what this begins
+        try:
+            answer = self._client.report(self.name, batch)
+        except (NotTakenError, DagError) as error:
+            if len(batch) > 1:
+                self._report(batch[: len(batch) // 2])
+            else:
+                self._is_not_taken(batch[0], error)
+            return
+        self._is_back()
+        self._refusals = 0
+        self._take(answer)  # first: a drain waits for what this begins
         with self._news:
-            for _ in batch:
-                self._reports.popleft()
+            self._delivered(batch)
+
+    def _delivered(self, batch: Sequence[Report]) -> None:
+        for _ in batch:
+            self._reports.popleft()
+        if self._spool is not None:
+            self._spool.drop(batch)
+        self._news.notify_all()
+
+    def _is_not_taken(self, report: Report, error: PpacerError) -> None:
+        """One that is refused again and again holds up no other: it is told without its result, or not."""
+        self._refusals += 1
+        if self._refusals < REFUSALS_MAX:
+            raise error
+        self._refusals = 0
+        log.error("the end of task %s is refused by the scheduler: %s", report.task_id, error)
+        end = End.FAILED if report.end is End.SUCCESS else report.end
+        words = f"its end ({report.end}) could not be reported as it was: {error}"
+        poorer = msgspec.structs.replace(report, end=end, result=None, error=words)
+        with self._news:
+            if report == poorer:
+                self._delivered([report])
+                return
+            self._reports[0] = poorer
             if self._spool is not None:
-                self._spool.drop(batch)
-            self._news.notify_all()
+                self._spool.keep(poorer)
 
     def _heartbeat_loop(self) -> None:
         self._met.wait()
@@ -272,9 +344,10 @@ class Executor:
     # -- stopping --------------------------------------------------------------------------------------------
 
     def stop_claiming(self) -> None:
-        """Takes no more work, and tells the scheduler so."""
-        self._draining = True
-        self._try("the last claim", lambda: self._take(self._client.claim(self.name, 0, 0.0)))
+        """Takes no more work, and tells the scheduler so, once."""
+        if not self._draining:
+            self._draining = True
+            self._try("the last claim", lambda: self._take(self._client.claim(self.name, 0, 0.0)))
 
     def drain(self, grace: float = DRAIN_SECONDS) -> None:
         """Claims nothing more, lets what runs finish within `grace` seconds, hands the rest back.
@@ -321,7 +394,7 @@ class Executor:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(2.0)
-        if self._hello is not None and self._is_known and not self._reports:  # else they are still to come
+        if self._is_known and not self._reports:  # else they are still to come
             self._try("the goodbye", lambda: self._client.goodbye(self.name))
 
     def _end_threads(self) -> None:

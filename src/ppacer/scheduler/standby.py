@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ppacer.dag import Dag
-from ppacer.errors import SchedulerUnavailable
+from ppacer.errors import StandsBy
 from ppacer.protocol import Answer
 from ppacer.scheduler.requests import HERE, Ask, Heartbeat, Origin, Reports, Request
 from ppacer.scheduler.scheduler import State
@@ -51,5 +51,5 @@ class Standby:
                 case Reports(_, reports) if self.leader is not None:
                     request.answer(Answer(accepted=[False] * len(reports)))
                 case _:
-                    request.answer(SchedulerUnavailable(self.trouble))
+                    request.answer(StandsBy(self.trouble))
         return request
