@@ -114,8 +114,11 @@ def timeout_text(seconds: float | None) -> str:
 
 
 def with_details(sentence: str, details: str | None) -> str:
-    """A sentence as first line, and below it what else is known."""
-    return shorten(f"{sentence}\n\n{details}") if details else sentence
+    """A sentence as first line, and below it what else is known: of an error its traceback."""
+    if not details:
+        return sentence
+    _, _, trace = details.partition("\n\n")  # which ends with what stands before it
+    return shorten(f"{sentence}\n\n{trace if trace.startswith('Traceback') else details}")
 
 
 def end_text(end: End) -> str:
