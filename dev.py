@@ -29,6 +29,9 @@ PYTHON = BIN / "python"
 STAMP = VENV / "installed.json"
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 
+# What an installation is made of: when one of them has changed, it is made again.
+INPUTS = ("pyproject.toml", "hatch_build.py", "package.json", "package-lock.json")
+
 # What a caller's shell may have set for another project and would lead python, pip or uv astray.
 STRANGERS = ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PIP_USER", "PIP_TARGET"]
 STRANGERS += ["PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON", "UV_SYSTEM_PYTHON", "UV_PYTHON"]
@@ -153,7 +156,7 @@ def ensure_installed(level: str) -> None:
     """
     wanted = {
         "level": level,
-        "project": hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest(),
+        "project": hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INPUTS)).hexdigest(),
         "python": sys.version,
         "root": str(ROOT),  # the scripts in .venv name it, so a moved or copied folder needs new ones
     }

@@ -27,3 +27,12 @@ class Role(StrEnum):
     OPERATOR = "operator"
     ADMIN = "admin"
     EXECUTOR = "executor"
+
+
+class DagState(StrEnum):
+    """What lists of dags can be asked for; FAILED is about the newest run."""
+
+    RUNNING = "running"
+    FAILED = "failed"
+    PAUSED = "paused"
+    DISABLED = "disabled"

@@ -207,8 +207,9 @@ class Live:
 
 
 def answer_of(response: http.client.HTTPResponse) -> Answer:
-    """The response, read to its end."""
-    body = response.read()
+    """The response, read to its end; of a stream, which has none, the header."""
+    is_stream = response.headers.get_content_type() == "text/event-stream"
+    body = b"" if is_stream else response.read()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 

@@ -17,10 +17,11 @@ from ppacer.api.routes import routes
 from ppacer.api.server import make_app
 from ppacer.choices import Role
 from ppacer.ui.pages import pages
+from ppacer.ui.static import KINDS
 
 NO_DOOR = cast(Door, None)  # nothing is asked of it until a request comes
 EVERY = [openapi_route([]), *executor_routes(NO_DOOR), *routes(NO_DOOR), *pages(NO_DOOR)]
-PUBLIC_PATHS = {"/healthz", "/static/app.css", "/login", "/logout"}
+PUBLIC_PATHS = {"/healthz", "/login", "/logout", *(f"/static/{name}" for name in KINDS)}
 
 
 def nothing(request: Request) -> Response:

@@ -16,12 +16,30 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from starlette.concurrency import run_in_threadpool as in_thread
 from starlette.types import Receive
 
 from ppacer.api.access import Tokens
 from ppacer.clock import Clock
 from ppacer.engine import RUN_FINAL
-from ppacer.engine.changes import Change, RunChanged
+from ppacer.engine.changes import (
+    AttemptCreated,
+    AttemptEnded,
+    AttemptGranted,
+    AttemptLost,
+    Audited,
+    CancelRequested,
+    Change,
+    DagMarked,
+    ExecutorDraining,
+    ExecutorGone,
+    ExecutorGreeted,
+    ExecutorHeard,
+    PointRecorded,
+    RunChanged,
+    RunCreated,
+    RunRestarted,
+)
 from ppacer.errors import SchedulerUnavailable
 from ppacer.scheduler import Command, Origin, Scheduler, Standby, State
 from ppacer.scheduler.audit import forbidden
@@ -45,7 +63,7 @@ class News:
     def __init__(self) -> None:
         self._waiting: dict[Hashable, set[asyncio.Event]] = {}  # changed by the event loop's thread only
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_over = False
+        self.is_over = False  # the server is about to end
 
     def tell(self, subjects: Iterable[Hashable]) -> None:
         """There is news of these; from any thread, and after it can be read."""
@@ -54,7 +72,7 @@ class News:
 
     def close(self) -> None:
         """Ends all waiting, now and later; from any thread."""
-        self._is_over = True
+        self.is_over = True
         self._call(self._wake, None)
 
     def _call(self, wake: Callable[[set[Hashable] | None], None], subjects: set[Hashable] | None) -> None:
@@ -66,6 +84,13 @@ class News:
         for subject in self._waiting if subjects is None else subjects:
             for event in self._waiting.get(subject, ()):
                 event.set()
+
+    @contextmanager
+    def watch(self, subjects: Collection[Hashable]) -> Iterator[asyncio.Event]:
+        """An event that is set at news of a subject, and when all waiting ends; who waits clears it."""
+        self._loop = asyncio.get_running_loop()
+        with self._event(subjects) as event:
+            yield event
 
     async def until(
         self,
@@ -90,7 +115,7 @@ class News:
                     event.clear()
                     found = await look()
                     remaining = end - self._loop.time()
-                    if found or remaining <= 0 or self._is_over or left.done():
+                    if found or remaining <= 0 or self.is_over or left.done():
                         return found
                     with suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), remaining)
@@ -117,9 +142,42 @@ def end_of(run_id: int) -> Hashable:
     return "end", run_id
 
 
+RUNS, DAGS, EXECUTORS, AUDIT = "runs", "dags", "executors", "audit"
+"""The subjects of all lists: a row is new, or has changed its state."""
+
+
+def run_of(run_id: int) -> Hashable:
+    """The subject of everything that happens in a run."""
+    return "run", run_id
+
+
+def dag_of(dag_id: str) -> Hashable:
+    """The subject of everything that happens to a dag and to its runs."""
+    return "dag", dag_id
+
+
 def logs_of(entry: RunView | LogRow) -> Hashable:
     """The subject of the log records of a run."""
     return "logs", entry.dag_id, entry.exec_ts
+
+
+def _subjects(change: Change) -> Iterator[Hashable]:
+    """What a change is news of."""
+    match change:
+        case RunChanged(ref=ref, status=status):
+            yield from (RUNS, run_of(ref.run_id), dag_of(ref.dag_id))
+            if status in RUN_FINAL:
+                yield end_of(ref.run_id)
+        case RunCreated(ref=ref) | RunRestarted(ref=ref) | CancelRequested(ref=ref):
+            yield from (RUNS, run_of(ref.run_id), dag_of(ref.dag_id))
+        case AttemptCreated(ref=ref) | AttemptGranted(ref=ref) | AttemptEnded(ref=ref) | AttemptLost(ref=ref):
+            yield from (run_of(ref.run_id), dag_of(ref.dag_id))
+        case PointRecorded(dag_id=dag_id) | DagMarked(dag_id=dag_id):
+            yield from (DAGS, dag_of(dag_id))
+        case ExecutorGreeted() | ExecutorHeard() | ExecutorDraining() | ExecutorGone():
+            yield EXECUTORS
+        case Audited():
+            yield AUDIT
 
 
 class Door:
@@ -142,6 +200,8 @@ class Door:
         self.code_note = code_note  # what somebody who has mended the code should know, if anything
         self.take_records: Callable[[Sequence[LogRecord]], None] = lambda records: None
         self.news = News()
+        self._birth = int(clock.now().utc.timestamp() * 1000)
+        self._changes = 0  # how many batches were committed
         self._polls: set[Future[Any]] = set()
         self.tokens = Tokens(reads.tokens, clock)
         self._flush_logs = flush_logs
@@ -170,14 +230,16 @@ class Door:
                 return "the scheduler has stopped"
         return "the scheduler is starting"
 
+    @property
+    def moment(self) -> str:
+        """A name for all that is committed by now: as long as it stays the same nothing has changed."""
+        return f"{self._birth:x}-{self._changes:x}"
+
     def changed(self, changes: Sequence[Change]) -> None:
         """Hears of everything that is committed, in the scheduler's thread."""
         self.tokens.changed(changes)
-        self.news.tell(
-            end_of(change.ref.run_id)
-            for change in changes
-            if isinstance(change, RunChanged) and change.status in RUN_FINAL
-        )
+        self._changes += 1
+        self.news.tell(subject for change in changes for subject in _subjects(change))
 
     def logged(self, rows: Sequence[LogRow]) -> None:
         """Hears of every log record that is committed, in the writer's thread."""
@@ -231,6 +293,10 @@ class Door:
                 "the scheduler did not answer in time; the command may still be carried out"
             )
         return answer.result()
+
+    async def read(self, read: Callable[..., T], *arguments: Any) -> T:
+        """What a reader answers; in another thread, because it may take its time."""
+        return await in_thread(read, *arguments)
 
     async def flushed(self) -> bool:
         """Whether all that was logged up to now can be read; waits a second for it at most.

@@ -71,6 +71,13 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
     )
 
 
+def status_of(error: Exception) -> int:
+    """The status of the answer for one of our errors."""
+    if isinstance(error, RequestError):
+        return error.status
+    return next((status for kind, status in ERRORS if isinstance(error, kind)), 500)
+
+
 def of_error(request: Request, error: Exception) -> Response:
     """The answer for one of our errors; anything else is a bug and says nothing of itself."""
     if isinstance(error, RequestError):

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from ppacer.api.access import Permission
 from ppacer.api.parameters import IN_PATH, Parameter
 from ppacer.api.problems import CODES, RequestError
-from ppacer.errors import DagError
+from ppacer.errors import DagError, PpacerError
 from ppacer.scheduler import Origin
 
 BIG = 256 * 1024  # bytes of a body, or of an answer, for which another thread takes its time
@@ -33,7 +33,8 @@ class Route(routing.Route):
     """One method of one path. The endpoint is given the request, and by name what is declared here.
 
     `answer` is the type of what it returns, unless it makes a whole Response. Endpoints that are no
-    coroutines run in worker threads.
+    coroutines run in worker threads. For pages: `entrance` answers who has to log in, `trouble` makes the
+    answer of an error of ours.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Route(routing.Route):
         status: int = 200,
         problems: Sequence[str] = (),
         entrance: Callable[[Request, RequestError], Response] | None = None,
+        trouble: Callable[[Request, Exception], Response] | None = None,
     ) -> None:
         if not isinstance(permission, Permission):
             raise TypeError(f"the route {path} needs a Permission, not {permission!r}")
@@ -57,7 +59,7 @@ class Route(routing.Route):
         self.method, self.permission, self.does = method, permission, endpoint
         self.in_path = [IN_PATH[name] for name in self.param_convertors]
         self.query, self.body, self.answer, self.status, self.problems = query, body, answer, status, problems
-        self._entrance = entrance
+        self._entrance, self._trouble = entrance, trouble
         self._call = endpoint if iscoroutinefunction(endpoint) else partial(_in_thread, endpoint, status)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +81,14 @@ class Route(routing.Route):
         await self._entrance(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
+        if self._trouble is None:
+            return await self._answer(request)
+        try:
+            return await self._answer(request)
+        except (PpacerError, RequestError) as error:
+            return self._trouble(request, error)
+
+    async def _answer(self, request: Request) -> Response:
         found = request.path_params
         arguments = {one.name: one.read(found[one.name]) for one in self.in_path}
         for one in self.query:

@@ -129,13 +129,13 @@ def why_task(
         case TaskStatus.SUCCESS:
             return f"{name} succeeded {_tries(task)}{_took(task)}."
         case TaskStatus.FAILED:
-            return f"{name} {_end(task)} and is not tried again: {_sentence(task.error)} {_way_on(detail)}"
+            return f"{name} {_end(task)} and is not tried again: {_sentence(task.error)} {way_on(detail)}"
         case TaskStatus.UPSTREAM_FAILED:
             causes = _failed_ancestors(detail, task)
-            return f"{name} was not started, because {causes} failed. {_way_on(detail)}"
+            return f"{name} was not started, because {causes} failed. {way_on(detail)}"
         case TaskStatus.CANCELLED:
             began = f" {_tries(task)}" if task.started_at else " before it began"
-            return f"{name} was cancelled with its run{began}. {_way_on(detail)}"
+            return f"{name} was cancelled with its run{began}. {way_on(detail)}"
         case TaskStatus.SKIPPED:
             return f"{name} was skipped."
     return _open_task(name, detail, task, now, executors) + ("" if is_live else NOBODY)
@@ -247,7 +247,8 @@ def _took(task: TaskView) -> str:
     return f", in {about(task.ended_at - task.started_at)}"
 
 
-def _way_on(detail: RunDetail) -> str:
+def way_on(detail: RunDetail) -> str:
+    """What lets the tasks of a run that did not succeed be tried again."""
     again = f"`ppacer restart {detail.run.run_id}`"
     return (
         f"To try again: {again}." if detail.run.status in RUN_FINAL else f"When the run has ended: {again}."

@@ -4,17 +4,20 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from ppacer.choices import DagState
 from ppacer.config import Mask, masked
 from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import database
+from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views
+from ppacer.store.recent import failing, hours, recent_runs
 from ppacer.store.schema import (
     audit,
     dagrunresults,
@@ -32,6 +35,8 @@ from ppacer.store.views import (
     AuditView,
     DagView,
     ExecutorView,
+    HourView,
+    NextView,
     PointView,
     RunDetail,
     RunView,
@@ -73,23 +78,30 @@ class Reads:
     # -- dags ------------------------------------------------------------------------------------------------
 
     def dags(
-        self, *, after: str = "", limit: int = 100, tag: str | None = None, removed: bool = False
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        tag: str | None = None,
+        removed: bool = False,
+        text: str | None = None,
+        state: DagState | None = None,
     ) -> list[DagView]:
-        """Dags in order of their ids, from the first one behind `after`."""
-        d = dags.c
-        query = sa.select(dags).where(d.DagId > after).order_by(d.DagId)
-        if not removed:
-            query = query.where(d.RemovedAt.is_(None))
-        if tag is not None:
-            query = query.where(d.Attributes.contains(json.dumps(tag, ensure_ascii=False), autoescape=True))
+        """Dags in order of their ids, from the first one behind `after`; `text`: in the id or in a tag."""
         with self._connect() as connection:
-            if tag is None:
-                rows = connection.execute(query.limit(_page(limit))).all()
-            else:  # the text may stand elsewhere in the attributes, too
-                found = connection.execute(query.execution_options(yield_per=PAGE_MAX))
-                tagged = (row for row in found if tag in json.loads(row.Attributes)["Tags"])
-                rows = list(islice(tagged, _page(limit)))
+            rows = dag_rows(
+                connection, after=after, limit=_page(limit), tag=tag, removed=removed, text=text, state=state
+            )
             return _with_runs(connection, rows, self._mask)
+
+    def disabled(self, *, limit: int = 20) -> list[DagView]:
+        """Dags whose schedule failed, in the order of their ids."""
+        return self.dags(limit=limit, state=DagState.DISABLED)
+
+    def next_points(self, until: datetime, *, limit: int = 100) -> list[NextView]:
+        """The next point of each dag that has one until then and may run, soonest first."""
+        with self._connect() as connection:
+            return next_points(connection, until, _page(limit))
 
     def dag(self, dag_id: str) -> DagView:
         """One dag, also a removed one. Raises NotFoundError."""
@@ -168,6 +180,24 @@ class Reads:
         query = _page_of_runs(dag_id, status, before, _page(limit))
         with self._connect() as connection:
             return [_run(row, self._mask) for row in connection.execute(query)]
+
+    def recent_runs(self, dag_ids: Sequence[str], count: int) -> dict[str, list[RunView]]:
+        """The newest `count` runs of each of these dags, oldest first."""
+        found: dict[str, list[RunView]] = {dag_id: [] for dag_id in dag_ids}
+        with self._connect() as connection:
+            for row in recent_runs(connection, dag_ids, count):
+                found[row.DagId].append(_run(row, self._mask))
+        return found
+
+    def failing(self, *, limit: int = 20) -> list[RunView]:
+        """The newest run of each dag that failed last, newest first."""
+        with self._connect() as connection:
+            return [_run(row, self._mask) for row in failing(connection, _page(limit))]
+
+    def hours(self, since: datetime, count: int) -> list[HourView]:
+        """How many runs were created hour by hour, and what became of them."""
+        with self._connect() as connection:
+            return hours(connection, since, count)
 
     def run(self, run_id: int) -> RunView:
         """One run without its tasks. Raises NotFoundError."""

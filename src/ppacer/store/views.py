@@ -44,6 +44,21 @@ class DagView(msgspec.Struct, frozen=True):
     latest: RunView | None
 
 
+class NextView(msgspec.Struct, frozen=True):
+    """The next point of a dag's schedule."""
+
+    dag_id: str
+    schedule: str | None
+    next_at: datetime
+
+
+class HourView(msgspec.Struct, frozen=True):
+    """How many runs were created in the hour from `begin` on, by the state that they have now."""
+
+    begin: datetime
+    runs: dict[str, int]
+
+
 class ExecutorView(msgspec.Struct, frozen=True):
     """One executor. `state`: UP, DRAINING or GONE; `differing`: dags whose code is not the scheduler's.
 

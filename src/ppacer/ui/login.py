@@ -58,7 +58,8 @@ def entrance(request: Request, error: RequestError) -> Response:
 
 
 def _page(trouble: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(render("login.html", trouble=trouble), status, headers={"cache-control": "no-store"})
+    html = render("login.html", trouble=trouble)
+    return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
 
 def _field(body: bytes, name: str) -> str:

@@ -1,0 +1,77 @@
+"""What happened lately: the newest runs of many dags, dags that fail, and how much ran hour by hour.
+
+None of these counts or scans more than it shows: with a hundred thousand runs they walk along indexes.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from ppacer.engine import RunStatus
+from ppacer.store.schema import dagruns, dags
+from ppacer.store.views import HourView
+
+FAILED_MAX = 1_000  # of the newest failed runs it is seen whether their dag has succeeded since
+
+
+def recent_runs(connection: sa.Connection, dag_ids: Sequence[str], count: int) -> Sequence[Any]:
+    """The newest `count` runs of each of these dags, oldest first."""
+    r, d = dagruns.c, dags.c
+    inner = dagruns.alias("earlier").c
+    earlier = sa.select(inner.RunId).where(inner.DagId == d.DagId).order_by(inner.RunId.desc())
+    first = sa.func.coalesce(earlier.offset(count - 1).limit(1).scalar_subquery(), 0)
+    query = (
+        sa.select(dagruns)
+        .select_from(dags.join(dagruns, sa.and_(r.DagId == d.DagId, r.RunId >= first)))
+        .where(d.DagId.in_(dag_ids))
+        .order_by(r.DagId, r.RunId)
+    )
+    return connection.execute(query).all()
+
+
+def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:
+    """The newest run of each dag whose newest run has failed, newest first."""
+    r, later = dagruns.c, dagruns.alias("later").c
+    failed = sa.select(r.RunId).where(r.Status == RunStatus.FAILED).order_by(r.RunId.desc()).limit(FAILED_MAX)
+    newer = sa.select(sa.literal(1)).where(later.DagId == r.DagId, later.RunId > r.RunId)
+    served = sa.select(dags.c.DagId).where(dags.c.DagId == r.DagId, dags.c.RemovedAt.is_(None))
+    query = sa.select(dagruns).where(r.RunId.in_(failed), ~newer.exists(), served.exists())
+    return connection.execute(query.order_by(r.RunId.desc()).limit(limit)).all()
+
+
+def hours(connection: sa.Connection, since: datetime, count: int) -> list[HourView]:
+    """How many runs were created in each of `count` hours from `since` on, by what they are now.
+
+    Numbers of runs grow with time, so the borders of the hours are found by halving.
+    """
+    borders = [since + timedelta(hours=hour) for hour in range(count + 1)]
+    first = _first_run(connection, borders[0], 0)
+    found = []
+    for begin, end in pairwise(borders):
+        behind = _first_run(connection, end, first)
+        r = dagruns.c
+        query = (
+            sa.select(r.Status, sa.func.count()).where(r.RunId >= first, r.RunId < behind).group_by(r.Status)
+        )
+        counts = dict(tuple(row) for row in connection.execute(query))
+        found.append(HourView(begin, counts))
+        first = behind
+    return found
+
+
+def _first_run(connection: sa.Connection, at: datetime, low: int) -> int:
+    """The number of the first run created at that time or later; one behind the last if there is none."""
+    r = dagruns.c
+    high = (connection.execute(sa.select(sa.func.max(r.RunId))).scalar() or -1) + 1
+    query = sa.select(r.RunId, r.InsertTs).where(r.RunId >= sa.bindparam("middle")).order_by(r.RunId).limit(1)
+    while low < high:
+        middle = (low + high) // 2
+        run_id, inserted_at = connection.execute(query, {"middle": middle}).one()
+        if inserted_at < at:
+            low = run_id + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,122 @@
+"""Forms that change something. They work without scripts: what was done is told on the page shown next.
+
+A form that htmx has sent is answered with the sentence alone; the live page shows what has changed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from ppacer.api.access import Permission
+from ppacer.api.door import Door
+from ppacer.api.problems import RequestError, status_of
+from ppacer.api.route import Route, check_depth, origin_of
+from ppacer.engine import RunRef
+from ppacer.errors import DagError
+from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.store.views import DagView
+from ppacer.ui.forms import fields_of, filled
+from ppacer.ui.login import SEE_OTHER, entrance
+from ppacer.ui.notices import keep_notice
+
+FIELDS_MAX = 1_000
+Form = dict[str, str]
+Trouble = Callable[[Request, Exception], Response]
+AskAgain = Callable[[Request, DagView, Form, str], HTMLResponse]
+
+
+class Actions:
+    """The routes of all forms over one door. `ask_again` shows the form of a trigger with what is wrong."""
+
+    def __init__(self, door: Door, trouble: Trouble, ask_again: AskAgain) -> None:
+        self._door, self._trouble, self._ask_again = door, trouble, ask_again
+
+    def routes(self) -> list[Route]:
+        """One for each command."""
+        dag, run = "/dags/{dag_id}", "/runs/{run_id}"
+        return [
+            self._route(f"{dag}/trigger", self.trigger),
+            self._route(f"{dag}/pause", self.pause),
+            self._route(f"{dag}/unpause", self.unpause),
+            self._route(f"{run}/cancel", self.cancel),
+            self._route(f"{run}/restart", self.restart),
+        ]
+
+    def _route(self, path: str, endpoint: Callable[..., Any]) -> Route:
+        return Route("POST", path, endpoint, Permission.COMMAND, entrance=entrance, trouble=self._refused)
+
+    def _refused(self, request: Request, error: Exception) -> Response:
+        if "hx-request" in request.headers:
+            return _sentence(str(error), status_of(error))
+        return self._trouble(request, error)
+
+    async def trigger(self, request: Request, dag_id: str) -> Response:
+        """Starts a run with the parameters of the form, and shows it."""
+        form = await form_of(request)
+        dag = await self._door.read(self._door.reads.dag, dag_id)
+        try:
+            params = filled(fields_of(dag.params_schema), form)
+            check_depth(params)
+            ref = await self._do(request, TriggerRun(dag_id, params))
+        except DagError as error:
+            return self._ask_again(request, dag, form, str(error))
+        return _done(request, form, f"Run {ref.run_id} of {dag_id} was started.", f"/runs/{ref.run_id}")
+
+    async def pause(self, request: Request, dag_id: str) -> Response:
+        """No new scheduled runs of a dag."""
+        form = await form_of(request)
+        await self._do(request, PauseDag(dag_id))
+        return _done(request, form, f"{dag_id} is paused: points of its schedule are skipped.", "/dags")
+
+    async def unpause(self, request: Request, dag_id: str) -> Response:
+        """Scheduled runs of a dag again, from now on."""
+        form = await form_of(request)
+        await self._do(request, UnpauseDag(dag_id))
+        return _done(request, form, f"{dag_id} runs by its schedule again.", "/dags")
+
+    async def cancel(self, request: Request, run_id: int) -> Response:
+        """Ends a run."""
+        form = await form_of(request)
+        await self._do(request, CancelRun(run_id))
+        return _done(request, form, f"Run {run_id} is being cancelled.", f"/runs/{run_id}")
+
+    async def restart(self, request: Request, run_id: int) -> Response:
+        """Lets a failed or cancelled run go on."""
+        form = await form_of(request)
+        await self._do(request, RestartRun(run_id))
+        note = await self._door.read(self._door.code_note)
+        words = f"Run {run_id} goes on." + (f" Mind that {note}." if note else "")
+        return _done(request, form, words, f"/runs/{run_id}")
+
+    async def _do(self, request: Request, command: Command) -> RunRef | Any:
+        return await self._door.command(command, origin_of(request))
+
+
+async def form_of(request: Request) -> Form:
+    """The fields of a form that was sent as browsers do it. Raises RequestError."""
+    try:
+        body = (await request.body()).decode()
+        return dict(parse_qsl(body, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX))
+    except ValueError as error:
+        raise RequestError(f"this is no form: {error}") from error
+
+
+def _done(request: Request, form: Form, words: str, there: str) -> Response:
+    """Back to where the form was, or else `there`; with what was done in words."""
+    if "hx-request" in request.headers:
+        return _sentence(words, 200)
+    back = form.get("back", "")
+    return keep_notice(RedirectResponse(back if _is_ours(back) else there, SEE_OTHER), words)
+
+
+def _sentence(words: str, status: int) -> Response:
+    """What a script shows."""
+    return Response(words, status, media_type="text/plain", headers={"cache-control": "no-store"})
+
+
+def _is_ours(path: str) -> bool:
+    """Whether this leads to a page of this server, and nowhere else."""
+    return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()

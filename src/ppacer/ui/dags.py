@@ -1,0 +1,91 @@
+"""The list of dags, and the form that starts a run of one."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from ppacer.api.door import DAGS, RUNS, Door, dag_of
+from ppacer.api.parameters import Parameter, text
+from ppacer.api.problems import RequestError
+from ppacer.choices import DagState
+from ppacer.dag.check import shown
+from ppacer.store.views import DagView
+from ppacer.ui.charts import Drawing, latest_runs
+from ppacer.ui.forms import fields_of
+from ppacer.ui.page import Page
+from ppacer.ui.words import zone_of
+
+DAGS_MAX = 50  # on one page
+RUNS_SHOWN = 20  # of each dag
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A dag with what is drawn of it."""
+
+    dag: DagView
+    drawing: Drawing
+    zone: str
+
+
+def _state(word: str) -> DagState | None:
+    try:
+        return DagState(word) if word else None
+    except ValueError:
+        raise RequestError(f"{shown(word)} is no state of a dag; there are {', '.join(DagState)}") from None
+
+
+STATE = Parameter(
+    "state", "Only dags in this state.", _state, {"type": "string", "enum": ["", *DagState]}
+)  # fmt: skip
+
+
+def show(
+    door: Door, now: datetime, after: str | None, text: str | None, tag: str | None, state: DagState | None
+) -> dict[str, Any]:
+    """A page of dags, as far as they fit."""
+    dags = door.reads.dags(after=after or "", limit=DAGS_MAX + 1, text=text, tag=tag or None, state=state)
+    shown, has_more = dags[:DAGS_MAX], len(dags) > DAGS_MAX
+    runs = door.reads.recent_runs([dag.dag_id for dag in shown], RUNS_SHOWN)
+    rows = [Row(dag, latest_runs(runs[dag.dag_id], RUNS_SHOWN, now), zone_of(dag.schedule)) for dag in shown]
+    return {
+        "rows": rows,
+        "text": text,
+        "tag": tag,
+        "chosen": state,
+        "untagged": _url(text=text, state=state),
+        "states": [
+            ("all", _url(text=text, tag=tag), state is None),
+            *((word.value, _url(text=text, tag=tag, state=word), word is state) for word in DagState),
+        ],
+        "first": _url(text=text, tag=tag, state=state) if after else None,
+        "next": _url(text=text, tag=tag, state=state, after=shown[-1].dag_id) if has_more else None,
+    }
+
+
+def _url(**question: str | None) -> str:
+    asked = urlencode({name: value for name, value in question.items() if value})
+    return f"/dags?{asked}" if asked else "/dags"
+
+
+def _watches(**question: Any) -> tuple[Hashable, ...]:
+    return DAGS, RUNS
+
+
+def show_trigger(door: Door, now: datetime, dag_id: str) -> dict[str, Any]:
+    """The form for a run of the dag."""
+    return trigger_values(door.reads.dag(dag_id))
+
+
+def trigger_values(dag: DagView, given: dict[str, str] | None = None, error: str = "") -> dict[str, Any]:
+    """The form, perhaps once more, with what was filled in and what is wrong with it."""
+    return {"dag": dag, "fields": fields_of(dag.params_schema), "given": given or {}, "error": error}
+
+
+AFTER = text("after", "Only dags whose ids come after this one.")
+TEXT = text("text", "Only dags with this text in their id or in a tag.")
+TAG = text("tag", "Only dags with this tag.")
+PAGE = Page("/dags", "dags.html", show, _watches, query=(AFTER, TEXT, TAG, STATE), tab="Dags")
+TRIGGER = Page("/dags/{dag_id}/trigger", "trigger.html", show_trigger, lambda dag_id: (dag_of(dag_id),))

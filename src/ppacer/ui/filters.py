@@ -1,0 +1,96 @@
+"""How values are shown: times, durations, sizes, ids that may break, schedules in words."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from markupsafe import Markup, escape
+
+from ppacer.api.why import about
+from ppacer.store.views import DagView
+from ppacer.ui.words import schedule_in_words
+
+PARAMS_CHARS_MAX = 500
+SEPARATOR = re.compile(r"(?<=[._])")
+
+
+def breakable(id: str) -> Markup:
+    """An id that may be broken behind its separators, rather than anywhere."""
+    return Markup("<wbr>").join(SEPARATOR.split(id))
+
+
+def code(words: str) -> Markup:
+    """A sentence in which what stands between backticks is code."""
+    parts = words.split("`")
+    if len(parts) % 2 == 0:  # one of them belongs to the text
+        return escape(words)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def exactly(at: datetime) -> str:
+    """An instant to the second, in UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """The time of an instant of today, else its day too."""
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """`in 3h`, `5s ago`: one unit is enough to see, the title has the rest."""
+    distance = abs(at - now)
+    for unit, seconds in (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count = distance // timedelta(seconds=seconds)
+        if count:
+            return f"in {count}{unit}" if at > now else f"{count}{unit} ago"
+    return "now"
+
+
+def size(bytes: int) -> str:
+    """`512 B`, `1.5 KiB`, `20 MiB`."""
+    value, unit = float(bytes), "B"
+    for bigger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, bigger
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `10,000 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def params(values: dict[str, Any]) -> str:
+    """The parameters of a run on one line: `country=PL, rows=3`."""
+    words = (f"{name}={value if isinstance(value, str) else json(value)}" for name, value in values.items())
+    text = ", ".join(words)
+    return text if len(text) <= PARAMS_CHARS_MAX else f"{text[:PARAMS_CHARS_MAX]}…"
+
+
+def json(value: Any) -> str:
+    """A value as JSON, on one line."""
+    return msgspec.json.encode(value).decode()
+
+
+def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
+    """The state of a dag's schedule, and when it runs next, in words; one of them may be empty."""
+    if dag.disabled_reason is not None:
+        return "disabled", ""
+    if dag.paused_at is not None:
+        return "paused", ""
+    if dag.next_at is None:
+        return "", "no more points" if dag.schedule else ""
+    if dag.next_at > now:
+        return "", relative(dag.next_at, now)
+    return ("waits for room", "") if dag.running >= dag.max_active_runs else ("", "now")
+
+
+FILTERS = (
+    about, breakable, code, exactly, json, moment, next_run, params, plural, relative, schedule_in_words,
+    size,
+)  # fmt: skip

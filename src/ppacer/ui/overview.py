@@ -1,0 +1,155 @@
+"""The overview: what needs a look, what runs, what comes, and how the last day was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from ppacer.api.door import DAGS, EXECUTORS, RUNS, Door
+from ppacer.engine import RUN_FINAL, RunStatus
+from ppacer.schedule import Cron, Fixed, upcoming
+from ppacer.store.views import ExecutorView, HourView, NextView
+from ppacer.ui import charts
+from ppacer.ui.filters import plural
+from ppacer.ui.page import Page
+
+ATTENTION_MAX = 20  # of each kind
+RUNS_MAX = 12
+LANES_MAX = 12
+POINTS_MAX = 60  # of one lane; what comes more often is a band
+HOURS_AHEAD = 6
+HOURS_BACK = 24
+LATE = timedelta(seconds=60)
+GONE = timedelta(days=1)  # after which nobody needs to know any more that an executor is lost
+EXECUTORS_MAX = 1_000
+RECOUNT = timedelta(
+    seconds=60
+)  # after which hours that are over are counted again: their runs may have ended
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that needs a look."""
+
+    state: str
+    word: str
+    name: str
+    url: str
+    words: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The points of one dag on the time axis."""
+
+    dag_id: str
+    next_at: datetime
+    zone: str
+    points: list[float]
+    band: float | None  # where it begins, when there are too many points
+    words: str
+
+
+class Overview:
+    """The page; it remembers how many runs there were in the hours that are over."""
+
+    def __init__(self) -> None:
+        self._hours: list[HourView] = []
+        self._counted_at: datetime | None = None
+
+    def show(self, door: Door, now: datetime) -> dict[str, Any]:
+        """What the template needs."""
+        reads = door.reads
+        points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=1_000)
+        return {
+            "has_dags": bool(door.scheduler.registry) or bool(reads.dags(limit=1)),
+            "attention": [*_attention(door, now, points)],
+            "running": reads.runs(status=[RunStatus.RUNNING, RunStatus.SCHEDULED], limit=RUNS_MAX),
+            "ended": reads.runs(status=[*RUN_FINAL], limit=RUNS_MAX),
+            "axis": _axis(door, now, points),
+            "day": self._day(door, now),
+        }
+
+    def _day(self, door: Door, now: datetime) -> dict[str, Any]:
+        this_hour = now.replace(minute=0, second=0, microsecond=0)
+        begin = this_hour - timedelta(hours=HOURS_BACK - 1)
+        if self._counted_at is None or now - self._counted_at > RECOUNT or self._hours[0].begin != begin:
+            self._hours, self._counted_at = door.reads.hours(begin, HOURS_BACK - 1), now
+        hours = [*self._hours, *door.reads.hours(this_hour, 1)]
+        drawing = charts.day(hours)
+        counts = {status: sum(hour.runs.get(status, 0) for hour in hours) for status in RunStatus}
+        ended = sum(counts[status] for status in RUN_FINAL)
+        return {
+            "bars": drawing.bars, "width": drawing.width, "height": drawing.height, "words": drawing.words,
+            "total": sum(counts.values()), "ended": ended, "failed": counts[RunStatus.FAILED],
+            "success": _percent(counts[RunStatus.SUCCESS], ended),
+            "ticks": [begin + timedelta(hours=hours) for hours in (0, 6, 12, 18)],
+        }  # fmt: skip
+
+
+def _percent(part: int, whole: int) -> str:
+    """Rounded down: it is 100 % only when it is."""
+    return f"{1000 * part // whole / 10:g} %" if whole else ""
+
+
+def _attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
+    found = [
+        Item("disabled", "disabled", dag.dag_id, f"/dags?text={dag.dag_id}", dag.disabled_reason or "")
+        for dag in door.reads.disabled(limit=ATTENTION_MAX)
+    ]
+    found += [
+        Item(run.status, run.status, run.dag_id, f"/runs/{run.run_id}", f"run {run.run_id}", run.ended_at)
+        for run in door.reads.failing(limit=ATTENTION_MAX)
+    ]
+    late = [point for point in points if now - point.next_at > LATE]
+    found += [
+        Item("waits", "late", point.dag_id, f"/dags?text={point.dag_id}", "was due", point.next_at)
+        for point in late[:ATTENTION_MAX]
+    ]
+    lost = [one for one in door.reads.executors(limit=EXECUTORS_MAX) if _is_lost(one, now)]
+    return found + [
+        Item("FAILED", "gone", f"executor {one.name}", "/", one.gone_reason or "", one.gone_at)
+        for one in lost
+    ]
+
+
+def _is_lost(executor: ExecutorView, now: datetime) -> bool:
+    """Whether an executor has gone without having said so."""
+    is_recent = executor.gone_at is not None and now - executor.gone_at < GONE
+    return is_recent and executor.gone_reason not in (None, "", "it has ended")
+
+
+def _axis(door: Door, now: datetime, points: Sequence[NextView]) -> dict[str, Any]:
+    coming = [point for point in points if point.next_at > now]
+    end = now + timedelta(hours=HOURS_AHEAD)
+    return {
+        "hours": HOURS_AHEAD,
+        "lanes": [_lane(door, point, now, end) for point in coming[:LANES_MAX]],
+        "more": max(0, len(coming) - LANES_MAX),
+        "ticks": [now + timedelta(hours=hours) for hours in range(HOURS_AHEAD)],
+    }
+
+
+def _lane(door: Door, point: NextView, now: datetime, end: datetime) -> Lane:
+    dag = door.scheduler.registry.get(point.dag_id)
+    schedule = None if dag is None else dag.schedule
+    times = [point.next_at]
+    if isinstance(schedule, Cron | Fixed):  # of the user's own nobody knows what it costs
+        times = [at for at in _points(schedule, point.next_at) if at <= end]
+    at = [round(charts.TRACK * ((one - now) / (end - now)), 1) for one in times]
+    is_band = len(at) > POINTS_MAX
+    zone = schedule.tz if isinstance(schedule, Cron) else "UTC"
+    words = "more often than can be drawn" if is_band else plural(len(at), "point")
+    return Lane(point.dag_id, point.next_at, zone, [] if is_band else at, at[0] if is_band else None, words)
+
+
+@lru_cache(maxsize=1_000)
+def _points(schedule: Cron | Fixed, first: datetime) -> list[datetime]:
+    return [first, *upcoming(schedule, first, POINTS_MAX)]
+
+
+def overview() -> Page:
+    """The page at the root."""
+    return Page("/", "overview.html", Overview().show, lambda: (RUNS, DAGS, EXECUTORS), tab="Overview")

@@ -1,0 +1,188 @@
+// What pages do by themselves: the theme, times in the zone of who looks, ticking, the keyboard, notices.
+// Everything works without it; htmx swaps in what is new (see ui/live.py).
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const remembered = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+  const remember = (name, value) => {
+    try { value ? localStorage.setItem(name, value) : localStorage.removeItem(name); } catch { /* private mode */ }
+  };
+
+  // -- theme: before anything is painted ---------------------------------------------------------------
+
+  const theme = remembered("theme");
+  if (theme === "light" || theme === "dark") root.dataset.theme = theme;
+
+  function switchTheme() {
+    const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+    const next = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+    if (next === system) delete root.dataset.theme; else root.dataset.theme = next;
+    remember("theme", root.dataset.theme || "");
+  }
+
+  // -- times ---------------------------------------------------------------------------------------------
+
+  let ahead = 0; // milliseconds that the clock of the server is before ours
+  const now = () => Date.now() + ahead;
+  const two = (number) => String(number).padStart(2, "0");
+  const day = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const clock = (at) => `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const UNITS = [["y", 31536000], ["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+
+  function ago(at) {
+    const seconds = (at - now()) / 1000;
+    for (const [unit, size] of UNITS) {
+      const count = Math.floor(Math.abs(seconds) / size);
+      if (count) return seconds > 0 ? `in ${count}${unit}` : `${count}${unit} ago`;
+    }
+    return "now";
+  }
+
+  function since(at) {
+    const seconds = Math.max(0, Math.floor((now() - at) / 1000));
+    if (seconds < 60) return `${seconds}s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)}m${two(seconds % 60)}s`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)}h${two(Math.floor(seconds / 60) % 60)}m`;
+    return `${Math.floor(seconds / 86400)}d${Math.floor(seconds / 3600) % 24}h`;
+  }
+
+  function inZone(at, name) {
+    const parts = new Intl.DateTimeFormat("sv-SE", {
+      timeZone: name, dateStyle: "short", timeStyle: "medium",
+    });
+    return `${parts.format(at)} ${name}`;
+  }
+
+  const SHOW = {
+    ago,
+    since,
+    hour: (at) => clock(at).slice(0, 5),
+    clock: (at) => day(at) === day(new Date(now())) ? clock(at) : `${day(at)} ${clock(at).slice(0, 5)}`,
+  };
+
+  function show(time) {
+    const at = new Date(time.dateTime);
+    const text = SHOW[time.dataset.show](at);
+    if (time.textContent !== text) time.textContent = text;
+  }
+
+  function localize(node) {
+    for (const time of node.querySelectorAll("time[data-show]")) {
+      const at = new Date(time.dateTime);
+      const zones = [zone, time.dataset.zoneOf || "UTC", "UTC"];
+      time.title = [...new Set(zones)].map((name) => inZone(at, name)).join(" · ");
+      show(time);
+    }
+  }
+
+  function tick() {
+    for (const time of document.querySelectorAll('time[data-show="ago"], time[data-show="since"]')) show(time);
+  }
+
+  // -- notices -------------------------------------------------------------------------------------------
+
+  let stale = 0;
+  function tell(text, isTrouble) {
+    const place = document.getElementById("notices");
+    const line = document.createElement("p");
+    line.className = isTrouble ? "trouble" : "notice";
+    line.textContent = text;
+    place.replaceChildren(line);
+    clearTimeout(stale);
+    if (!isTrouble) stale = setTimeout(() => line.remove(), 8000);
+  }
+
+  // -- the keyboard --------------------------------------------------------------------------------------
+
+  let isGoing = false; // after g
+  const isTyping = (at) => at.matches("input:not([type=button]), textarea, select, [contenteditable]");
+  const help = () => document.getElementById("help");
+  const rows = () => [...document.querySelectorAll("main .list > tbody > tr")];
+
+  function move(step) {
+    const every = rows();
+    if (!every.length) return;
+    const at = every.findIndex((row) => row.hasAttribute("data-at"));
+    every[at]?.removeAttribute("data-at");
+    const next = every[at < 0 ? (step > 0 ? 0 : every.length - 1) : Math.max(0, Math.min(every.length - 1, at + step))];
+    next.setAttribute("data-at", "");
+    next.scrollIntoView({ block: "nearest" });
+    next.querySelector("a[href]")?.focus({ preventScroll: true });
+  }
+
+  const KEYS = {
+    "/": () => document.getElementById("search")?.focus(),
+    "?": () => help()?.showModal(),
+    "j": () => move(1),
+    "k": () => move(-1),
+    "g": () => { isGoing = true; setTimeout(() => { isGoing = false; }, 1500); },
+  };
+
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) {
+      if (event.key === "Escape" && isTyping(event.target)) event.target.blur();
+      return;
+    }
+    const there = isGoing && document.querySelector(`#help a[data-key="${CSS.escape(event.key)}"]`);
+    isGoing = false;
+    if (there) location.assign(there.href);
+    else if (KEYS[event.key] && !document.querySelector("dialog[open]")) KEYS[event.key]();
+    else return;
+    event.preventDefault();
+  }
+
+  // -- a form of another page, in a dialog over this one -------------------------------------------------
+
+  async function openForm(link) {
+    const answer = await fetch(link.href);
+    const form = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+    if (!answer.ok || !form) { location.assign(link.href); return; }
+    const dialog = document.createElement("dialog");
+    dialog.setAttribute("aria-label", link.getAttribute("aria-label") || link.textContent);
+    dialog.append(...form.childNodes);
+    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  function click(event) {
+    const on = (selector) => event.target.closest(selector);
+    if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (on("[data-theme-switch]")) switchTheme();
+    else if (on("[data-help]")) help().showModal();
+    else if (on("dialog [data-close]")) { event.preventDefault(); on("dialog").close(); }
+    else if (on("a[data-dialog]")) { event.preventDefault(); openForm(on("a[data-dialog]")); }
+    else if (on(".copy")) navigator.clipboard?.writeText(on(".copy").textContent).then(() => tell("Copied."));
+    for (const open of document.querySelectorAll("details.ask[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+  }
+
+  // -- what htmx tells -----------------------------------------------------------------------------------
+
+  document.addEventListener("htmx:before:swap", (event) => {
+    for (const task of event.detail.tasks) localize(task.fragment);
+  });
+  document.addEventListener("htmx:after:request", async (event) => {
+    const { ctx } = event.detail;
+    if (ctx.sourceElement?.matches?.("form.act")) {
+      tell(ctx.text, !ctx.response.raw.ok);
+      ctx.sourceElement.closest("details.ask")?.removeAttribute("open");
+    }
+  });
+  document.addEventListener("htmx:sse:error", () => root.setAttribute("data-away", ""));
+  document.addEventListener("htmx:sse:after:connection", () => root.removeAttribute("data-away"));
+  document.addEventListener("full", (event) => tell(event.detail.data, true));
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const server = document.querySelector("meta[name=now]");
+    if (server) ahead = new Date(server.content) - Date.now();
+    for (const hidden of document.querySelectorAll("[data-theme-switch], [data-help]")) hidden.hidden = false;
+    for (const place of document.querySelectorAll("[data-zone]")) place.textContent = zone;
+    localize(document);
+    setInterval(tick, 1000);
+    document.addEventListener("keydown", press);
+    document.addEventListener("click", click);
+  });
+})();

@@ -1,0 +1,193 @@
+"""What only a browser can show: pages that live, forms without a reload, keyboard, themes, widths."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.live import Live
+from ppacer.ui.static import asset
+from ui.browser import Browser, Served
+
+pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
+Make = Callable[..., Live]
+PATHS = ("/", "/dags", "/dags/orders/trigger", "/runs/1")
+
+
+@pytest.fixture(scope="module")
+def ran(served: str, engine: Any) -> str:
+    """The program after its first run, which is number 1 and has failed."""
+    browser = Browser(engine)
+    with browser.page() as page:
+        page.goto(f"{served}/dags")
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.locator("#dag-broken\\.always .state.FAILED").wait_for()
+    assert browser.complaints == []
+    return served
+
+
+def test_a_first_start_shows_the_next_step(browser: Browser, live: Make) -> None:
+    with browser.page() as page:
+        page.goto(f"http://{live().host}")
+        assert page.get_by_text("ppacer serve dags.py").is_visible()
+
+
+def test_a_run_is_triggered_with_parameters_in_a_dialog(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/dags")
+        page.get_by_role("link", name="Trigger orders with parameters").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("country").select_option("DK")
+        dialog.get_by_label("rows").fill("7")
+        dialog.get_by_role("button", name="Start a run").click()
+        page.wait_for_url(re.compile(r"/runs/\d+$"))
+        assert page.get_by_role("status").get_by_text("of orders was started").is_visible()
+        page.locator(".head .state.SUCCESS").wait_for()
+        facts = page.locator("dl.facts").inner_text()
+        assert "DK" in facts
+        assert "<img src=x onerror=alert(1)>" in facts
+
+
+def test_what_does_not_fit_is_told_in_the_form(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/dags/orders/trigger")
+        page.get_by_label("rows").evaluate("input => { input.type = 'text'; input.value = 'many'; }")
+        page.get_by_role("button", name="Start a run").click()
+        page.get_by_role("alert").get_by_text("'many' is not a whole number").wait_for()
+        assert page.get_by_label("rows").input_value() in ("", "many")
+    browser.forgive("status of 422", "cannot be parsed")
+
+
+def test_a_run_is_watched_to_its_end_without_a_reload(browser: Browser, engine: Any, tmp_path: Path) -> None:
+    file = Path(__file__).with_name("served_dags.py")
+    program = Served(tmp_path, file)
+    with browser.page() as page:
+        page.goto(f"{program.url}/dags")
+        page.get_by_role("button", name="Trigger patient").click()
+        page.locator("#dag-patient .state.RUNNING").click()
+        page.wait_for_url(re.compile(r"/runs/1$"))
+        page.locator("#task-wait_for_file .state.RUNNING").wait_for()
+        page.evaluate("window.stays = true")
+        page.get_by_text("Cancel…").click()
+        (tmp_path / "go").touch()
+        page.locator(".head .state.SUCCESS").wait_for()
+        assert page.locator("#task-wait_for_file .state.SUCCESS").is_visible()
+        assert page.evaluate("window.stays")
+        assert page.get_by_text("Cancel…").count() == 0
+        assert "run 1" in page.title()
+    program.close()
+
+
+def test_a_page_finds_back_to_a_program_that_was_away(browser: Browser, tmp_path: Path) -> None:
+    file = Path(__file__).with_name("served_dags.py")
+    first = Served(tmp_path, file)
+    with browser.page() as page:
+        page.goto(f"{first.url}/dags")
+        page.locator("#scheduler .state.RUNNING").wait_for()
+        first.close()
+        page.locator("html[data-away]").wait_for(state="attached")
+        port = first.url.rpartition(":")[2]
+        second = Served(tmp_path, file, "--port", port)
+        page.locator("html:not([data-away])").wait_for(state="attached")
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.locator("#dag-broken\\.always .state.FAILED").wait_for()
+        second.close()
+    browser.forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "htmx:sse:error")
+
+
+def test_pausing_does_not_leave_the_page_and_keeps_the_focus(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/dags")
+        page.evaluate("window.stays = true")
+        switch = page.get_by_role("switch", name="Runs of orders by schedule")
+        switch.focus()
+        page.keyboard.press("Enter")
+        page.locator("#dag-orders .state.paused").wait_for()
+        assert switch.get_attribute("aria-checked") == "false"
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "switch"
+        assert page.get_by_role("status").get_by_text("orders is paused").is_visible()
+        switch.click()
+        page.locator("#dag-orders .switch[aria-checked=true]").wait_for()
+        assert page.evaluate("window.stays")
+
+
+def test_typing_goes_on_while_the_page_changes(browser: Browser, ran: str) -> None:
+    with browser.page() as page, browser.page() as other:
+        page.goto(f"{ran}/dags")
+        other.goto(f"{ran}/dags")
+        page.locator("#text").press_sequentially("ord")
+        other.get_by_role("switch", name="Runs of patient by schedule").click()
+        page.locator("#dag-patient .state.paused").wait_for()
+        page.keyboard.type("ers")
+        assert page.locator("#text").input_value() == "orders"
+        other.get_by_role("switch", name="Runs of patient by schedule").click()
+
+
+def test_the_keyboard_leads_everywhere(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(ran)
+        page.keyboard.press("g")
+        page.keyboard.press("d")
+        page.wait_for_url("**/dags")
+        page.keyboard.press("?")
+        assert page.get_by_role("dialog", name="Keyboard").is_visible()
+        page.keyboard.press("Escape")
+        assert not page.get_by_role("dialog").is_visible()
+        page.keyboard.press("/")
+        page.keyboard.type("broken")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/dags?text=broken")
+        page.keyboard.press("j")
+        assert page.locator("tr[data-at]").get_attribute("id") == "dag-broken.always"
+
+
+def ground(page: Any) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def test_the_theme_is_that_of_the_system_until_it_is_switched(browser: Browser, ran: str) -> None:
+    with browser.page(color_scheme="light") as page:
+        page.goto(ran)
+        light = ground(page)
+        page.get_by_role("button", name="Theme").click()
+        dark = ground(page)
+        page.goto(f"{ran}/dags")
+        assert ground(page) == dark != light
+        page.get_by_role("button", name="Theme").click()
+        assert ground(page) == light
+    with browser.page(color_scheme="dark") as page:
+        page.goto(ran)
+        assert ground(page) == dark
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1440])
+def test_nothing_has_to_be_scrolled_sideways(browser: Browser, ran: str, path: str, width: int) -> None:
+    with browser.page((width, 844)) as page:
+        page.goto(ran + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_times_are_in_the_zone_of_who_looks(browser: Browser, ran: str) -> None:
+    with browser.page(timezone_id="Asia/Tokyo") as page:
+        page.goto(f"{ran}/runs/1")
+        time = page.locator("dl.facts time[data-show=clock]").first
+        title = time.get_attribute("title")
+        assert "Asia/Tokyo" in title
+        assert title.endswith("UTC")
+        shown = time.inner_text()
+        assert shown in title
+        page.locator("footer", has_text="times in Asia/Tokyo").wait_for()
+
+
+def test_everything_can_be_read_without_scripts(browser: Browser, ran: str) -> None:
+    with browser.page(java_script_enabled=False) as page:
+        page.goto(f"{ran}/dags")
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.wait_for_url("**/dags")
+        assert page.get_by_text("of broken.always was started").is_visible()
+        page.get_by_role("link", name="Trigger orders with parameters").click()
+        page.get_by_role("button", name="Start a run").click()
+        page.wait_for_url(re.compile(r"/runs/\d+$"))

@@ -1,0 +1,125 @@
+"""The overview: what needs a look comes first."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.dags import LONG_AGO, NASTY, etl, failing, held, nothing
+from api.live import Gate, Live, until
+from ppacer import Dag
+from ppacer.errors import StoreUnavailable
+from ppacer.schedule import Cron, Fixed
+from ppacer.ui.filters import relative
+from ui.markup import Element
+from ui.test_pages import page
+
+Make = Callable[..., Live]
+
+
+def section(tree: Element, id: str) -> Element:
+    """A part of the page."""
+    return tree.one("section", **{"aria-labelledby": id})
+
+
+def test_a_first_start_teaches_the_next_step(live: Make) -> None:
+    tree = page(live())
+    assert "No dags yet." in tree.one("main").text
+    assert "ppacer serve dags.py" in tree.one("main").text
+    assert "No run has ended yet." in tree.text
+    assert "Nothing is running." in tree.text
+    assert tree.one("head").one("title").text == "Overview · ppacer"
+    assert not tree.all("section", **{"aria-labelledby": "attention"})
+
+
+def test_what_failed_last_and_what_is_disabled_needs_attention(shared: Live) -> None:
+    run_id = shared.run("failing")
+    items = section(page(shared), "attention").all("li")
+    by_name = {item.one("a").text: item for item in items}
+    assert "it failed" not in by_name["failing"].text
+    assert by_name["failing"].one("a")["href"] == f"/runs/{run_id}"
+    assert "FAILED" in by_name["failing"].text
+    assert NASTY in by_name["broken"].text
+    assert page(shared).one("head").one("title").text.startswith(f"{len(items)} to look at · ppacer")
+
+
+def test_a_dag_that_has_succeeded_since_needs_none(live: Make) -> None:
+    with Dag("mended") as mended:
+        nothing()
+    program = live(mended, failing())
+    program.run("mended")
+    assert "Nothing needs attention" in page(program).text
+    program.run("failing")
+    assert "Nothing needs attention" not in page(program).text
+
+
+def test_runs_are_shown_while_they_run_and_when_they_have_ended(live: Make, gate: Gate) -> None:
+    program = live(held())
+    run_id = program.trigger("held")
+    until(gate.arrived.is_set)
+    tree = page(program)
+    assert [row.one("a")["href"] for row in section(tree, "running").one("tbody").all("tr")] == [
+        f"/runs/{run_id}"
+    ]
+    assert not section(tree, "ended").all("table")
+    gate.open()
+    program.ended(run_id)
+    tree = page(program)
+    assert not section(tree, "running").all("table")
+    assert "SUCCESS" in section(tree, "ended").one("tbody").text
+    assert "1 run · 100 % succeeded" in section(tree, "day").text
+
+
+def test_the_points_of_the_next_hours_stand_on_an_axis(live: Make) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    with Dag("twice", schedule=Fixed(soon, timedelta(hours=3))) as twice:
+        nothing()
+    with Dag("often", schedule=Fixed(LONG_AGO, timedelta(seconds=100))) as often:
+        nothing()
+    with Dag("far", schedule=Cron("0 0 1 1 *")) as far:
+        nothing()
+    lanes = {
+        row.one("th").text: row
+        for row in section(page(live(twice, often, far)), "next").one("tbody").all("tr")
+    }
+    assert set(lanes) == {"often", "twice"}
+    points = [float(point["x"]) for point in lanes["twice"].all("rect", class_="point")]
+    assert points == pytest.approx([1000 / 3, 2500 / 3], abs=20)
+    assert len(lanes["often"].all("rect", class_="band")) == 1
+
+
+def test_a_database_that_cannot_be_read_is_told_on_the_page(
+    shared: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*args: Any, **options: Any) -> None:
+        raise StoreUnavailable("scheduler.db <b>is locked</b> by another program")
+
+    monkeypatch.setattr("ppacer.store.reads.Reads.runs", refuses)
+    tree = page(shared, "/", 503)
+    assert "scheduler.db <b>is locked</b> by another program" in tree.one("main").text
+
+
+def test_a_paused_dag_has_no_points(live: Make) -> None:
+    program = live(etl())
+    program.post("/api/v1/dags/etl/pause")
+    assert "etl" not in section(page(program), "next").text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "now"),
+        (0.4, "now"),
+        (5, "in 5s"),
+        (-5, "5s ago"),
+        (90, "in 1m"),
+        (-7200, "2h ago"),
+        (86400 * 400, "in 1y"),
+    ],
+)
+def test_a_moment_is_told_in_one_unit(seconds: float, words: str) -> None:
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    assert relative(now + timedelta(seconds=seconds), now) == words
+    assert re.fullmatch(r"now|in \d+[a-z]|\d+[a-z] ago", words)

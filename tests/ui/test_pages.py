@@ -1,0 +1,208 @@
+"""What holds for every page: for whom it can be read, and that no value of a user can do anything on it."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from jinja2 import UndefinedError
+
+from api.dags import NASTY
+from api.live import Live, until
+from ppacer.ui.environment import _environment
+from ppacer.ui.static import KINDS
+from ui.markup import Element, parse
+
+Make = Callable[..., Live]
+PAGES = (
+    "/",
+    "/dags",
+    "/dags?text=e&state=failed",
+    "/dags/etl/trigger",
+    "/dags/hostile/trigger",
+    "RUN",
+    "HOSTILE",
+)
+
+
+@pytest.fixture(scope="module")
+def busy(shared: Live) -> dict[str, str]:
+    """A program in which a bit of everything has happened; the paths of its pages."""
+    for dag_id in ("etl", "failing", "talking"):
+        shared.run(dag_id)
+    hostile = shared.run("hostile", country=NASTY)
+    restarted = shared.run("failing")
+    shared.post(f"/api/v1/runs/{restarted}/restart")
+    until(lambda: shared.ended(restarted)["run"]["restarts"] == 1)
+    runs = {"RUN": f"/runs/{restarted}", "HOSTILE": f"/runs/{hostile}"}
+    return {name: runs.get(name, name) for name in PAGES}
+
+
+def page(live: Live, path: str = "/", status: int = 200) -> Element:
+    """A page as it is now."""
+    answer = live.get(path)
+    assert answer.status == status, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+    return parse(answer.text)
+
+
+@pytest.fixture(params=PAGES)
+def tree(request: pytest.FixtureRequest, shared: Live, busy: dict[str, str]) -> Element:
+    """Each page."""
+    return page(shared, busy[request.param])
+
+
+def test_a_page_has_landmarks_and_one_heading(tree: Element) -> None:
+    assert tree.one("html")["lang"] == "en"
+    assert tree.one("head").one("title").text.endswith("· ppacer")
+    for landmark in ("main", "footer", "h1"):
+        tree.one(landmark)
+    assert tree.one("header", class_="bar").one("nav")["aria-label"] == "Pages"
+    assert tree.one("meta", name="viewport")["content"] == "width=device-width, initial-scale=1"
+
+
+def test_every_label_leads_to_an_element(tree: Element) -> None:
+    ids = [element["id"] for element in tree.walk() if "id" in element.attributes]
+    assert len(set(ids)) == len(ids)
+    named = ("aria-labelledby", "aria-describedby", "for")
+    labels = {element.attributes.get(name) for element in tree.walk() for name in named} - {None}
+    assert labels <= set(ids)
+
+
+def test_every_control_has_a_name(tree: Element) -> None:
+    labelled = {element["for"] for element in tree.all("label")}
+    for name in ("input", "select", "textarea"):
+        for control in tree.all(name):
+            assert control.attributes.get("type") == "hidden" or control["id"] in labelled
+    for button in [*tree.all("button"), *tree.all("summary")]:
+        assert button.attributes.get("aria-label", button.text)
+
+
+def test_tables_say_what_they_and_their_cells_are_about(tree: Element) -> None:
+    for table in tree.all("table"):
+        assert {"aria-label", "aria-labelledby"} & table.attributes.keys()
+        heads = table.one("thead").all("th")
+        assert all(head["scope"] == "col" and head.text for head in heads)
+        for line in table.one("tbody").all("tr"):
+            cells = [cell for cell in line.walk() if cell.name in ("td", "th")]
+            assert len(cells) == len(heads)
+            assert line.one("th")["scope"] == "row"
+
+
+def test_links_say_where_they_lead_and_lead_somewhere(shared: Live, tree: Element) -> None:
+    links = [link for link in tree.all("a") if link.attributes.get("tabindex") != "-1"]
+    assert all(link.attributes.get("aria-label", link.text) for link in links)
+    for path in {link["href"] for link in links if not link["href"].startswith("#")}:
+        assert path.startswith("/")
+        assert shared.get(path).status == 200
+
+
+def test_times_can_be_read_by_people_and_by_programs(tree: Element) -> None:
+    for time in tree.all("time"):
+        assert datetime.fromisoformat(time["datetime"]).utcoffset() == timedelta(0)
+        assert time.text
+
+
+def test_drawings_are_told_in_words_or_not_at_all(tree: Element) -> None:
+    for drawing in tree.all("svg"):
+        assert drawing.attributes.get("aria-hidden") == "true" or drawing["aria-label"]
+
+
+def test_a_state_is_a_word_and_a_shape_and_not_a_colour_alone(tree: Element) -> None:
+    for state in tree.all("span", class_="state"):
+        assert state.text, "a state without a word"
+        assert len(state.classes) == 2
+
+
+def test_nothing_of_a_user_can_run_or_fetch_anything(tree: Element) -> None:
+    names = {element.name for element in tree.walk()}
+    assert names.isdisjoint({"img", "iframe", "object", "embed", "style", "base"})
+    for element in tree.walk():
+        assert element.name != "script" or element["src"].startswith("/static/")
+        for name, value in element.attributes.items():
+            assert not name.startswith(("on", "hx-on"))
+            assert name != "style"
+            if name in ("href", "src", "action", "hx-post"):
+                assert value.startswith(("/", "#"))
+                assert not value.startswith("//")
+
+
+def test_a_live_page_looks_again_by_itself_where_there_are_no_scripts(tree: Element) -> None:
+    assert "hx-sse:connect" in tree.one("main").attributes
+    assert 2 <= int(tree.one("meta", **{"http-equiv": "refresh"})["content"]) <= 30
+
+
+def test_a_page_that_is_not_there_says_so_in_html(shared: Live) -> None:
+    for path, words in (("/runs/999999", "no run 999999"), ("/dags/nothing/trigger", "no dag 'nothing'")):
+        tree = page(shared, path, 404)
+        assert words in tree.one("main").text
+        assert tree.one("h1").text == "Not found"
+
+
+def test_a_state_that_is_none_is_told(shared: Live) -> None:
+    assert "no state of a dag; there are running, failed" in page(shared, "/dags?state=x", 400).text
+
+
+# -- the design system -----------------------------------------------------------------------------------
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as WCAG counts it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((light(one), light(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def schemes(live: Live) -> list[dict[str, str]]:
+    """The colours of each scheme: light, dark by the system, dark by the switch."""
+    found = re.findall(r":root\S* \{([^}]*--ground[^}]*)\}", live.get("/static/app.css").text)
+    return [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", scheme)) for scheme in found]
+
+
+def test_every_colour_can_be_read_in_light_and_dark(shared: Live) -> None:
+    """Text has 4.5, what is drawn and the edges of controls 3."""
+    every = schemes(shared)
+    assert len(every) == 3
+    assert every[1] == every[2]
+    for colours in every:
+        for name in ("ink", "quiet", "accent", "good", "bad", "busy", "held", "idle", "blocked"):
+            for ground in ("ground", "raised", "chosen"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        for name in colours:
+            if name.endswith("-fill") or name == "edge":
+                assert contrast(colours[name], colours["ground"]) >= 3, name
+        assert contrast(colours["ink"], colours["bad-ground"]) >= 4.5
+        assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
+
+
+def test_the_style_sheet_fetches_nothing(shared: Live) -> None:
+    css = shared.get("/static/app.css").text
+    assert "url(" not in css
+    assert "@import" not in css
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_is_kept_by_the_browser_as_long_as_its_content_stays(shared: Live, name: str) -> None:
+    html = shared.get("/").text
+    found = re.search(rf"/static/{re.escape(name)}\?[0-9a-f]{{16}}", html)
+    if found is None:
+        assert name == "htmx.js", "only that may be missing, where there was no npm"
+        return
+    answer = shared.get(found[0])
+    assert answer.kind == KINDS[name]
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for other in (f"/static/{name}", f"/static/{name}?0123456789abcdef"):
+        assert shared.get(other).headers["cache-control"] == "no-cache"
+
+
+def test_a_name_that_the_template_does_not_know_is_an_error() -> None:
+    """Instead of an empty place on the page."""
+    with pytest.raises(UndefinedError):
+        _environment().from_string("{{ missing }}").render()
+    assert _environment().from_string("{{ value }}").render(value="<b>") == "&lt;b&gt;"
