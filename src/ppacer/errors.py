@@ -18,7 +18,8 @@ PpacerError
     ├── ConflictError        not in this state
     ├── KeyReusedError       its idempotency key belongs to another command
     ├── SchedulerUnavailable nobody answers
-    │   └── StandsBy         another one leads
+    │   ├── StandsBy         another one leads
+    │   └── NoAnswerError    it was asked, and nobody knows what became of that
     ├── NotAdmittedError     the token or the address is not accepted
     ├── NotTakenError        the request can never be taken as it is
     ├── UnknownExecutorError the executor has to say hello first
@@ -132,6 +133,12 @@ class SchedulerUnavailable(CommandError):  # noqa: N818 - a state, not a fault o
 
 class StandsBy(SchedulerUnavailable):
     """The scheduler of this program does not lead: another one does, or will."""
+
+
+class NoAnswerError(SchedulerUnavailable):
+    """The scheduler has taken the command and did not answer in time: it may still be carried out."""
+
+    code = "no_answer"
 
 
 class NotAdmittedError(CommandError):

@@ -233,6 +233,6 @@ def test_a_command_without_an_answer_says_that_it_may_still_be_carried_out(
         other.execute("BEGIN IMMEDIATE")
         answer = program.post("/api/v1/dags/etl/pause")
         other.execute("ROLLBACK")
-    assert is_problem(answer, 503, "unavailable")
+    assert is_problem(answer, 503, "no_answer")
     assert "may still be carried out" in answer.json["detail"]
     until(lambda: program.get("/api/v1/dags/etl").json["paused_at"])

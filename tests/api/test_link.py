@@ -11,7 +11,7 @@ import pytest
 
 from ppacer.api.link import Link
 from ppacer.api.wire import Why
-from ppacer.errors import ConfigError, SchedulerUnavailable
+from ppacer.errors import ConfigError, NoAnswerError, SchedulerUnavailable
 
 
 class Fake(ThreadingHTTPServer):
@@ -38,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         status, body = 200, {"why": self.server.name}
         if self.server.mood == "stands by":
             status, body = 503, {"code": "unavailable", "detail": "another one leads"}
+        if self.server.mood == "does not answer":
+            status, body = 503, {"code": "no_answer", "detail": "it may still be carried out"}
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
@@ -104,6 +106,15 @@ def test_what_may_have_been_done_is_not_asked_of_another_one(a: Fake, b: Fake) -
         ask(link)
     assert b.asked == 0
     assert ask(link) == "b"  # who asks again asks the next one
+    link.close()
+
+
+def test_what_a_scheduler_has_taken_and_not_answered_is_not_asked_of_another_one(a: Fake, b: Fake) -> None:
+    a.mood = "does not answer"
+    link = Link(f"{a.url},{b.url}")
+    with pytest.raises(NoAnswerError, match="may still be carried out"):
+        ask(link)
+    assert b.asked == 0
     link.close()
 
 

@@ -40,7 +40,7 @@ from ppacer.engine.changes import (
     RunCreated,
     RunRestarted,
 )
-from ppacer.errors import SchedulerUnavailable
+from ppacer.errors import NoAnswerError, SchedulerUnavailable
 from ppacer.scheduler import Command, Origin, Scheduler, Standby, State
 from ppacer.scheduler.audit import forbidden
 from ppacer.scheduler.requests import Claim, FromExecutor
@@ -289,9 +289,7 @@ class Door:
         answer = asyncio.wrap_future(self.scheduler.submit(command, origin).future)
         await asyncio.wait([answer], timeout=COMMAND_SECONDS)
         if not answer.done():
-            raise SchedulerUnavailable(
-                "the scheduler did not answer in time; the command may still be carried out"
-            )
+            raise NoAnswerError("the scheduler did not answer in time; the command may still be carried out")
         return answer.result()
 
     async def read(self, read: Callable[..., T], *arguments: Any) -> T:

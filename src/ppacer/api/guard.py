@@ -58,7 +58,8 @@ class Guard:
         try:
             await self.app(scope, _limited(receive, limit), send)
         except asyncio.CancelledError:  # the server ends, and a slow client has not sent or read all
-            await problem(503, "unavailable", "the server is stopping")(scope, receive, send)
+            detail = "the server is stopping; a command may still be carried out"
+            await problem(503, "no_answer", detail)(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers, limit: int) -> Response | None:
         hosts = headers.getlist("host")

@@ -18,7 +18,7 @@ from ppacer.version import VERSION
 PATH = "/api/openapi.json"
 Json = dict[str, Any]
 
-ALWAYS = ("bad_host", "bad_request", "unknown_host", "unavailable", "database_unavailable")
+ALWAYS = ("bad_host", "bad_request", "unknown_host", "unavailable", "no_answer", "database_unavailable")
 SHOWN = ("unauthorized", "forbidden")
 CHANGING = ("cross_origin", "request_timeout", "body_too_large", "not_possible", "key_reused")
 

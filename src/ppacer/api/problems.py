@@ -43,6 +43,7 @@ CODES: dict[str, tuple[int, str]] = {
     "schedule_failed": (422, "the schedule of the dag raised an error"),
     "error": (500, "a bug: the log of the scheduler says more"),
     "unavailable": (503, "the scheduler starts, stops or waits for its database"),
+    "no_answer": (503, "the command has not been answered in time; it may still be carried out"),
     "database_unavailable": (503, "the database cannot be read now"),
 }
 """Status and meaning of each code; codes are stable, sentences are not."""
