@@ -7,9 +7,9 @@ import pytest
 
 from ppacer.engine.changes import AlertTried
 from ppacer.errors import SchedulerUnavailable, StoreUnavailable
-from ppacer.protocol import End
+from ppacer.protocol import End, Hello
 from ppacer.scheduler import RestartRun, State, TriggerRun
-from ppacer.scheduler.requests import Request
+from ppacer.scheduler.requests import Goodbye, Greeting, Request
 from ppacer.store.retention import OldRuns, Past
 from scheduler import oracle
 from scheduler.harness import World, dag
@@ -125,3 +125,20 @@ def test_a_late_report_of_a_deleted_run_changes_nothing(world: Make) -> None:
     before = w.everything()
     assert w.do(ex.reports((grant, End.SUCCESS))).accepted == [False]
     assert w.everything() == before
+
+
+def test_an_executor_that_was_deleted_can_come_back(world: Make) -> None:
+    w = world()
+    hello = Greeting(Hello("one", identity="i", life="l", slots=1))
+    w.do(hello)
+    w.do(Goodbye("one", "l"))
+    w.jump(2 * DAY)
+    past = Past(w.path)
+    [old] = past.executors(w.utc)
+    past.close()
+    assert w.do(old) == 1
+    assert w.rows("SELECT * FROM executors") == []
+    commits = w.store.commits
+    w.do(hello)
+    assert w.store.commits == commits + 1  # nothing had to be read back
+    assert len(w.rows("SELECT * FROM executors")) == 1

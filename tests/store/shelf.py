@@ -19,6 +19,7 @@ from ppacer.engine.changes import (
     AttemptEnded,
     AttemptGranted,
     Change,
+    ExecutorGreeted,
     RunChanged,
     RunCreated,
 )
@@ -137,6 +138,14 @@ def ended(
     return AttemptEnded(
         ref, task_id, retry, at(retry + 2), TaskStatus.RUNNING, status, token, reason, None, result
     )
+
+
+def greeted(name: str) -> Change:
+    """An executor has said hello for the first time."""
+    return ExecutorGreeted(
+        name=name, at=at(0), is_new=True, host="h", pid=1, version="1", protocol=2, slots=1,
+        labels=None, runners=None, dag_versions={}, identity="i", life="l",
+    )  # fmt: skip
 
 
 def text(seconds: float) -> str:

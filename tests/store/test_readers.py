@@ -8,10 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from engine.world import at
+from ppacer.dag import Registry
 from ppacer.engine import RunRef
 from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.store import Store, database
-from store.shelf import created, new, rows
+from ppacer.store.reads import Reads
+from ppacer.store.sync import sync
+from store.shelf import created, greeted, new, rows
+from store.test_sync import dag
 
 
 def test_readers_see_whole_batches_while_the_writer_writes(store: Store, db: str) -> None:
@@ -104,3 +108,13 @@ def test_the_write_ahead_log_stays_small(file_store: Store, path: Path) -> None:
     assert log.stat().st_size < 8_000_000
     file_store.close()
     assert not log.exists()
+
+
+def test_of_the_dags_that_differ_some_are_named_and_all_are_counted(db: str, store: Store) -> None:
+    """A thousand executors times ten thousand dags would be an answer of a hundred megabytes."""
+    sync(store, Registry([dag(id=f"d{number:02}") for number in range(25)]), at(0))
+    store.apply([greeted("one")])
+    reads = Reads(db)
+    [view] = reads.executors()
+    reads.close()
+    assert (view.differing, view.differing_count) == ([f"d{number:02}" for number in range(20)], 25)

@@ -17,6 +17,7 @@ from ppacer.engine.changes import (
     AlertTried,
     Audited,
     Change,
+    ExecutorGone,
     PointRecorded,
     ReplyKept,
     RunChanged,
@@ -26,7 +27,21 @@ from ppacer.errors import StoreError
 from ppacer.store import Store, care, retention
 from ppacer.store.retention import OldPoints, OldRuns, OldTasks, OldVersions, Past
 from ppacer.store.sync import sync
-from store.shelf import A_DAG, SRC, created, dump, ended, execute, granted, new, python, refusing, rows, text
+from store.shelf import (
+    A_DAG,
+    SRC,
+    created,
+    dump,
+    ended,
+    execute,
+    granted,
+    greeted,
+    new,
+    python,
+    refusing,
+    rows,
+    text,
+)
 from store.test_sync import Shout, dag
 
 TESTS = Path(__file__).parents[1]
@@ -377,3 +392,14 @@ def test_replies_go_by_their_age_alone(store: Store, past: Past, db: str) -> Non
     assert sum(store.forget(old) for old in past.replies(at(1100))) == 1100
     assert len(rows(db, "requests")) == 100
     assert len(rows(db, "audit")) == 1200
+
+
+def test_executors_go_when_they_are_gone_for_long(store: Store, past: Past, db: str) -> None:
+    names = [f"e{number:04}" for number in range(1200)]
+    store.apply([greeted(name) for name in names])
+    assert list(past.executors(at(10_000))) == []  # they live
+    store.apply([ExecutorGone(name, at(number), "it has stopped") for number, name in enumerate(names[1:])])
+    slices = list(past.executors(at(1100)))
+    execute(db, "UPDATE executors SET GoneAt = NULL WHERE Name = 'e0001'")  # it has come back meanwhile
+    assert [store.forget(old) for old in slices] == [499, 500, 100]
+    assert [row["Name"] for row in rows(db, "executors", "Name")] == ["e0000", "e0001", *names[1101:]]

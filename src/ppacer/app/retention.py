@@ -7,6 +7,7 @@ of its time: the busier that is, the longer a slice takes, and the longer is the
 import logging
 import threading
 from datetime import timedelta
+from itertools import chain
 
 from ppacer.clock import Clock
 from ppacer.config import Settings
@@ -24,6 +25,7 @@ SLICE_SECONDS = 30.0  # after which a slice is given up
 REST = 4  # times as long as a slice took: at most a fifth of the scheduler's time
 REST_MIN_SECONDS = 0.02
 MEGABYTE = 1_000_000
+EXECUTORS_KEPT = timedelta(days=1)  # after they are gone: on a server each start has a name of its own
 REPLIES_KEPT = timedelta(days=2)  # somebody may ask again whose network was away for a night
 
 
@@ -82,10 +84,10 @@ class Retention:
     def _sweep(self) -> None:
         """Everything that is old now. The logs of a run go first: so nothing is left without its run."""
         now = self.clock.now().utc
-        for answer in self.past.replies(now - REPLIES_KEPT):
+        for old in chain(self.past.replies(now - REPLIES_KEPT), self.past.executors(now - EXECUTORS_KEPT)):
             if self._stopped.is_set():
                 return
-            self._forget(answer)
+            self._forget(old)
         before = self.settings.retention_before(now)
         if before is None:
             return

@@ -31,11 +31,11 @@ class Roll:
 
     def __init__(self, tasks: TaskScheduler) -> None:
         self._tasks = tasks
-        self._rows: dict[str, ExecutorRow] = {}
+        self.rows: dict[str, ExecutorRow] = {}
 
     def read_back(self, rows: Mapping[str, ExecutorRow], now: Now) -> Iterator[Change]:
         """After memory was read back: whose row says that it lives has a lease to be heard of again."""
-        self._rows = dict(rows)
+        self.rows = dict(rows)
         sessions = self._tasks.sessions
         for name, row in rows.items():
             if row.is_gone:
@@ -56,9 +56,9 @@ class Roll:
         session = self._tasks.sessions[hello.name]
         if session.life != hello.life:
             session.begin_anew(now)
-        is_new = hello.name not in self._rows
+        is_new = hello.name not in self.rows
         session.identity = hello.identity  # at once, and so is the row: it may come twice in a round
-        self._rows[hello.name] = ExecutorRow(hello.identity, is_gone=False)
+        self.rows[hello.name] = ExecutorRow(hello.identity, is_gone=False)
         greeted = ExecutorGreeted(
             name=hello.name,
             at=now.utc,
@@ -121,7 +121,7 @@ class Roll:
     def notes(self, now: Now) -> Iterator[Change]:
         """What is to be written down now."""
         for session in self._tasks.sessions.values():
-            row = self._rows.get(session.name)  # None: it never said hello, or somebody has deleted its row
+            row = self.rows.get(session.name)  # None: it never said hello, or somebody has deleted its row
             if row is not None and not row.is_gone:
                 yield from self._note(session, now)
 
@@ -146,4 +146,4 @@ class Roll:
                 case ExecutorDraining(name):
                     self._tasks.sessions[name].is_draining = True
                 case ExecutorGone(name):
-                    self._rows[name] = self._rows[name]._replace(is_gone=True)
+                    self.rows[name] = self.rows[name]._replace(is_gone=True)

@@ -31,7 +31,7 @@ from ppacer.scheduler.task_scheduler import Session
 from ppacer.scheduler.trouble import Trouble, refusal
 from ppacer.scheduler.work import Work
 from ppacer.store import Store
-from ppacer.store.retention import Old
+from ppacer.store.retention import Old, OldExecutors
 
 log = logging.getLogger("ppacer.scheduler")
 
@@ -53,6 +53,15 @@ class Rounds:
         self, now: Now, requests: Iterable[Request] = (), dag_ids: Iterable[str] = (), timers: bool = False
     ) -> None:
         """Decides, commits once, announces. When it raises, memory is ahead of the rows."""
+        work = self._decided(now, requests, dag_ids, timers)
+        self.commit(work, now)
+        while work.later:
+            work = self._decided(now, work.later)
+            self.commit(work, now)
+
+    def _decided(
+        self, now: Now, requests: Iterable[Request], dag_ids: Iterable[str] = (), timers: bool = False
+    ) -> Work:
         work, memory = Work(), self.memory
         if timers:
             for due in (*memory.engine.due(now.utc), *memory.tasks.overdue(now)):
@@ -61,9 +70,7 @@ class Rounds:
         for request in requests:
             self._decide(request, now, work)
         work.changes += memory.roll.notes(now)
-        self.commit(work, now)
-        if work.later:
-            self.make(now, work.later)
+        return work
 
     def commit(self, work: Work, now: Now) -> None:
         """Grants what has become ready, writes it all in one transaction, then announces."""
@@ -90,13 +97,15 @@ class Rounds:
     def _forget(self, requests: Iterable[Request]) -> None:
         """Deletes slices of the past, each in a transaction of its own; one that fails is asked for again.
 
-        Memory knows nothing of it: it holds open runs, and those are not old.
+        Memory holds open runs, and those are not old; of what is deleted it knows executors alone.
         """
         for request in requests:
             if request.take():
                 assert isinstance(request.ask, Old)
                 try:
                     request.answer(self.store.forget(request.ask))
+                    if isinstance(request.ask, OldExecutors):
+                        self.memory.roll.rows = dict(self.store.executor_rows())
                 except StoreError as error:
                     request.answer(error)
 

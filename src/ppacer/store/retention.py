@@ -22,6 +22,7 @@ from ppacer.store.schema import (
     dags,
     dagtasks,
     dagversions,
+    executors,
     outbox,
     requests,
     schedules,
@@ -66,6 +67,19 @@ class OldReplies(Old, frozen=True):
     def delete(self, connection: sa.Connection) -> int:
         """A command with such a key is a new one now."""
         return connection.execute(sa.delete(requests).where(requests.c.InsertTs <= self.last)).rowcount
+
+
+class OldExecutors(Old, frozen=True):
+    """Executors that are gone since before `before`."""
+
+    names: Sequence[str]
+    before: datetime
+
+    def delete(self, connection: sa.Connection) -> int:
+        """One that has come back meanwhile stays. Attempts know their executors by name only."""
+        e = executors.c
+        old = (e.Name.in_(self.names), e.GoneAt < self.before)
+        return connection.execute(sa.delete(executors).where(*old)).rowcount
 
 
 class OldRuns(OldOfDag, frozen=True):
@@ -155,6 +169,15 @@ class Past:
         query = sa.select(q.InsertTs).where(q.InsertTs < before).order_by(q.InsertTs).limit(ROWS_MAX)
         while rows := self._rows(query):
             yield OldReplies(rows[-1].InsertTs)
+
+    def executors(self, before: datetime) -> Iterator[OldExecutors]:
+        """Those that are gone since before `before`."""
+        e = executors.c
+        query = sa.select(e.Name).where(e.GoneAt < before).order_by(e.Name).limit(ROWS_MAX)
+        rows = self._rows(query)
+        while rows:
+            yield OldExecutors([row.Name for row in rows], before)
+            rows = self._rows(query.where(e.Name > rows[-1].Name))
 
     def _audit(self, before: datetime) -> Iterator[OldAudit]:
         """By number: the clock may have been set, and then a row goes with its neighbours."""
