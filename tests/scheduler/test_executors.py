@@ -11,6 +11,7 @@ from ppacer.errors import ExecutorRefusedError, UnknownExecutorError
 from ppacer.protocol import Answer, End, Hello, Report
 from ppacer.scheduler import CancelRun, TriggerRun, grants
 from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports, Request
+from ppacer.scheduler.task_scheduler import Session, shares
 from ppacer.store import StaleWrite
 from scheduler.harness import T0, Executor, World, at, dag, failing, seconds
 
@@ -107,6 +108,47 @@ def test_a_report_in_the_same_step_makes_room_for_a_claim(world: Make) -> None:
     w.send(ex.claims(), ex.ask(ex.reports((ex.held.pop(ex.holding("t0").token), End.SUCCESS))))
     assert list(ex.held.values()) == [ex.holding("t1")]
     assert w.attempts(1, "t0")[0][2] == "SUCCESS"
+
+
+def test_work_goes_to_who_has_the_most_free_slots(world: Make) -> None:
+    w = world(wide(width=6))
+    one, two, three = w.executor("one", slots=8), w.executor("two", slots=4), w.executor("three", slots=4)
+    for ex in (one, two, three):
+        ex.claim()
+    w.trigger()
+    assert [len(ex.held) for ex in (one, two, three)] == [4, 1, 1]
+    for ex in (one, two, three):
+        ex.claim()
+    w.trigger()
+    assert sorted(len(ex.held) for ex in (one, two, three)) == [3, 3, 6]
+
+
+def test_what_the_freest_cannot_take_goes_to_the_others(world: Make) -> None:
+    w = world(wide(width=4, labels=["gpu"]))
+    w.do(hello("gpu", labels=["gpu"]))
+    w.do(hello("plain", labels=[]))
+    polls = w.send(Claim("gpu", 4, 20.0, "l"), Claim("plain", 100, 20.0, "l"))
+    w.trigger()
+    assert [len(poll.future.result(0).grants) if poll.future.done() else 0 for poll in polls] == [4, 0]
+
+
+@pytest.mark.parametrize(
+    ("free", "count", "expected"),
+    [
+        ([4], 0, [0]),
+        ([4], 3, [3]),
+        ([4], 9, [4]),
+        ([1, 10], 5, [0, 5]),
+        ([3, 3, 3], 3, [1, 1, 1]),
+        ([1, 2, 9], 11, [1, 2, 8]),
+        ([0, 5], 9, [0, 5]),
+    ],
+)
+def test_shares_are_as_if_given_one_by_one(free: list[int], count: int, expected: list[int]) -> None:
+    sessions = [Session(str(slots)) for slots in free]
+    for session, slots in zip(sessions, free, strict=True):
+        session.slots = slots
+    assert [share for _, share in shares(sessions, count)] == expected
 
 
 # -- long polls ----------------------------------------------------------------------------------------------

@@ -263,17 +263,33 @@ class TaskScheduler:
     # -- what they are given ---------------------------------------------------------------------------------
 
     def grant(self, reachable: set[str], now: Now) -> list[Change]:
-        """Grants ready attempts to executors that can be told at once: `reachable`, or waiting in a poll."""
+        """Grants ready attempts to executors that can be told at once: `reachable`, or waiting in a poll.
+
+        Those with the most free slots come first. What they cannot take, for lack of a label, is offered to
+        the others in a second turn.
+        """
         changes: list[Change] = []
         if not self.engine.ready_count:
             return changes
-        lease_end_at = now.utc + timedelta(seconds=self.lease)
-        for session in self.sessions.values():
-            count = min(session.free, self.engine.ready_count)
-            if count and (session.is_waiting or session.name in reachable):
-                tokens = [self.new_token() for _ in range(count)]
-                changes += self.engine.handle(session.claimed(tokens, lease_end_at, now), now.utc)
+        sessions = self.sessions.values()
+        takers = [one for one in sessions if one.free and (one.is_waiting or one.name in reachable)]
+        left: list[tuple[Session, int]] = []
+        for session, count in shares(takers, self.engine.ready_count):
+            granted = self._give(session, count, now)
+            changes += granted
+            if session.free > count and sum(isinstance(one, AttemptGranted) for one in granted) == count:
+                left.append((session, session.free - count))
+        for session, free in left:
+            changes += self._give(session, min(free, self.engine.ready_count), now)
         return changes
+
+    def _give(self, session: Session, count: int, now: Now) -> list[Change]:
+        """At most so many of the oldest attempts that the executor can take."""
+        if not count:
+            return []
+        tokens = [self.new_token() for _ in range(count)]
+        lease_end_at = now.utc + timedelta(seconds=self.lease)
+        return self.engine.handle(session.claimed(tokens, lease_end_at, now), now.utc)
 
     def committed(self, changes: Iterable[Change], now: Now) -> None:
         """What was granted is held now, what ended is not. Before the commit neither would be known."""
@@ -401,6 +417,19 @@ class TaskScheduler:
         times = [session.poll_end for session in self.sessions.values() if session.poll is not None]
         times += [max(session.lease_end, self._next_look) for session in self.sessions.values()]
         return min((*times, now.mono + self.patience)) if times else None
+
+
+def shares(sessions: Sequence[Session], count: int) -> Iterator[tuple[Session, int]]:
+    """How many of `count` attempts each gets, as if one by one went to who has the most free slots then.
+
+    Told from the end: the slots that stay free are shared evenly, beginning with who has the fewest.
+    """
+    sessions = sorted(sessions, key=lambda session: session.free)
+    left = max(0, sum(session.free for session in sessions) - count)
+    for place, session in enumerate(sessions):
+        stays = min(session.free, left // (len(sessions) - place))
+        left -= stays
+        yield session, session.free - stays
 
 
 def _is_known(session: Session, ask: Claim) -> bool:
