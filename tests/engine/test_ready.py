@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from engine.world import World, graph
+from ppacer.engine.engine import STALE_MAX
 from ppacer.engine.ready import Needs, ReadyQueue, take
 
 ANYBODY: Needs = ((), None)
@@ -94,3 +96,23 @@ def test_against_a_plain_list(seed: int) -> None:
             plain = [one for one in plain if one not in expected]
     assert sorted(run_id for run_id, _, _ in queue) == [one[2] for one in plain]
     assert len(queue) == len(plain)
+
+
+def test_what_is_out_of_date_in_a_lane_that_nobody_serves_does_not_pile_up() -> None:
+    """Tasks for an executor that does not exist, in runs that are cancelled, for weeks."""
+    world, names = World(room=40), [f"t{n}" for n in range(100)]
+    wide = graph(*names, **{name: {"labels": ("gpu",)} for name in names})
+    for run_id in range(1, 40):
+        world.trigger(wide, run_id)
+        if run_id > 3:
+            world.cancel(run_id)
+    assert world.engine.ready_count == 300
+    assert len(world.engine.ready) <= 300 * 2 + STALE_MAX
+    assert len(world.claim(400)) == 300
+
+
+def test_what_is_left_after_a_sweep_stays_in_order() -> None:
+    lanes = [(GPU, "a"), (ANYBODY, "b"), (GPU, "b")]
+    queue = queue_of(*((*lanes[number % 3], number) for number in range(60)))
+    assert queue.sweep(lambda run_id, position, retry: run_id % 5 == 0) == 12
+    assert taken(queue) == [number for number in range(60) if number % 5 == 0]

@@ -20,6 +20,7 @@ from ppacer.engine.changes import (
     PointRecorded,
 )
 from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus
+from ppacer.engine.ready import ReadyQueue
 from ppacer.protocol import Answer, End
 from ppacer.schedule import Cron, Fixed
 from ppacer.scheduler.requests import CancelRun, PauseDag, RestartRun, TriggerRun
@@ -884,7 +885,7 @@ def _count_wrong(scheduler: Any) -> None:
 
 
 def _forget_ready(scheduler: Any) -> None:
-    scheduler.memory.engine.ready.clear()
+    scheduler.memory.engine.ready = ReadyQueue()
 
 
 def _ready_twice(scheduler: Any) -> None:

@@ -69,6 +69,7 @@ from ppacer.engine.recovery import run_from_rows
 from ppacer.engine.retries import LOST_MAX, SPENDING, ended_by_mistake, lost_for_good, next_delay
 
 ROOM_DEFAULT = 16  # as Dag.max_active_runs
+STALE_MAX = 1_000  # entries out of date, beside as many as are not, for which nothing is done
 
 Changes = list[Change]
 
@@ -83,6 +84,7 @@ class Engine:
         self.waiting: dict[str, deque[int]] = {}  # runs that wait for room
         self.ready = ReadyQueue()  # with entries that are out of date, which are passed over
         self.ready_count = 0  # without them
+        self._entries = 0  # with them
         self.retries: list[tuple[datetime, int, int, int]] = []  # heap of (due, run, position, retry)
 
     def handle(self, event: Event, now: datetime) -> Changes:
@@ -190,16 +192,26 @@ class Engine:
         self._offer(run, position)
 
     def _offer(self, run: RunState, position: int) -> None:
-        needs, retry = needs_of(run.graph.tasks[position]), run.tasks[position].retry
-        self.ready.put(needs, run.ref.dag_id, run.ref.run_id, position, retry)
+        task, needs = run.tasks[position], needs_of(run.graph.tasks[position])
         self.ready_count += 1
+        if task.offered != task.retry:
+            task.offered = task.retry
+            self.ready.put(needs, run.ref.dag_id, run.ref.run_id, position, task.retry)
+            self._entries += 1
+            if self._entries > 2 * self.ready_count + STALE_MAX:
+                self._entries = self.ready.sweep(self._is_ready)
 
     def _is_ready(self, run_id: int, position: int, retry: int) -> bool:
+        """Whether an entry of the queue is not out of date; one that is must be taken out."""
         run = self.runs.get(run_id)
         if run is None:
             return False
         task = run.tasks[position]
-        return task.retry == retry and (task.status is TaskStatus.SCHEDULED or task.is_lost)
+        if task.retry == retry and (task.status is TaskStatus.SCHEDULED or task.is_lost):
+            return True
+        if task.offered == retry:
+            task.offered = -1
+        return False
 
     def _claimed(self, event: Claimed, now: datetime, out: Changes) -> None:
         lanes = self.ready.lanes(event.labels, event.runners)
@@ -221,9 +233,12 @@ class Engine:
     def _next_ready(self, lanes: list[Lane], without: frozenset[str]) -> tuple[RunState | None, int]:
         while (entry := take(lanes, without)) is not None:
             _, run_id, position, retry = entry
+            self._entries -= 1
             if self._is_ready(run_id, position, retry):
                 self.ready_count -= 1
-                return self.runs[run_id], position
+                run = self.runs[run_id]
+                run.tasks[position].offered = -1
+                return run, position
         return None, 0
 
     def _replace_lost(self, run: RunState, position: int, now: datetime, out: Changes) -> None:

@@ -106,13 +106,14 @@ class TaskState:
     """One task of an open run. `retry` is the number of the latest attempt, -1 before the first."""
 
     __slots__ = (
-        *("executor", "has_result", "is_lost", "lost", "refusals"),
+        *("executor", "has_result", "is_lost", "lost", "offered", "refusals"),
         *("retry", "retry_at", "spent", "status", "token", "unmet"),
     )
 
     def __init__(self, unmet: int) -> None:
         self.status = TaskStatus.NO_STATUS
         self.retry = -1
+        self.offered = -1  # the number of the attempt that stands in the queue of what is ready
         self.unmet = unmet  # parents that are not SUCCESS
         self.spent = 0  # retries used up since the latest restart
         self.lost = 0  # attempts lost since the latest restart

@@ -6,7 +6,7 @@ passes over a dag whose code it does not have without looking at its tasks one b
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ppacer.dag import TaskSpec
 
@@ -82,10 +82,6 @@ class ReadyQueue:
     def __len__(self) -> int:
         return sum(len(queue) for lane in self._lanes.values() for queue in lane.queues.values())
 
-    def clear(self) -> None:
-        """Forgets everything."""
-        self._lanes.clear()
-
     def put(self, needs: Needs, dag_id: str, run_id: int, position: int, retry: int) -> None:
         """Adds an attempt behind all others."""
         lane = self._lanes.get(needs)
@@ -93,6 +89,16 @@ class ReadyQueue:
             lane = self._lanes[needs] = Lane()
         self._number += 1
         lane.put(dag_id, (self._number, run_id, position, retry))
+
+    def sweep(self, is_live: Callable[[int, int, int], bool]) -> int:
+        """Takes out what is out of date, in lanes that nobody serves; returns how much is left."""
+        for needs, lane in list(self._lanes.items()):
+            del self._lanes[needs]
+            for dag_id, queue in lane.queues.items():
+                for entry in queue:
+                    if is_live(*entry[1:]):
+                        self._lanes.setdefault(needs, Lane()).put(dag_id, entry)
+        return len(self)
 
     def lanes(self, labels: Collection[str] | None, runners: Collection[str] | None) -> list[Lane]:
         """Where an executor with these may `take` from; see `are_met`. Good until the next `put`."""
