@@ -1,6 +1,7 @@
 """Task logs on a server: it may be away, and for a moment two may write."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -100,6 +101,25 @@ def test_they_live_beside_the_other_tables(url: str, writes: LogWriter, logs: Lo
     assert writes.flush(SOON)
     Store(url).close()
     assert logs.count(*RUN) == 1
+
+
+def test_holes_that_deleted_runs_have_left_do_not_count(writes: LogWriter, logs: LogReader) -> None:
+    other = EXEC_TS + timedelta(days=1)
+    for start in range(0, 4000, 500):
+        numbers = range(start, start + 500)
+        writes.put([record("x" * 1000, n, exec_ts=other if n % 2 else EXEC_TS) for n in numbers])
+    assert writes.flush(SOON)
+    size = logs.bytes()
+    assert size is not None
+    while writes.forget("etl", [other]):
+        pass
+    kept = logs.count(*RUN)
+    while writes.prune(bytes_max=size // 4 * 3):
+        pass
+    assert logs.count(*RUN) == kept == 2000  # they fit; by their numbers they would be twice as many
+    while writes.prune(bytes_max=size // 4):
+        pass
+    assert 800 < logs.count(*RUN) < 1200
 
 
 def test_a_table_of_a_newer_ppacer_is_refused(url: str, logs: LogReader, writes: LogWriter) -> None:

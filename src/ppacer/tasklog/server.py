@@ -51,6 +51,7 @@ class LogTable:
             self._prepare(url)
             with self._connection.begin():
                 self.newest_id = self._newest()
+            self._excess = 0  # rows that this sweep is still to delete; none: the next call counts them
             undo.pop_all()
 
     def close(self) -> None:
@@ -116,16 +117,29 @@ class LogTable:
         return self._connection.execute(delete(tasklogs).where(tasklogs.c.LogId.in_(old))).rowcount
 
     def _delete_excess(self, bytes_max: int, batch: int) -> int:
-        """The size on the disk does not shrink when rows go, so that of the rows is estimated."""
-        lowest = self._connection.execute(select(func.min(tasklogs.c.LogId))).scalar() or 0
+        """In as many calls as a sweep takes: the rows are counted in the first one, which takes a while."""
+        if not self._excess:
+            self._excess = self._count_excess(bytes_max)
+        ids = select(tasklogs.c.LogId).where(tasklogs.c.LogId < self.newest_id).order_by(tasklogs.c.LogId)
+        oldest = ids.limit(min(self._excess, batch))
+        deleted = self._connection.execute(delete(tasklogs).where(tasklogs.c.LogId.in_(oldest))).rowcount
+        self._excess = max(0, self._excess - deleted) if deleted else 0
+        return deleted
+
+    def _count_excess(self, bytes_max: int) -> int:
+        """The size on the disk does not shrink when rows go, so that of the rows is estimated.
+
+        Their number is not the distance of the numbers at the ends: runs that were deleted have left holes.
+        """
         size = func.pg_total_relation_size(func.to_regclass(str(tasklogs.name)))
-        on_disk = int(self._connection.execute(select(size)).scalar_one() or 0)
-        row = self._bytes_of_a_row()
-        excess = self.newest_id - lowest + 1 - bytes_max // row
-        if on_disk <= bytes_max or excess <= 0:
+        if int(self._connection.execute(select(size)).scalar_one() or 0) <= bytes_max:
             return 0
-        end = min(lowest + min(excess, batch), self.newest_id)
-        return self._connection.execute(delete(tasklogs).where(tasklogs.c.LogId < end)).rowcount
+        lowest = self._connection.execute(select(func.min(tasklogs.c.LogId))).scalar() or 0
+        allowed = bytes_max // self._bytes_of_a_row()
+        if self.newest_id - lowest + 1 <= allowed:  # there cannot be more rows
+            return 0
+        rows = self._connection.execute(select(count(tasklogs.c.LogId))).scalar_one()
+        return max(0, rows - allowed)
 
     def _bytes_of_a_row(self) -> int:
         newest = select(tasklogs).order_by(tasklogs.c.LogId.desc()).limit(SAMPLE_ROWS).subquery()
