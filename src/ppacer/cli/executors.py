@@ -66,9 +66,9 @@ def _code(executor: "ExecutorView") -> "Cell":
     """Whether it has loaded what the scheduler has."""
     from ppacer.cli.screen import Cell
 
-    if not executor.differing:
+    if not executor.differing_count:
         return Cell("same")
-    return Cell(f"{len(executor.differing)} differ", "yellow")
+    return Cell(f"{executor.differing_count} differ", "yellow")
 
 
 def _all(backend: "Backend") -> "list[ExecutorView]":

@@ -10,6 +10,8 @@ from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.schema import dagruns, dagruntasks, dags, executors
 from ppacer.store.views import ExecutorView
 
+DIFFERING_MAX = 20  # dags that are named; there may be thousands, and as many executors
+
 
 def executor_views(connection: sa.Connection, after: str, limit: int) -> list[ExecutorView]:
     """A page of executors in the order of their names."""
@@ -33,13 +35,13 @@ def _running(connection: sa.Connection) -> dict[str, int]:
 
 
 def _versions(connection: sa.Connection) -> Sequence[Any]:
-    return connection.execute(
-        sa.select(dags.c.DagId, dags.c.DagVersion).where(dags.c.RemovedAt.is_(None))
-    ).all()
+    query = sa.select(dags.c.DagId, dags.c.DagVersion).where(dags.c.RemovedAt.is_(None))
+    return connection.execute(query.order_by(dags.c.DagId)).all()
 
 
 def _view(row: Any, running: int, versions: Sequence[Any]) -> ExecutorView:
     loaded: dict[str, str] = json.loads(row.DagVersions)
+    differing = [dag.DagId for dag in versions if loaded.get(dag.DagId) != dag.DagVersion]
     state = "GONE" if row.GoneAt is not None else "DRAINING" if row.DrainingAt is not None else "UP"
     return ExecutorView(
         name=row.Name,
@@ -53,7 +55,8 @@ def _view(row: Any, running: int, versions: Sequence[Any]) -> ExecutorView:
         labels=json.loads(row.Labels) or [],
         runners=json.loads(row.Runners) or [],
         dags=len(loaded),
-        differing=[dag.DagId for dag in versions if loaded.get(dag.DagId) != dag.DagVersion],
+        differing=differing[:DIFFERING_MAX],
+        differing_count=len(differing),
         started_at=row.StartedAt,
         heartbeat_at=row.HeartbeatAt,
         gone_at=row.GoneAt,

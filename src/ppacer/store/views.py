@@ -60,8 +60,9 @@ class HourView(msgspec.Struct, frozen=True):
 
 
 class ExecutorView(msgspec.Struct, frozen=True):
-    """One executor. `state`: UP, DRAINING or GONE; `differing`: dags whose code is not the scheduler's.
+    """One executor. `state`: UP, DRAINING or GONE.
 
+    `differing`: of the `differing_count` dags whose code is not the scheduler's the first ones.
     `heartbeat_at` is written once in a lease, so it may be that much behind.
     """
 
@@ -77,6 +78,7 @@ class ExecutorView(msgspec.Struct, frozen=True):
     runners: list[str]
     dags: int
     differing: list[str]
+    differing_count: int
     started_at: datetime
     heartbeat_at: datetime
     gone_at: datetime | None
