@@ -89,8 +89,9 @@ def test_a_killed_program_ends_its_tasks_on_the_cluster_and_goes_on_afterwards(
 def test_a_dag_runs_once_on_a_cluster(address: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "dags.py").write_text(SOURCE % address)
     (tmp_path / "go").touch()
-    command = [sys.executable, "-m", "ppacer", "run", "dags.py", "--runner", address[0]]
-    environ = {**os.environ, "PPACER_CLUSTER": address[1], "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-m", "ppacer", "run", "dags.py"]
+    command += ["--runner", address[0], "--cluster", address[1]]
+    environ = {**os.environ, "PYTHONPATH": str(SRC)}
     done = subprocess.run(command, cwd=tmp_path, env=environ, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the password is ***" in done.stdout

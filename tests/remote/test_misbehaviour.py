@@ -70,3 +70,13 @@ def test_an_executor_ends_by_two_signals_though_its_scheduler_hangs(w: World) ->
         assert executor.process.wait(PATIENCE) == 0
     finally:
         scheduler.process.send_signal(signal.SIGCONT)
+
+
+def test_a_token_may_stand_in_a_file_and_end_with_a_line(w: World) -> None:
+    w.scheduler()
+    w.environ["PPACER_TOKEN"] = "nonsense"
+    file = w.folder / "token"
+    file.write_text(w.post("/api/v1/tokens", {"name": "t", "role": "executor"})["secret"] + "\n")
+    w.executor("one", "--token-file", str(file))
+    w.environ["PPACER_TOKEN"] = file.read_text()
+    w.executor("two")

@@ -6,7 +6,6 @@ thread that asks at the same time.
 """
 
 import logging
-import os
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -31,7 +30,6 @@ from ppacer.errors import (
 log = logging.getLogger("ppacer.api")
 
 CONNECTIONS_MAX = 8  # that are kept; more can be open at once
-TOKEN = "PPACER_TOKEN"
 T = TypeVar("T")
 
 
@@ -50,11 +48,11 @@ VISIBLE = re.compile("[!-~]+")
 class Link:
     """The schedulers at one or more URLs, separated by commas: the one that leads is asked.
 
-    `token` is what they know us by, from PPACER_TOKEN unless it is given.
+    `token` is what they know us by, if they want one.
     """
 
     def __init__(self, urls: str, token: str | None = None) -> None:
-        self._places = [Place(url, token or os.environ.get(TOKEN)) for url in urls.split(",")]
+        self._places = [Place(url, token) for url in urls.split(",")]
         self._at = 0  # where it was answered last
 
     @property
@@ -103,7 +101,7 @@ class Place:
         self._headers = f"host: {self._address.netloc}\r\ncontent-type: application/json\r\n"
         if token:
             if not VISIBLE.fullmatch(token):
-                raise ConfigError(f"the access token ({TOKEN}) is none: it has a space or the like")
+                raise ConfigError("the access token is none: it has a space or the like")
             self._headers += f"authorization: Bearer {token}\r\n"
         self._idle: deque[Exchange] = deque()
         self._is_closed = False

@@ -203,6 +203,7 @@ def run_once(
     params: dict[str, Any] | None = None,
     runner: str = "thread",
     slots: int = 0,
+    cluster: str | None = None,
     notifier: Sender | None = None,
     on_progress: Any = None,
     file: Path | None = None,
@@ -213,13 +214,13 @@ def run_once(
 
     Everything is as in production (retries, timeouts, upstream failures), in a temporary database. With the
     default runner tasks run in threads, where timeouts are cooperative; `runner="process"` gives each attempt
-    its own process. Of ppacer.toml and PPACER_* counts what is no argument here. Raises ParamsError and
-    ConfigError; a failed run is returned, not raised.
+    its own process, `"dask"` and `"ray"` take it to a `cluster`. Of ppacer.toml and PPACER_* counts what
+    is no argument here. Raises ParamsError and ConfigError; a failed run is returned, not raised.
     """
     refuse_import("run_once")
     registry = Registry([dag])
     sender = notifier or LogSender()
-    own = {"runner": runner, "slots": slots, "echo": False, "drain": 0.0}
+    own = {"runner": runner, "slots": slots, "cluster": cluster, "echo": False, "drain": 0.0}
     settings = load({}, own, os.environ, Path.cwd())
     forks = FORKING & {runner, *(config.runner for config in dag.configs.values())}
     warm = make_warm_parent(registry, sender, file, settings.level) if forks else None

@@ -44,17 +44,22 @@ def run_scheduler(registry: Registry, file: Path, flags: Mapping[str, Any]) -> N
         log.info("stopping: executors keep what they run, and report it to the next scheduler")
 
 
-def run_executor(registry: Registry, url: str, file: Path, flags: Mapping[str, Any]) -> None:
+def run_executor(
+    registry: Registry, url: str, token: str | None, file: Path, flags: Mapping[str, Any]
+) -> None:
     """Runs an executor for the scheduler at `url` until SIGINT or SIGTERM; then drains and returns.
 
     A second signal stops at once. Raises PpacerError, also when the scheduler refuses it.
     """
     settings = load({}, flags, os.environ, Path.cwd())
     configure_logging(settings.level)
-    _execute(registry, settings, url, make_warm_parent(registry, LogSender(), file, settings.level))
+    warm = make_warm_parent(registry, LogSender(), file, settings.level)
+    _execute(registry, settings, url, token, warm)
 
 
-def _execute(registry: Registry, settings: Settings, url: str, warm: "WarmParent | None") -> None:
+def _execute(
+    registry: Registry, settings: Settings, url: str, token: str | None, warm: "WarmParent | None"
+) -> None:
     from ppacer.api.link import Link  # after the fork: see `make_warm_parent`
     from ppacer.api.remote import HttpExecutorClient
     from ppacer.app.executor_half import ExecutorHalf
@@ -67,7 +72,7 @@ def _execute(registry: Registry, settings: Settings, url: str, warm: "WarmParent
     with StopSignals() as stop, half, quick_switches(), Folder(Path(settings.dir).absolute()) as folder:
         half.outlive(folder.path / "executor", stop.asked.is_set)
         name = settings.name or folder.usual_name
-        with Spool(folder.reports) as spool, HttpExecutorClient(Link(url), name, mask) as client:
+        with Spool(folder.reports) as spool, HttpExecutorClient(Link(url, token), name, mask) as client:
             log.info("executor %s works for %s with %d slot(s)", name, url, settings.slots_or_default)
             if left := len(spool.left):
                 log.info("%d attempt(s) of an earlier life are still to be reported", left)

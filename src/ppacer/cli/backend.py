@@ -86,7 +86,7 @@ def open_backend(
     if owner is not None and owner.get("url"):
         return HttpClient(reachable(owner["url"]), token)
     if file is not None and not file.exists():
-        raise SchedulerUnavailable(_nothing_there(settings.db))
+        raise SchedulerUnavailable(_nothing_there(settings.db, token))
     from ppacer.cli.offline import Offline
 
     return Offline(settings, None if owner is None else owner.get("pid", 0))
@@ -121,12 +121,13 @@ def reachable(url: str) -> str:
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
-def _nothing_there(db: str) -> str:
+def _nothing_there(db: str, token: str | None) -> str:
     """There is neither a scheduler nor a database; perhaps there is a scheduler where it usually is."""
     from ppacer.api.client import HttpClient
     from ppacer.errors import PpacerError
 
-    client, advice = HttpClient(DEFAULT_URL), f"but a scheduler answers at {DEFAULT_URL}: name it with --url"
+    advice = f"but a scheduler answers at {DEFAULT_URL}: name it with --url"
+    client = HttpClient(DEFAULT_URL, token)
     try:
         client.dags(limit=1)
     except PpacerError:

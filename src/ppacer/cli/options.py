@@ -44,7 +44,7 @@ cluster_option = click.option(
     help="The cluster of the runner dask (tcp://host:8786) or ray (auto, host:6379, ray://host:10001).",
 )  # fmt: skip
 label_option = click.option(
-    "--label", "labels", multiple=True, metavar="WORD",
+    "--label", "labels", multiple=True, metavar="WORD", callback=lambda _, __, words: words or None,
     help="What this machine has, for tasks that need it. Repeatable.",
 )  # fmt: skip
 drain_option = click.option(
@@ -54,8 +54,9 @@ retention_option = click.option(
     "--retention-days", type=click.FloatRange(0, 36_500), help="How long runs are kept (90; 0: for ever)."
 )
 quiet_option = click.option(
-    "--no-echo", is_flag=True, help="Do not print what tasks say; it is in the logs anyway."
-)
+    "--no-echo", "echo", is_flag=True, callback=lambda _, __, is_given: False if is_given else None,
+    help="Do not print what tasks say; it is in the logs anyway.",
+)  # fmt: skip
 url_option = click.option(
     "--url",
     help="Ask the scheduler at this address, or the first at one of several that are separated by commas "
@@ -65,6 +66,32 @@ token_option = click.option(
     "--token-file", metavar="FILE", help="A file with the access token (else PPACER_TOKEN)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def scheduler_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what can be set for a scheduler."""
+    return _with(
+        function,
+        db_option,
+        logs_db_option,
+        host_option,
+        port_option,
+        insecure_option,
+        retention_option,
+        quiet_option,
+    )
+
+
+def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what can be set for an executor."""
+    return _with(function, slots_option, runner_option, cluster_option, label_option, drain_option)
+
+
+def _with(function: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with these options, which `--help` shows in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def asking(function: Callable[..., Any], *, makes: bool = False) -> Callable[..., Any]:

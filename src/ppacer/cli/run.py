@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ppacer.choices import RUNNERS
 from ppacer.cli import exits
-from ppacer.cli.options import json_option, param_options, params_of, print_json
+from ppacer.cli.options import cluster_option, json_option, param_options, params_of, print_json
 
 if TYPE_CHECKING:
     from ppacer.cli.progress import Progress
@@ -30,8 +30,16 @@ TASKS_MAX = 30  # in the table at the end
     "--runner", type=click.Choice(RUNNERS), metavar="RUNNER", default="process", show_default=True,
     help=f"How tasks run that do not choose themselves: {', '.join(RUNNERS)}.",
 )  # fmt: skip
+@cluster_option
 @json_option
-def run_command(target: str, pairs: tuple[str, ...], document: str | None, runner: str, as_json: bool) -> int:
+def run_command(
+    target: str,
+    pairs: tuple[str, ...],
+    document: str | None,
+    runner: str,
+    cluster: str | None,
+    as_json: bool,
+) -> int:
     """Run one DAG of FILE once, here and now, without a scheduler, in a temporary database.
 
     What its tasks say is printed with their names. Retries, timeouts and results are as in production. With
@@ -46,7 +54,8 @@ def run_command(target: str, pairs: tuple[str, ...], document: str | None, runne
     params = dag.params.validate(params_of(pairs, document))
     configure_logging(load({}, {}, os.environ, Path.cwd()).level, quiet=True)
     with _sigterm_as_ctrl_c(), closing(_progress(dag, as_json)) as show:
-        detail = run_once(dag, params=params, runner=runner, notifier=Unsent(), on_progress=show, file=file)
+        where: Any = {"runner": runner, "cluster": cluster, "file": file}
+        detail = run_once(dag, params=params, notifier=Unsent(), on_progress=show, **where)
     if as_json:
         print_json(detail)
     else:

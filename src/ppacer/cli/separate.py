@@ -4,32 +4,13 @@ from typing import Any
 
 import click
 
-from ppacer.cli.options import (
-    cluster_option,
-    db_option,
-    drain_option,
-    host_option,
-    insecure_option,
-    label_option,
-    logs_db_option,
-    port_option,
-    quiet_option,
-    retention_option,
-    runner_option,
-    slots_option,
-)
+from ppacer.cli.options import client_token, executor_options, scheduler_options, token_option
 
 
 @click.command("scheduler")
 @click.argument("target", metavar="FILE[:NAME]")
-@db_option
-@logs_db_option
-@host_option
-@port_option
-@insecure_option
-@retention_option
-@quiet_option
-def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
+@scheduler_options
+def scheduler_command(target: str, **flags: Any) -> None:
     """Schedule the dags of FILE, with web page and API, and let executors run their tasks.
 
     No task runs in this program: start `ppacer executor FILE --scheduler URL` here or on other machines. NAME
@@ -39,7 +20,7 @@ def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
     from ppacer.cli.target import load_target
 
     file, registry = load_target(target)
-    run_scheduler(registry, file, {**flags, "echo": False if no_echo else None})
+    run_scheduler(registry, file, flags)
 
 
 @click.command("executor")
@@ -47,18 +28,15 @@ def scheduler_command(target: str, no_echo: bool, **flags: Any) -> None:
 @click.option(
     "--scheduler", "url", envvar="PPACER_URL", required=True, metavar="URL",
     help="The address of the scheduler (else PPACER_URL), or of several, separated by commas, one of which "
-    "leads. PPACER_TOKEN is the token they want, if any.",
+    "leads.",
 )  # fmt: skip
-@slots_option
-@runner_option
-@cluster_option
-@label_option
+@token_option
+@executor_options
 @click.option("--name", help="Its name, which no other executor has (host name and folder).")
 @click.option(
     "--dir", metavar="FOLDER", help="Where it keeps what it has not reported yet (./ppacer-executor)."
 )
-@drain_option
-def executor_command(target: str, url: str, labels: tuple[str, ...], **flags: Any) -> None:
+def executor_command(target: str, url: str, token_file: str | None, **flags: Any) -> None:
     """Run tasks of the dags of FILE for a scheduler elsewhere, until Ctrl-C or SIGTERM.
 
     FILE is the same file that the scheduler has. While the scheduler is away, what runs goes on; how it ended
@@ -67,5 +45,6 @@ def executor_command(target: str, url: str, labels: tuple[str, ...], **flags: An
     from ppacer.app.separate import run_executor
     from ppacer.cli.target import load_target
 
+    token = client_token(token_file)
     file, registry = load_target(target)
-    run_executor(registry, url, file, {**flags, "labels": labels or None})
+    run_executor(registry, url, token, file, flags)
