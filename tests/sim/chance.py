@@ -80,6 +80,7 @@ class Chance:
             self._rates[kind] = min(0.9, rate * factor) if is_on else 0.0
         for kind in without:
             self._rates[kind] = 0.0
+        self._on = {kind: rate for kind, rate in self._rates.items() if rate > 0.0}
         self._dice = {kind: self.stream(kind).random for kind in RATES}
         self._mishaps = [(k, self._dice[k], self._rates[k]) for k in MISHAPS if self._rates[k] > 0.0]
 
@@ -91,8 +92,7 @@ class Chance:
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens on this occasion."""
-        rate = self._rates[kind]
-        return rate > 0.0 and self.faulty and self._dice[kind]() < rate
+        return kind in self._on and self.faulty and self._dice[kind]() < self._on[kind]
 
     def befalling(self) -> list[str]:
         """The kinds of mishaps that happen before this step."""

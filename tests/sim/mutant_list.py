@@ -167,7 +167,7 @@ RECOVERY = _in(
     ),
     (
         "a start forgets what was cancelled",
-        "run.is_cancelled = any(task.status is TaskStatus.CANCELLED for task in run.tasks)",
+        "run.is_cancelled = TaskStatus.CANCELLED in statuses",
         "run.is_cancelled = False",
         (6,),
     ),

@@ -95,6 +95,13 @@ class Runs:
             self._match_alerts()
         self._restarted.clear()
 
+    def clear(self) -> None:
+        """Nobody asks any more: runs, tasks and attempts let go of each other."""
+        for run in self.runs.values():
+            for task in run.tasks:
+                task.attempts.clear()
+            run.tasks.clear()
+
     def _run(self, ref: RunRef) -> Run:
         run = self.runs.get(ref.run_id)
         if run is None or run.ref != ref:

@@ -62,6 +62,7 @@ def play(plan: Plan) -> Played:
         except Violation as violation:
             return Played(plan, world.steps, violation.with_traceback(None), _story(world))
         finally:
+            world.oracle.runs.clear()
             vars(world).clear()  # the knot of all references: most of it is free at once
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from concurrent.futures import Future, InvalidStateError
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
@@ -35,14 +35,17 @@ class Timeline:
         """`act(*arguments)` happens then."""
         heapq.heappush(self._heap, (time, next(self._count), act, arguments))
 
-    def next_at(self) -> float:
-        """When the next thing happens."""
-        return self._heap[0][0] if self._heap else float("inf")
-
     def happen(self) -> None:
         """Time moves to the next thing, and it happens."""
         self.time, _, act, arguments = heapq.heappop(self._heap)
         act(*arguments)
+
+    def happen_until(self, end: float, news: Sized = ()) -> None:
+        """All things up to this time happen, or as many as it takes until there is something in `news`."""
+        heap = self._heap
+        while heap and heap[0][0] <= end and not news:
+            self.time, _, act, arguments = heapq.heappop(heap)
+            act(*arguments)
 
 
 class Promise:
@@ -83,9 +86,9 @@ class Promise:
         self._value = value
 
     def set_exception(self, error: BaseException) -> None:
-        """As the future's."""
+        """As the future's; without the frames, whose variables lead back to this promise."""
         self._finish()
-        self._error = error
+        self._error = error.with_traceback(None)
 
     def _finish(self) -> None:
         if self.done():

@@ -113,8 +113,7 @@ class World:
     def pass_by(self, span: float) -> None:
         """Time passes, everything happens but the scheduler's steps."""
         end = self.timeline.time + span
-        while self.timeline.next_at() <= end:
-            self.timeline.happen()
+        self.timeline.happen_until(end)
         self.timeline.time = max(self.timeline.time, end)
 
     # -- the whole -------------------------------------------------------------------------------------------
@@ -194,8 +193,7 @@ class World:
         pause = scheduler._pause(now)
         self._check_sleep(scheduler, now, pause)
         until = timeline.time + pause
-        while not self.inbox and timeline.next_at() <= until:
-            timeline.happen()
+        timeline.happen_until(until, self.inbox)
         if not self.inbox:
             timeline.time = max(until, timeline.time + TICK)
         elif batch := self.wires.choice(BATCHES):

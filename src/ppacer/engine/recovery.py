@@ -13,9 +13,10 @@ def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> 
     run.status, run.cancelling = row.status, row.cancelling
     for attempt in attempts:
         _replay(run.tasks[graph.index[attempt.task_id]], attempt, row.restart)
-    run.open = sum(task.status not in TASK_FINAL for task in run.tasks)
-    run.failed = sum(task.status is TaskStatus.FAILED for task in run.tasks)
-    run.is_cancelled = any(task.status is TaskStatus.CANCELLED for task in run.tasks)
+    statuses = [task.status for task in run.tasks]
+    run.open = len(statuses) - sum(map(TASK_FINAL.__contains__, statuses))
+    run.failed = statuses.count(TaskStatus.FAILED)
+    run.is_cancelled = TaskStatus.CANCELLED in statuses
     _count_unmet(run)
     return run
 
@@ -23,7 +24,8 @@ def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> 
 def _count_unmet(run: RunState) -> None:
     done = [task.status is TaskStatus.SUCCESS for task in run.tasks]
     for task, spec in zip(run.tasks, run.graph.tasks, strict=True):
-        task.unmet = sum(not done[parent] for parent in spec.parents)
+        if spec.parents:
+            task.unmet = sum(not done[parent] for parent in spec.parents)
 
 
 def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:
