@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from ppacer.api.why import about
 from ppacer.store.views import DagView
+from ppacer.ui.shapes import shape
 from ppacer.ui.words import schedule_in_words
 
 PARAMS_CHARS_MAX = 500
@@ -92,5 +93,5 @@ def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
 
 FILTERS = (
     about, breakable, code, exactly, json, moment, next_run, params, plural, relative, schedule_in_words,
-    size,
+    shape, size,
 )  # fmt: skip
