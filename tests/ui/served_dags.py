@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppacer import Dag, TaskContext, task
+from ppacer.schedule import Cron
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -39,9 +40,11 @@ def fail(before: Any) -> None:
     raise RuntimeError(NASTY)
 
 
-with Dag("orders", params=Order, tags=["sales"]) as orders:
+NEW_YEAR = Cron("0 0 1 1 *", tz="Europe/Warsaw")
+
+with Dag("orders", schedule=NEW_YEAR, params=Order, tags=["sales"]) as orders:
     say()
-with Dag("patient", tags=["slow"]) as patient:
+with Dag("patient", schedule=NEW_YEAR, tags=["slow"]) as patient:
     wait_for_file(say())
 with Dag("broken.always") as broken:
     fail(say())

@@ -5,7 +5,6 @@ None of these counts or scans more than it shows: with a hundred thousand runs t
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from ppacer.engine import RunStatus
 from ppacer.store.schema import dagruns, dags
 from ppacer.store.views import HourView
 
+HOUR_CHARS = len("2026-11-26 19")  # of an instant as text, on either engine
 FAILED_MAX = 1_000  # of the newest failed runs it is seen whether their dag has succeeded since
 
 
@@ -45,33 +45,30 @@ def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:
 def hours(connection: sa.Connection, since: datetime, count: int) -> list[HourView]:
     """How many runs were created in each of `count` hours from `since` on, by what they are now.
 
-    Numbers of runs grow with time, so the borders of the hours are found by halving.
+    Numbers of runs grow with time, so where the hours begin is found by halving.
     """
-    borders = [since + timedelta(hours=hour) for hour in range(count + 1)]
-    first = _first_run(connection, borders[0], 0)
-    found = []
-    for begin, end in pairwise(borders):
-        behind = _first_run(connection, end, first)
-        r = dagruns.c
-        query = (
-            sa.select(r.Status, sa.func.count()).where(r.RunId >= first, r.RunId < behind).group_by(r.Status)
-        )
-        counts = dict(tuple(row) for row in connection.execute(query))
-        found.append(HourView(begin, counts))
-        first = behind
-    return found
+    r = dagruns.c
+    until = since + timedelta(hours=count)
+    hour = sa.func.substr(sa.cast(r.InsertTs, sa.String), 1, HOUR_CHARS)
+    query = (
+        sa.select(hour, r.Status, sa.func.count())
+        .where(r.RunId >= _first_run(connection, since), r.InsertTs >= since, r.InsertTs < until)
+        .group_by(hour, r.Status)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for begin, status, number in connection.execute(query):
+        found.setdefault(begin.replace("T", " "), {})[status] = number
+    begins = [since + timedelta(hours=at) for at in range(count)]
+    return [HourView(begin, found.get(f"{begin:%Y-%m-%d %H}", {})) for begin in begins]
 
 
-def _first_run(connection: sa.Connection, at: datetime, low: int) -> int:
+def _first_run(connection: sa.Connection, at: datetime) -> int:
     """The number of the first run created at that time or later; one behind the last if there is none."""
     r = dagruns.c
-    high = (connection.execute(sa.select(sa.func.max(r.RunId))).scalar() or -1) + 1
+    low, high = 0, (connection.execute(sa.select(sa.func.max(r.RunId))).scalar() or -1) + 1
     query = sa.select(r.RunId, r.InsertTs).where(r.RunId >= sa.bindparam("middle")).order_by(r.RunId).limit(1)
     while low < high:
         middle = (low + high) // 2
         run_id, inserted_at = connection.execute(query, {"middle": middle}).one()
-        if inserted_at < at:
-            low = run_id + 1
-        else:
-            high = middle
+        low, high = (run_id + 1, high) if inserted_at < at else (low, middle)
     return low

@@ -112,7 +112,7 @@
   }
 
   const KEYS = {
-    "/": () => document.getElementById("search")?.focus(),
+    "/": () => document.querySelector("[role=search] input[type=search]")?.focus(),
     "?": () => help()?.showModal(),
     "j": () => move(1),
     "k": () => move(-1),

@@ -1,0 +1,183 @@
+"""Live streams: what is told, when, to whom, and how little it costs."""
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from api.dags import empty, etl, held, nothing
+from api.live import PATIENCE, Gate, Live, until
+from ppacer import Dag
+from ppacer.ui.environment import render
+from ui.test_pages import page
+
+Make = Callable[..., Live]
+
+
+class Stream:
+    """The events of a stream, read in a thread of their own."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.response = response
+        self.events: list[dict[str, str]] = []
+        self.has_ended = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        event: dict[str, str] = {}
+        with suppress(OSError, ValueError, AttributeError):  # how http.client notices that it was closed
+            for line in self.response:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name in ("data", "id", "event"):
+                    event[name] = f"{event[name]}\n{value}" if name in event else value
+                elif not name and event:
+                    self.events.append(event)
+                    event = {}
+        self.has_ended.set()
+
+
+@contextmanager
+def stream(live: Live, path: str, seen: str = "", **headers: str) -> Iterator[Stream]:
+    """A stream while the block runs."""
+    connection = live.connect()
+    connection.request("GET", f"{path}{'&' if '?' in path else '?'}seen={seen}", headers=headers)
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.headers["content-type"].startswith("text/event-stream")
+    sock = connection.sock
+    try:
+        yield Stream(response)
+    finally:
+        sock.shutdown(2)
+        connection.close()
+
+
+def seen_by(live: Live, path: str) -> str:
+    """The moment of which a page is."""
+    return page(live, path).one("main")["hx-sse:connect"].rpartition("seen=")[2]
+
+
+def test_who_has_seen_all_hears_nothing_until_something_happens(live: Make) -> None:
+    program = live(etl())
+    until(lambda: "RUNNING" in page(program).one("p", id="scheduler").text)
+    path = "/dags"
+    seen = seen_by(program, path)
+    with stream(program, "/live/dags", seen) as events:
+        time.sleep(0.3)
+        assert seen != seen_by(program, path) or events.events == []
+        before = len(events.events)
+        program.post("/api/v1/dags/etl/pause")
+        until(lambda: len(events.events) > before)
+        last = events.events[-1]
+        assert "paused" in last["data"]
+        assert "<html" not in last["data"]
+        assert 'hx-swap-oob="outerMorph"' in last["data"]
+        with stream(program, "/live/dags", last["id"]) as again:
+            assert again.events == []
+
+
+def test_who_has_seen_something_else_is_told_at_once(live: Make) -> None:
+    program = live(etl())
+    with stream(program, "/live/dags", "of-another-program") as events:
+        until(lambda: events.events)
+    with stream(program, "/live/dags", seen_by(program, "/dags"), **{"Last-Event-ID": "0-0"}) as events:
+        until(lambda: events.events)
+
+
+def test_a_run_is_told_to_who_looks_at_it_and_not_to_others(live: Make, gate: Gate) -> None:
+    program = live(held(), empty())
+    run_id = program.trigger("held")
+    until(gate.arrived.is_set)
+    with stream(program, f"/live/runs/{run_id}", seen_by(program, f"/runs/{run_id}")) as events:
+        time.sleep(0.3)
+        before = len(events.events)
+        program.run("empty")
+        time.sleep(0.3)
+        assert len(events.events) == before
+        gate.open()
+        until(lambda: events.events and "SUCCESS" in events.events[-1]["data"])
+
+
+def test_a_stream_asks_for_the_same_as_its_page(live: Make) -> None:
+    program = live(etl(), held())
+    with stream(program, "/live/dags?text=hel") as events:
+        until(lambda: events.events)
+        assert "dag-held" in events.events[0]["data"]
+        assert "dag-etl" not in events.events[0]["data"]
+
+
+def test_many_who_look_at_the_same_cost_one_rendering(live: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counting(template: str, **values: object) -> str:
+        rendered.append(str(values["layout"]))
+        return render(template, **values)
+
+    monkeypatch.setattr("ppacer.ui.page.render", counting)
+    program = live(etl())
+    seen = seen_by(program, "/dags")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(stream(program, "/live/dags", seen)) for _ in range(20)]
+        time.sleep(0.5)
+        before, rendered[:] = [len(one.events) for one in opened], []
+        program.post("/api/v1/dags/etl/pause")
+        until(lambda: all(len(one.events) > count for one, count in zip(opened, before, strict=True)))
+    assert rendered.count("live.html") <= 3  # the command, and what it leaves in the audit
+
+
+def test_a_busy_program_renders_for_a_small_part_of_the_time(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = 0.0
+
+    def slow(template: str, **values: object) -> str:
+        nonlocal spent
+        begin = time.monotonic()
+        time.sleep(0.02)
+        html = render(template, **values)
+        spent += time.monotonic() - begin
+        return html
+
+    monkeypatch.setattr("ppacer.ui.page.render", slow)
+    with Dag("quick") as quick:
+        nothing()
+    program = live(quick)
+    with ExitStack() as stack:
+        for letter in "quick":
+            stack.enter_context(stream(program, f"/live/dags?text={letter}"))
+        begin = time.monotonic()
+        while time.monotonic() - begin < 3:
+            program.trigger("quick")
+        assert spent / (time.monotonic() - begin) < 0.15
+
+
+def test_who_goes_away_is_forgotten_and_there_is_a_limit(live: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppacer.ui.live.STREAMS_MAX", 2)
+    program = live(etl())
+    with stream(program, "/live/dags") as first, stream(program, "/live") as second:
+        until(lambda: first.events and second.events)
+        with stream(program, "/live/dags") as third:
+            until(third.has_ended.is_set)
+            assert third.events == [
+                {"event": "full", "data": "2 pages are live already; this one stands still."}
+            ]
+
+    def is_free() -> bool:
+        with stream(program, "/live/dags") as one:
+            until(lambda: one.events)
+            return "event" not in one.events[0]
+
+    until(is_free)
+
+
+def test_streams_end_with_the_program(live: Make) -> None:
+    program = live(etl())
+    with stream(program, "/live/dags") as events:
+        until(lambda: events.events)
+        begin = time.monotonic()
+        program.program.__exit__(None, None, None)
+        assert events.has_ended.wait(PATIENCE)
+        assert time.monotonic() - begin < PATIENCE / 4
