@@ -202,6 +202,7 @@ class Live:
                 "dagrunrestarts",
                 "dagrunresults",
                 "outbox",
+                "backfills",
             )
             return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
 

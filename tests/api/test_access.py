@@ -35,6 +35,7 @@ EVERY = [
 BAD = ("none", "garbage", "revoked", "expired")
 CREDENTIALS = (*BAD, *(str(role) for role in Role))
 IDS = {"dag_id": "talking", "task_id": "talk", "run_id": "999", "executor": "nobody", "name": "nobody"}
+IDS["backfill_id"] = "999"
 
 
 def made(db: Path, name: str, role: Role, expires: timedelta | None = None) -> str:

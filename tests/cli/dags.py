@@ -81,3 +81,12 @@ with Dag("too_big") as too_big:
 
 with Dag("yearly", schedule=Cron("0 0 1 1 *")) as yearly:
     escape()
+
+with Dag("fails_daily", schedule=Cron("0 0 * * *")) as fails_daily:
+    bad(1)
+
+with Dag("sleeps_daily", schedule=Cron("0 0 * * *")) as sleeps_daily:
+    sleep()
+
+with Dag("new_year", schedule=Cron("0 0 1 1 *")) as new_year:
+    escape()

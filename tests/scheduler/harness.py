@@ -372,7 +372,17 @@ class World:
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
         """All rows, to compare before and after something that must change nothing."""
-        tables = ("dags", "dagruns", "dagruntasks", "dagrunresults", "dagrunrestarts", "schedules", "outbox")
+        tables = (
+            "dags",
+            "dagruns",
+            "dagruntasks",
+            "dagrunresults",
+            "dagrunrestarts",
+            "schedules",
+            "outbox",
+            "backfills",
+            "backfillpoints",
+        )
         return {table: self.rows(f"SELECT * FROM {table}") for table in tables}
 
     # -- the oracle ------------------------------------------------------------------------------------------

@@ -114,7 +114,8 @@ def _check_caps(rows: Rows, dags: Mapping[str, Dag]) -> None:
 def _check_points(rows: Rows, dags: Mapping[str, Dag], breaks: int) -> None:
     """The rows of `schedules` tile the time from the first point to the cursor; each means a run, or none."""
     scheduled = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "schedule"}
-    manual = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] == "manual"}
+    asked = ("manual", "backfill")
+    manual = {(run["DagId"], run["ExecTs"]) for run in rows["dagruns"] if run["TriggeredBy"] in asked}
     written: dict[str, list[dict[str, Any]]] = defaultdict(list)
     by_hand = set()
     for row in rows["schedules"]:
@@ -197,12 +198,26 @@ def check_memory(scheduler: Scheduler, store: Store) -> None:
     for key in truth:
         assert mine[key] == truth[key], (key, _difference(mine[key], truth[key]))
     _check_held(scheduler)
+    _check_backfills(scheduler, store)
     dags = store.dag_rows()
     for dag_id, cursor in scheduler.memory.watcher.cursors.items():
         dag = dags[dag_id]
         assert (cursor.paused_at, cursor.disabled) == (dag.paused_at, dag.disabled_reason), dag_id
         if dag.next_at is not None or dag.last_at is not None:
             assert (cursor.last_at, cursor.next_at) == (dag.last_at, dag.next_at), dag_id
+
+
+def _check_backfills(scheduler: Scheduler, store: Store) -> None:
+    """The open ones, how far each is, and what its next points are."""
+    mine, truth = scheduler.memory.backfills.open, store.open_backfills()
+    assert list(mine) == [row.ref.backfill_id for row in truth]
+    for row in truth:
+        one = mine[row.ref.backfill_id]
+        facts = (one.ref, one.position, one.count, one.paused_at, one.is_cancelled)
+        cancelled = row.cancel_requested_at is not None
+        assert facts == (row.ref, row.position, row.count, row.paused_at, cancelled)
+        ahead = list(one.ahead)
+        assert ahead == store.backfill_points(row.ref.backfill_id, row.position, len(ahead))
 
 
 def _check_held(scheduler: Scheduler) -> None:
@@ -247,6 +262,7 @@ def _picture(engine: Engine) -> dict[str, Any]:
     return {
         "runs": {run_id: _run_picture(run) for run_id, run in engine.runs.items()},
         "active": dict(engine.active),
+        "backfilling": dict(engine.backfilling),
         "waiting": {dag_id: sorted(queue) for dag_id, queue in engine.waiting.items() if queue},
         "ready": ready,
     }

@@ -34,6 +34,12 @@ def _expected(tables: Tables) -> dict[str, list[Row]]:
         "dagrunrestarts": _of_runs(tables, tables.dagrunrestarts),
         "schedules": [_plain(row) for rows in tables.schedules.values() for row in rows],
         "outbox": [*map(_plain, tables.outbox.values())],
+        "backfills": [*map(_plain, tables.backfills.values())],
+        "backfillpoints": [
+            {"BackfillId": number, "Position": position, "ExecTs": to_text(point)}
+            for number, points in tables.backfillpoints.items()
+            for position, point in enumerate(points)
+        ],
         "dagversions": [{"DagId": id, "DagVersion": version} for id, version in tables.dagversions],
     }
 

@@ -29,6 +29,11 @@ from ppacer.engine.changes import (
     AttemptGranted,
     AttemptLost,
     Audited,
+    BackfillCancelled,
+    BackfillCreated,
+    BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
     CancelRequested,
     Change,
     DagMarked,
@@ -46,6 +51,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.errors import ScheduleError, StoreError
 from ppacer.schedule import CatchUp, first_point
+from ppacer.store.backfills import BackfillRow, row_of
 from ppacer.store.store import DagRow, ExecutorRow, StaleWrite
 
 Row = dict[str, Any]
@@ -69,6 +75,8 @@ class Tables:
     audit           a list of the changes, in the order of writing
     requests        (Fingerprint, Reply) by (Actor, IdempotencyKey)
     tokens          by TokenId
+    backfills       by BackfillId
+    backfillpoints  by BackfillId: the points in their order
     executors       by Name: rows {"Identity", "HeartbeatAt", "DrainingAt", "GoneAt", "GoneReason"}
     """
 
@@ -85,6 +93,8 @@ class Tables:
         self.requests: dict[tuple[str, str], tuple[str, str]] = {}
         self.tokens: dict[str, Row] = {}
         self.executors: dict[str, Row] = {}
+        self.backfills: dict[int, Row] = {}
+        self.backfillpoints: dict[int, list[datetime]] = {}
 
 
 class Fold:
@@ -157,6 +167,7 @@ class Fold:
             "StartedAt": None,
             "EndedAt": None,
             "CancelRequestedAt": None,
+            "BackfillId": change.backfill_id,
         }
         self._insert(self.tables.dagruns, ref.run_id, row)
         self._insert(self.open, ref.run_id, ref.run_id)
@@ -327,6 +338,51 @@ class Fold:
         row = self._update(self.tables.executors, change.name)
         row["GoneAt"], row["GoneReason"] = change.at, change.reason
 
+    def _backfill_created(self, change: BackfillCreated) -> None:
+        row = {
+            "BackfillId": change.backfill_id,
+            "DagId": change.dag_id,
+            "FromTs": change.from_ts,
+            "ToTs": change.to_ts,
+            "NewestFirst": int(change.newest_first),
+            "MaxActiveRuns": change.max_active_runs,
+            "Params": change.params,
+            "PointCount": len(change.points),
+            "Position": 0,
+            "Passed": 0,
+            "CreatedAt": change.at,
+            "CreatedBy": change.created_by,
+            "PausedAt": None,
+            "PauseReason": None,
+            "CancelRequestedAt": None,
+            "EndedAt": None,
+        }
+        self._insert(self.tables.backfills, change.backfill_id, row)
+        self._insert(self.tables.backfillpoints, change.backfill_id, list(change.points))
+
+    def _backfill_moved(self, change: BackfillMoved) -> None:
+        row = self._update(self.tables.backfills, change.backfill_id)
+        if row["Position"] != change.position or change.position == row["PointCount"]:
+            raise StaleWrite(f"{change} meets {row}")
+        row["Position"] += 1
+        row["Passed"] += change.is_passed
+
+    def _open_backfill(self, backfill_id: int) -> Row:
+        row = self._update(self.tables.backfills, backfill_id)
+        if row["EndedAt"] is not None:
+            raise StaleWrite(f"backfill {backfill_id} has ended")
+        return row
+
+    def _backfill_marked(self, change: BackfillMarked) -> None:
+        row = self._open_backfill(change.backfill_id)
+        row["PausedAt"], row["PauseReason"] = change.paused_at, change.pause_reason
+
+    def _backfill_cancelled(self, change: BackfillCancelled) -> None:
+        self._open_backfill(change.backfill_id)["CancelRequestedAt"] = change.at
+
+    def _backfill_ended(self, change: BackfillEnded) -> None:
+        self._open_backfill(change.backfill_id)["EndedAt"] = change.at
+
     # -- reading back ----------------------------------------------------------------------------------------
 
     def dag_rows(self) -> dict[str, DagRow]:
@@ -386,6 +442,30 @@ class Fold:
     def reply(self, actor: str, key: str) -> tuple[str, str] | None:
         """As `Store.reply`."""
         return self.tables.requests.get((actor, key))
+
+    def open_backfills(self) -> list[BackfillRow]:
+        """As `Store.open_backfills`."""
+        rows = [row for row in self.tables.backfills.values() if row["EndedAt"] is None]
+        return [
+            row_of(SimpleNamespace(**row)) for row in sorted(rows, key=lambda row: int(row["BackfillId"]))
+        ]
+
+    def newest_backfill_id(self) -> int:
+        """As `Store.newest_backfill_id`."""
+        return max(self.tables.backfills, default=0)
+
+    def backfill(self, backfill_id: int) -> BackfillRow | None:
+        """As `Store.backfill`."""
+        row = self.tables.backfills.get(backfill_id)
+        return None if row is None else row_of(SimpleNamespace(**row))
+
+    def backfill_points(self, backfill_id: int, position: int, limit: int) -> list[datetime]:
+        """As `Store.backfill_points`."""
+        return self.tables.backfillpoints.get(backfill_id, [])[position : position + limit]
+
+    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
+        """As `Store.with_runs`."""
+        return {point for point in points if (dag_id, point) in self._runs}
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""
@@ -461,6 +541,7 @@ def _run_row(row: Row) -> RunRow:
         row["Params"],
         row["Restarts"],
         row["CancelRequestedAt"] is not None,
+        row["BackfillId"],
     )
 
 
@@ -501,4 +582,9 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     ExecutorHeard: Fold._executor_heard,
     ExecutorDraining: Fold._executor_draining,
     ExecutorGone: Fold._executor_gone,
+    BackfillCreated: Fold._backfill_created,
+    BackfillMoved: Fold._backfill_moved,
+    BackfillMarked: Fold._backfill_marked,
+    BackfillCancelled: Fold._backfill_cancelled,
+    BackfillEnded: Fold._backfill_ended,
 }

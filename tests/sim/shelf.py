@@ -14,6 +14,7 @@ from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change
 from ppacer.errors import StoreError, StoreUnavailable
 from ppacer.store import Store, sync
+from ppacer.store.backfills import BackfillRow
 from ppacer.store.store import DagRow, ExecutorRow, StaleWrite
 from sim.compare import differences
 from sim.fold import Fold
@@ -220,6 +221,26 @@ class Shelf:
     def result(self, ref: RunRef, task_id: str) -> str | None:
         """As `Store.result`."""
         return self._read().result(ref, task_id)
+
+    def open_backfills(self) -> list[BackfillRow]:
+        """As `Store.open_backfills`."""
+        return self._read().open_backfills()
+
+    def newest_backfill_id(self) -> int:
+        """As `Store.newest_backfill_id`."""
+        return self._read().newest_backfill_id()
+
+    def backfill(self, backfill_id: int) -> BackfillRow | None:
+        """As `Store.backfill`."""
+        return self._read().backfill(backfill_id)
+
+    def backfill_points(self, backfill_id: int, position: int, limit: int) -> list[datetime]:
+        """As `Store.backfill_points`."""
+        return self._read().backfill_points(backfill_id, position, limit)
+
+    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
+        """As `Store.with_runs`."""
+        return self._read().with_runs(dag_id, points)
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""

@@ -15,6 +15,11 @@ from ppacer.engine.changes import (
     AlertQueued,
     AlertTried,
     Audited,
+    BackfillCancelled,
+    BackfillCreated,
+    BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
     Change,
     ExecutorDraining,
     ExecutorGone,
@@ -106,11 +111,17 @@ LIVES: list[Change] = [
     ExecutorHeard("x", at(8)),
     ExecutorDraining("x", at(9)),
     ExecutorGone("x", at(10), "it has ended"),
+    BackfillCreated(1, "d", at(0), at(9), True, 4, '{"n":1}', [at(5), at(3)], at(12), "me"),
+    BackfillMoved(1, 0, False),
+    BackfillMarked(1, at(13), "it broke"),
+    BackfillMarked(1),
+    BackfillCancelled(1, at(14)),
+    BackfillEnded(1, at(15)),
     ExecutorGreeted("x", at(11), False, "host", 2, "0.1", 1, 8, None, ["thread"], {}, "i", "m"),
 ]
 
 
-def test_what_is_written_of_executors_tokens_and_commands_is_the_same(
+def test_what_is_written_of_executors_tokens_commands_and_backfills_is_the_same(
     tmp_path: Path, postgresql: Server
 ) -> None:
     dumps = []
@@ -123,6 +134,7 @@ def test_what_is_written_of_executors_tokens_and_commands_is_the_same(
         with pytest.raises(StoreError, match="uq_tokens_name"):
             store.apply([TokenCreated("t3", "ci", "viewer", "c" * 64, at(7), "me", None)])
         store.close()
-        dumps.append({table: rows(db, table) for table in ("audit", "requests", "tokens", "executors")})
+        tables = ("audit", "requests", "tokens", "executors", "backfills", "backfillpoints")
+        dumps.append({table: rows(db, table) for table in tables})
     assert dumps[0] == dumps[1]
-    assert [len(found) for found in dumps[0].values()] == [2, 1, 2, 1]
+    assert [len(found) for found in dumps[0].values()] == [2, 1, 2, 1, 1, 2]

@@ -114,6 +114,7 @@ def test_the_row_of_a_run(store: Store, db: str) -> None:
             "StartedAt": None,
             "EndedAt": None,
             "CancelRequestedAt": None,
+            "BackfillId": None,
         }
     ]
 

@@ -17,6 +17,10 @@ import msgspec
 from ppacer.api.link import BrokenConnection, Link
 from ppacer.api.wire import (
     Audit,
+    BackfillDone,
+    BackfillPlan,
+    Backfills,
+    BackfillWanted,
     Dags,
     Done,
     Executors,
@@ -32,7 +36,15 @@ from ppacer.api.wire import (
 )
 from ppacer.choices import Role
 from ppacer.errors import NotFoundError
-from ppacer.store.views import PAGE_MAX, DagView, ExecutorView, RunDetail, RunView
+from ppacer.store.views import (
+    PAGE_MAX,
+    BackfillDetail,
+    BackfillView,
+    DagView,
+    ExecutorView,
+    RunDetail,
+    RunView,
+)
 
 ANSWER_SECONDS = 40.0  # more than the server gives a command
 PAUSES = (0.2, 1.0, 3.0)  # before a command whose connection broke is sent again
@@ -149,6 +161,45 @@ class HttpClient:
     def restart(self, run_id: int) -> Done:
         """Lets a failed or cancelled run go on. Raises ConflictError for any other."""
         return self._post(f"/api/v1/runs/{run_id}/restart")
+
+    # -- backfills -------------------------------------------------------------------------------------------
+
+    def backfills(
+        self, *, dag_id: str | None = None, before: int | None = None, limit: int = 20
+    ) -> list[BackfillView]:
+        """Backfills, newest first, from the first one with a number below `before`."""
+        query = [("dag_id", dag_id), ("before", before), ("limit", limit)]
+        return self._get("/api/v1/backfills", Backfills, query).backfills
+
+    def backfill(self, backfill_id: int, *, wait: float = 0.0) -> BackfillDetail:
+        """One backfill with the counts of its runs; waits up to `wait` seconds for its end first."""
+        path = f"/api/v1/backfills/{backfill_id}"
+        return self._get(path, BackfillDetail, [("wait", round(wait))], wait)
+
+    def why_backfill(self, backfill_id: int) -> str:
+        """Why the backfill is where it is."""
+        return self._why(f"/api/v1/backfills/{backfill_id}/why")
+
+    def plan_backfill(self, dag_id: str, begin: str, end: str | None) -> BackfillPlan:
+        """What a backfill of this range would do."""
+        path = f"/api/v1/dags/{_segment(dag_id)}/backfill"
+        return self._get(path, BackfillPlan, [("from", begin), ("to", end)])
+
+    def start_backfill(self, dag_id: str, wanted: BackfillWanted) -> BackfillDone:
+        """Starts a backfill. Raises ConflictError when there is nothing to run."""
+        return self._command(f"/api/v1/dags/{_segment(dag_id)}/backfills", BackfillDone, wanted)
+
+    def pause_backfill(self, backfill_id: int) -> BackfillDone:
+        """It begins no more runs for now. Raises ConflictError when it has ended, as the next two do."""
+        return self._command(f"/api/v1/backfills/{backfill_id}/pause", BackfillDone)
+
+    def unpause_backfill(self, backfill_id: int) -> BackfillDone:
+        """It goes on."""
+        return self._command(f"/api/v1/backfills/{backfill_id}/unpause", BackfillDone)
+
+    def cancel_backfill(self, backfill_id: int) -> BackfillDone:
+        """It begins no more runs, and those that are open are cancelled."""
+        return self._command(f"/api/v1/backfills/{backfill_id}/cancel", BackfillDone)
 
     # -- access ----------------------------------------------------------------------------------------------
 

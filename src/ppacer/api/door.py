@@ -28,6 +28,7 @@ from ppacer.engine.changes import (
     AttemptGranted,
     AttemptLost,
     Audited,
+    BackfillEnded,
     CancelRequested,
     Change,
     DagMarked,
@@ -156,6 +157,11 @@ def dag_of(dag_id: str) -> Hashable:
     return "dag", dag_id
 
 
+def end_of_backfill(backfill_id: int) -> Hashable:
+    """The subject of the end of a backfill."""
+    return "backfill", backfill_id
+
+
 def logs_of(entry: RunView | LogRow) -> Hashable:
     """The subject of the log records of a run."""
     return "logs", entry.dag_id, entry.exec_ts
@@ -176,6 +182,8 @@ def _subjects(change: Change) -> Iterator[Hashable]:
             yield from (DAGS, dag_of(dag_id))
         case ExecutorGreeted() | ExecutorHeard() | ExecutorDraining() | ExecutorGone():
             yield EXECUTORS
+        case BackfillEnded(backfill_id=backfill_id):
+            yield end_of_backfill(backfill_id)
         case Audited():
             yield AUDIT
 

@@ -92,7 +92,7 @@ def _is_command(route: Route) -> bool:
 
 def _parameter(one: Parameter, place: str) -> Json:
     schema = {"type": "array", "items": one.schema} if one.repeated else one.schema
-    required = {"required": True} if place == "path" else {}
+    required = {"required": True} if place == "path" or one.required else {}
     return {"name": one.name, "in": place, "description": one.about, "schema": schema, **required}
 
 

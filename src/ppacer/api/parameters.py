@@ -5,6 +5,7 @@ Ids that are none are not looked up: neither database nor hint has to cope with 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -33,12 +34,15 @@ class Parameter:
     schema: Schema
     default: Any = None
     repeated: bool = False
+    required: bool = False
 
     def of(self, query: QueryParams) -> Any:
         """The value in a query."""
         if self.repeated:
             return [self.read(text) for text in query.getlist(self.name)]
         text = query.get(self.name)
+        if text is None and self.required:
+            raise RequestError(f"the parameter {self.name} is missing")
         return self.default if text is None else self.read(text)
 
 
@@ -71,6 +75,20 @@ def text(name: str, about: str) -> Parameter:
         return value
 
     return Parameter(name, about, read, {"type": "string", "pattern": "^[^\\x00]*$"})
+
+
+def instant(name: str, about: str, *, required: bool = False) -> Parameter:
+    """A time as ISO 8601 writes it, or a day, with or without a time zone."""
+    return Parameter(name, about, lambda text: read_instant(name, text), _TEXT, required=required)
+
+
+def read_instant(name: str, text: str) -> datetime:
+    """The time that a text means. Raises RequestError."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        example = "a time such as 2026-01-31T03:00:00Z, or a day such as 2026-01-31"
+        raise RequestError(f"{name} must be {example}, not {shown(text)}") from None
 
 
 def wait(about: str) -> Parameter:
@@ -118,6 +136,7 @@ def _number_of(kind: str) -> Callable[[str], int]:
 
 
 _WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": WHOLE_MAX}
+_TEXT: Schema = {"type": "string"}
 _ID: Schema = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9_.-]+$"}
 
 
@@ -135,6 +154,7 @@ IN_PATH = {
         Parameter("executor", "The name of an executor.", _executor, _ID),
         Parameter("name", "The name of a token.", _id("token"), _ID),
         Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
+        Parameter("backfill_id", "The number of a backfill.", _number_of("backfill"), _WHOLE),
     )
 }
 

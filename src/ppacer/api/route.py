@@ -5,6 +5,7 @@ The OpenAPI document and the tests are made of the same declaration, so that nei
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
@@ -142,6 +143,13 @@ async def read_body(request: Request, kind: type[T]) -> T:
     except RecursionError as error:
         raise RequestError(TOO_DEEP) from error
     return value
+
+
+async def gone(request: Request) -> None:
+    """Returns when the client has gone away, or sends without end."""
+    with suppress(RequestError):
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
 
 
 def check_depth(value: Any) -> None:

@@ -1,7 +1,6 @@
 """The JSON routes: a table of declarations, and endpoints that are a few lines over the read models."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ppacer.api.access import Permission
+from ppacer.api.backfill_routes import backfill_routes
 from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.parameters import LEVEL, STATUS, limit, tail, text, wait, whole
-from ppacer.api.problems import RequestError
-from ppacer.api.route import Route, answer, check_depth, origin_of
+from ppacer.api.route import Route, answer, check_depth, gone, origin_of
 from ppacer.api.token_routes import token_routes
 from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.api.why_backfill import why_backfills
 from ppacer.api.wire import (
     Dags,
     Done,
@@ -89,6 +89,7 @@ def routes(door: Door) -> list[Route]:
         command(f"{dag}/unpause", api.unpause, problems=("not_found", "conflict")),
         command(f"{run}/cancel", api.cancel, problems=("not_found", "conflict")),
         command(f"{run}/restart", api.restart, problems=("not_found", "conflict")),
+        *backfill_routes(door),
         *token_routes(door),
     ]
 
@@ -159,7 +160,7 @@ class Routes:
         async def look() -> RunDetail | None:
             return await in_thread(ended)
 
-        detail = await self.door.news.until(look, [end_of(run_id)], wait, partial(_gone, request))
+        detail = await self.door.news.until(look, [end_of(run_id)], wait, partial(gone, request))
         return await in_thread(lambda: answer(detail or reads.run_detail(run_id)))
 
     async def logs(self, request: Request, run_id: int, wait: float, **question: Any) -> Response:
@@ -175,13 +176,15 @@ class Routes:
             return Logs(records, is_complete and is_last)
 
         subjects = [end_of(run_id), logs_of(run)]
-        page = await self.door.news.until(look, subjects, wait, partial(_gone, request))
+        page = await self.door.news.until(look, subjects, wait, partial(gone, request))
         return await in_thread(answer, page)
 
     def why_dag(self, request: Request, dag_id: str) -> Why:
         """Why a dag does or does not get new runs."""
         dag = self.door.reads.dag(dag_id)
-        return self._why(why_dag(dag, self.door.clock.now().utc, self.door.is_live))
+        now, is_live = self.door.clock.now().utc, self.door.is_live
+        backfills = self.door.reads.backfills(dag_id=dag_id, is_open=True, limit=PAGE_MAX)
+        return self._why(why_dag(dag, now, is_live) + why_backfills(backfills))
 
     def why_run(self, request: Request, run_id: int) -> Why:
         """Why a run is where it is."""
@@ -263,13 +266,6 @@ def _log_question(
         return reader.tail(*key, level=level, text=text, limit=tail), True
 
     return page if tail is None else last
-
-
-async def _gone(request: Request) -> None:
-    """Returns when the client has gone away, or sends without end."""
-    with suppress(RequestError):
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
 
 
 def _done(value: Any) -> Done:

@@ -28,19 +28,19 @@ def why_dag(dag: DagView, now: datetime, is_live: bool) -> str:
     id, by_hand = dag.dag_id, f"`ppacer trigger {dag.dag_id}`"
     if dag.removed_at is not None:
         return (
-            f"{id} gets no runs: since {_when(dag.removed_at)} it is not among the dags that are served. "
+            f"{id} gets no runs: since {when(dag.removed_at)} it is not among the dags that are served. "
             "To bring it back, put it into the file again and restart the scheduler."
         )
     if dag.disabled_reason is not None:
         return (
-            f"{id} is disabled, because its schedule failed: {_sentence(dag.disabled_reason)} "
+            f"{id} is disabled, because its schedule failed: {sentence(dag.disabled_reason)} "
             f"Mend it and restart the scheduler, or try again with `ppacer unpause {id}`. "
             f"Meanwhile it runs only by hand: {by_hand}."
         )
     if dag.paused_at is not None:
         what = "" if dag.schedule is None else ", and the points of its schedule are skipped"
         return (
-            f"{id} is paused since {_when(dag.paused_at)}{what}. "
+            f"{id} is paused since {when(dag.paused_at)}{what}. "
             f"It goes on with `ppacer unpause {id}`, and runs by hand even now: {by_hand}."
         )
     if dag.schedule is None:
@@ -54,26 +54,32 @@ def _open_runs(dag: DagView, is_live: bool) -> str:
     count = dag.running + dag.waiting
     if not count:
         return ""
-    words = f" {_count(count, 'run')} of it {_be(count)} open; see `ppacer runs --dag {dag.dag_id}`."
+    words = f" {count_of(count, 'run')} of it {be(count)} open; see `ppacer runs --dag {dag.dag_id}`."
     return words if is_live else words + NOBODY
 
 
 def _next_run(dag: DagView, next_at: datetime, now: datetime) -> str:
     id, is_full = dag.dag_id, dag.running >= dag.max_active_runs
     room = (
-        f"{_count(dag.running, 'run')} of it {_be(dag.running)} running, and max_active_runs is "
+        f"{count_of(dag.running, 'run')} of it {be(dag.running)} running, and max_active_runs is "
         f"{dag.max_active_runs}; see `ppacer runs --dag {id} --status RUNNING`"
     )
     if next_at > now:
-        words = f"{id} runs next at {_when(next_at)} (in {about(next_at - now)}), by {dag.schedule}."
+        words = f"{id} runs next at {when(next_at)} (in {about(next_at - now)}), by {dag.schedule}."
         return f"{words} Until then one of its runs must end: {room}." if is_full else words
     if is_full:
-        return f"{id} was due at {_when(next_at)} and waits until one of its runs ends: {room}."
-    return f"{id} is due since {_when(next_at)}, and its run begins at the next step of the scheduler."
+        return f"{id} was due at {when(next_at)} and waits until one of its runs ends: {room}."
+    return f"{id} is due since {when(next_at)}, and its run begins at the next step of the scheduler."
 
 
 def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> str:
-    """Why the run is where it is."""
+    """Why the run is where it is, and to which backfill it belongs."""
+    number = detail.run.backfill_id
+    of = "" if number is None else f" It is one of backfill {number}: `ppacer backfill show {number}`."
+    return _why_run(dag, detail, now, is_live) + of
+
+
+def _why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> str:
     run, name = detail.run, f"run {detail.run.run_id} of {detail.run.dag_id}"
     dead = "" if is_live else NOBODY
     again = f"`ppacer restart {run.run_id}`"
@@ -87,17 +93,17 @@ def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> st
                 f"{_pinned(dag, detail)}"
             )
         case RunStatus.CANCELLED:
-            at = f" at {_when(run.cancel_requested_at)}" if run.cancel_requested_at else ""
+            at = f" at {when(run.cancel_requested_at)}" if run.cancel_requested_at else ""
             return f"{name} was cancelled{at}. It goes on with {again}.{_pinned(dag, detail)}"
         case RunStatus.SCHEDULED if dag.running >= dag.max_active_runs:
             return (
-                f"{name} waits until another run ends: {_count(dag.running, 'run')} of the dag "
-                f"{_be(dag.running)} running, and max_active_runs is {dag.max_active_runs}.{dead}"
+                f"{name} waits until another run ends: {count_of(dag.running, 'run')} of the dag "
+                f"{be(dag.running)} running, and max_active_runs is {dag.max_active_runs}.{dead}"
             )
         case RunStatus.SCHEDULED:
             return f"{name} begins at the next step of the scheduler.{dead}"
     if run.cancel_requested_at is not None:
-        since = _when(run.cancel_requested_at)
+        since = when(run.cancel_requested_at)
         return (
             f"{name} is being cancelled since {since}; it ends when its running tasks have: "
             f"{_progress(detail, now)}.{dead}"
@@ -129,7 +135,7 @@ def why_task(
         case TaskStatus.SUCCESS:
             return f"{name} succeeded {_tries(task)}{_took(task)}."
         case TaskStatus.FAILED:
-            return f"{name} {_end(task)} and is not tried again: {_sentence(task.error)} {way_on(detail)}"
+            return f"{name} {_end(task)} and is not tried again: {sentence(task.error)} {way_on(detail)}"
         case TaskStatus.UPSTREAM_FAILED:
             causes = _failed_ancestors(detail, task)
             return f"{name} was not started, because {causes} failed. {way_on(detail)}"
@@ -146,21 +152,21 @@ def _open_task(
 ) -> str:
     match task.status:
         case TaskStatus.SCHEDULED:
-            since = f" since {_when(task.inserted_at)}" if task.inserted_at else ""
+            since = f" since {when(task.inserted_at)}" if task.inserted_at else ""
             return f"{name} is ready{since} and waits for {_slot(task, executors)}"
         case TaskStatus.RUNNING if task.lost_at is not None:
             return (
-                f"{name} is lost since {_when(task.lost_at)}: its executor {task.executor} was not heard of "
+                f"{name} is lost since {when(task.lost_at)}: its executor {task.executor} was not heard of "
                 "any more. It starts anew in the next free slot, which costs no retry."
             )
         case TaskStatus.RUNNING:
             since = ""
             if task.started_at is not None:
-                since = f" since {_when(task.started_at)} (for {about(now - task.started_at)})"
+                since = f" since {when(task.started_at)} (for {about(now - task.started_at)})"
             end = " It was told to end." if detail.run.cancel_requested_at else ""
             return f"{name} is running{since} {_tries(task)}, on executor {task.executor}.{end}"
         case TaskStatus.FAILED_PENDING_RETRY:
-            return f"{name} {_end(task)}: {_sentence(task.error)} It is tried again {_retry(task, now)}."
+            return f"{name} {_end(task)}: {sentence(task.error)} It is tried again {_retry(task, now)}."
     if detail.run.status == RunStatus.SCHEDULED:
         return f"{name} waits for its run to begin; see `ppacer why {detail.run.run_id}`."
     return f"{name} waits for {_unmet(detail, task)}."
@@ -199,15 +205,18 @@ def about(span: timedelta) -> str:
     return in_words(timedelta(microseconds=round(seconds / unit) * round(unit * 1_000_000)))
 
 
-def _when(at: datetime) -> str:
+def when(at: datetime) -> str:
+    """An instant."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _count(count: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _be(count: int) -> str:
+def be(count: int) -> str:
+    """`is` or `are`."""
     return "is" if count == 1 else "are"
 
 
@@ -218,7 +227,7 @@ def _names(tasks: Sequence[str]) -> str:
     return f"{', '.join(shown)} and {last}" if shown else last
 
 
-def _sentence(error: str | None) -> str:
+def sentence(error: str | None) -> str:
     """The first line of an error, which says what happened, with a full stop."""
     line = ((error or "").strip().splitlines() or ["it left no text"])[0].strip()
     if len(line) > ERROR_CHARS_MAX:
@@ -238,7 +247,7 @@ def _end(task: TaskView) -> str:
 def _retry(task: TaskView, now: datetime) -> str:
     if task.retry_at is None or task.retry_at <= now:
         return "now"
-    return f"at {_when(task.retry_at)} (in {about(task.retry_at - now)})"
+    return f"at {when(task.retry_at)} (in {about(task.retry_at - now)})"
 
 
 def _took(task: TaskView) -> str:
@@ -257,7 +266,7 @@ def way_on(detail: RunDetail) -> str:
 
 def _after_restarts(detail: RunDetail) -> str:
     count = detail.run.restarts
-    return f" after {_count(count, 'restart')}" if count else ""
+    return f" after {count_of(count, 'restart')}" if count else ""
 
 
 def _all_did(detail: RunDetail) -> str:
@@ -275,7 +284,7 @@ def _failures(detail: RunDetail) -> str:
     failed = [task for task in detail.tasks if task.status == TaskStatus.FAILED]
     if not failed:
         return "one of its tasks did."
-    words = f"{failed[0].task_id} {_end(failed[0])}: {_sentence(failed[0].error)}"
+    words = f"{failed[0].task_id} {_end(failed[0])}: {sentence(failed[0].error)}"
     others = [task.task_id for task in failed[1:]]
     return f"{words} {_names(others)} failed too." if others else words
 
@@ -291,7 +300,9 @@ def _progress(detail: RunDetail, now: datetime) -> str:
         names = [task.task_id for task in by_status.get(status, ())]
         return [f"{_names(names)} {one if len(names) == 1 else many}"] if names else []
 
-    words = [f"{len(by_status.get(TaskStatus.SUCCESS, ()))} of {_count(len(detail.tasks), 'task')} succeeded"]
+    words = [
+        f"{len(by_status.get(TaskStatus.SUCCESS, ()))} of {count_of(len(detail.tasks), 'task')} succeeded"
+    ]
     words += of(TaskStatus.RUNNING, "is running", "are running")
     words += of("LOST", "is lost and starts anew", "are lost and start anew")
     words += of(TaskStatus.SCHEDULED, "waits for a free slot", "wait for a free slot")

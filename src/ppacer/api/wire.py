@@ -21,7 +21,15 @@ from ppacer.errors import (
     UnknownExecutorError,
 )
 from ppacer.protocol import Report
-from ppacer.store.views import AuditView, DagView, ExecutorView, PointView, RunView, SourceView
+from ppacer.store.views import (
+    AuditView,
+    BackfillView,
+    DagView,
+    ExecutorView,
+    PointView,
+    RunView,
+    SourceView,
+)
 from ppacer.tasklog import LogRecord, LogRow
 
 ERRORS: tuple[tuple[type[PpacerError], int], ...] = (
@@ -124,6 +132,46 @@ class Done(msgspec.Struct, frozen=True):
     run_id: int | None = None
     exec_ts: datetime | None = None
     note: str | None = None
+
+
+class BackfillPlan(msgspec.Struct, frozen=True):
+    """What a backfill of a range would do: of its `points` so many have a run, the others would get one.
+
+    `first_ts` and `last_ts` are the first and the last of those, `null` when there are none.
+    """
+
+    dag_id: str
+    from_ts: datetime
+    to_ts: datetime
+    points: int
+    with_run: int
+    runs: int
+    first_ts: datetime | None
+    last_ts: datetime | None
+
+
+class BackfillWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body that starts a backfill of [from, to); without `to`: up to now."""
+
+    begin: str = msgspec.field(name="from")
+    end: str | None = msgspec.field(name="to", default=None)
+    max_active_runs: int = 4
+    newest_first: bool = False
+    params: dict[str, Any] = {}
+
+
+class BackfillDone(msgspec.Struct, frozen=True):
+    """A command about a backfill was carried out."""
+
+    backfill_id: int
+    dag_id: str
+
+
+class Backfills(msgspec.Struct, frozen=True):
+    """A page of backfills, newest first; `next` is what `before` is for the next page."""
+
+    backfills: list[BackfillView]
+    next: int | None = None
 
 
 class TokenView(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "restart": Entry("change", "Let a failed or cancelled run go on."),
         "pause": Entry("change", "Stop scheduled runs of a dag."),
         "unpause": Entry("change", "Begin scheduled runs of a dag again."),
+        "backfill": Entry("backfill", "Run the points of the past that have no run, some at once."),
     },
     "Grow": {
         "scheduler": Entry("separate", "Schedule the dags of a file, for executors elsewhere."),

@@ -8,7 +8,18 @@ from typing import Any, NoReturn
 from ppacer.api.secret import hash_of, new_id, new_secret
 from ppacer.api.token_routes import view_of
 from ppacer.api.why import why_dag, why_run, why_task
-from ppacer.api.wire import Audit, Done, Logs, Next, TokenMade, TokenView
+from ppacer.api.why_backfill import why_backfill, why_backfills
+from ppacer.api.wire import (
+    Audit,
+    BackfillDone,
+    BackfillPlan,
+    BackfillWanted,
+    Done,
+    Logs,
+    Next,
+    TokenMade,
+    TokenView,
+)
 from ppacer.app.alone import obeyed
 from ppacer.choices import Role
 from ppacer.clock import SystemClock
@@ -18,7 +29,15 @@ from ppacer.errors import NotFoundError, SchedulerUnavailable
 from ppacer.scheduler import CreateToken, RevokeToken
 from ppacer.store.reads import Reads
 from ppacer.store.tokens import TokenRow
-from ppacer.store.views import PAGE_MAX, DagView, ExecutorView, RunDetail, RunView
+from ppacer.store.views import (
+    PAGE_MAX,
+    BackfillDetail,
+    BackfillView,
+    DagView,
+    ExecutorView,
+    RunDetail,
+    RunView,
+)
 from ppacer.tasklog import LogReader
 
 
@@ -88,7 +107,8 @@ class Offline:
         return self._reads.result(run_id, task_id) or "null"
 
     def why_dag(self, dag_id: str) -> str:
-        return why_dag(self._reads.dag(dag_id), self._now().utc, False)
+        backfills = self._reads.backfills(dag_id=dag_id, is_open=True, limit=PAGE_MAX)
+        return why_dag(self._reads.dag(dag_id), self._now().utc, False) + why_backfills(backfills)
 
     def why_run(self, run_id: int) -> str:
         detail = self._reads.run_detail(run_id)
@@ -114,6 +134,34 @@ class Offline:
         self._refuse()
 
     def restart(self, run_id: int) -> Done:
+        self._refuse()
+
+    def backfills(
+        self, *, dag_id: str | None = None, before: int | None = None, limit: int = 20
+    ) -> list[BackfillView]:
+        return self._reads.backfills(dag_id=dag_id, before=before, limit=limit)
+
+    def backfill(self, backfill_id: int, *, wait: float = 0.0) -> BackfillDetail:
+        return self._reads.backfill(backfill_id)
+
+    def why_backfill(self, backfill_id: int) -> str:
+        detail = self._reads.backfill(backfill_id)
+        dag = self._reads.dag(detail.backfill.dag_id)
+        return why_backfill(dag, detail, self._now().utc, False)
+
+    def plan_backfill(self, dag_id: str, begin: str, end: str | None) -> BackfillPlan:
+        self._refuse()  # the points only the schedule itself knows, which is code
+
+    def start_backfill(self, dag_id: str, wanted: BackfillWanted) -> BackfillDone:
+        self._refuse()
+
+    def pause_backfill(self, backfill_id: int) -> BackfillDone:
+        self._refuse()
+
+    def unpause_backfill(self, backfill_id: int) -> BackfillDone:
+        self._refuse()
+
+    def cancel_backfill(self, backfill_id: int) -> BackfillDone:
         self._refuse()
 
     def tokens(self) -> list[TokenView]:

@@ -23,6 +23,7 @@ class RunCreated(msgspec.Struct, frozen=True, gc=False):
     version: str
     trigger: Trigger
     params: str | None
+    backfill_id: int | None = None
 
 
 class RunChanged(msgspec.Struct, frozen=True, gc=False):
@@ -221,6 +222,51 @@ class ExecutorGone(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class BackfillCreated(msgspec.Struct, frozen=True, gc=False):
+    """A new row in `backfills`, and one in `backfillpoints` for each of its points, in their order."""
+
+    backfill_id: int
+    dag_id: str
+    from_ts: datetime
+    to_ts: datetime
+    newest_first: bool
+    max_active_runs: int
+    params: str | None
+    points: list[datetime]
+    at: datetime
+    created_by: str
+
+
+class BackfillMoved(msgspec.Struct, frozen=True, gc=False):
+    """The point at `position` is dealt with: it has got its run, or is passed over because it had one."""
+
+    backfill_id: int
+    position: int
+    is_passed: bool
+
+
+class BackfillMarked(msgspec.Struct, frozen=True, gc=False):
+    """A backfill was paused, by somebody or for a reason, or (both None) goes on."""
+
+    backfill_id: int
+    paused_at: datetime | None = None
+    pause_reason: str | None = None
+
+
+class BackfillCancelled(msgspec.Struct, frozen=True, gc=False):
+    """A backfill begins no more runs; it ends when those have that are open."""
+
+    backfill_id: int
+    at: datetime
+
+
+class BackfillEnded(msgspec.Struct, frozen=True, gc=False):
+    """A backfill has dealt with all its points, or was cancelled, and none of its runs is open."""
+
+    backfill_id: int
+    at: datetime
+
+
 Change = (
     RunCreated
     | RunChanged
@@ -242,4 +288,9 @@ Change = (
     | ExecutorHeard
     | ExecutorDraining
     | ExecutorGone
+    | BackfillCreated
+    | BackfillMoved
+    | BackfillMarked
+    | BackfillCancelled
+    | BackfillEnded
 )

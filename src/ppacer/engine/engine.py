@@ -55,7 +55,6 @@ from ppacer.engine.model import (
     TRANSITIONS,
     AttemptRow,
     Reason,
-    RunRef,
     RunRow,
     RunState,
     RunStatus,
@@ -80,6 +79,7 @@ class Engine:
     def __init__(self) -> None:
         self.runs: dict[int, RunState] = {}
         self.active: Counter[str] = Counter()  # RUNNING runs of a dag
+        self.backfilling: Counter[int] = Counter()  # open runs of a backfill
         self.room: dict[str, int] = {}  # max_active_runs of a dag
         self.waiting: dict[str, deque[int]] = {}  # runs that wait for room
         self.ready = ReadyQueue()  # with entries that are out of date, which are passed over
@@ -99,30 +99,26 @@ class Engine:
         if event.ref.run_id in self.runs:
             return
         out.append(PointRecorded(event.ref.dag_id, now, event.event, event.ref.exec_ts, event.next_ts))
-        self._create(event.ref, event.graph, event.version, Trigger.SCHEDULE, event.params, now, out)
+        self._create(
+            RunState(event.ref, event.graph, Trigger.SCHEDULE, event.params), event.version, now, out
+        )
 
     def _triggered(self, event: Triggered, now: datetime, out: Changes) -> None:
         if event.ref.run_id in self.runs:
             return
         manual = ScheduleEvent.MANUALLY_TRIGGERED
         out.append(PointRecorded(event.ref.dag_id, now, manual, event.ref.exec_ts, None))
-        self._create(event.ref, event.graph, event.version, Trigger.MANUAL, event.params, now, out)
+        trigger = Trigger.MANUAL if event.backfill_id is None else Trigger.BACKFILL
+        run = RunState(event.ref, event.graph, trigger, event.params, backfill_id=event.backfill_id)
+        self._create(run, event.version, now, out)
 
     def _points_skipped(self, event: PointsSkipped, now: datetime, out: Changes) -> None:
         out.append(PointRecorded(event.dag_id, now, ScheduleEvent.SKIPPED, event.start, event.end))
 
-    def _create(
-        self,
-        ref: RunRef,
-        graph: Graph,
-        version: str,
-        trigger: Trigger,
-        params: str | None,
-        now: datetime,
-        out: Changes,
-    ) -> None:
-        out.append(RunCreated(ref, now, version, trigger, params))
-        run = self.runs[ref.run_id] = RunState(ref, graph, trigger, params)
+    def _create(self, run: RunState, version: str, now: datetime, out: Changes) -> None:
+        out.append(RunCreated(run.ref, now, version, run.trigger, run.params, run.backfill_id))
+        self.runs[run.ref.run_id] = run
+        self._count_for_backfill(run, 1)
         self._admit(run, now, out)
 
     def _admit(self, run: RunState, now: datetime, out: Changes) -> None:
@@ -166,8 +162,16 @@ class Engine:
                 del self.active[dag_id]
         else:
             self.waiting[dag_id].remove(run.ref.run_id)
+        self._count_for_backfill(run, -1)
         run.status = status
         del self.runs[run.ref.run_id]
+
+    def _count_for_backfill(self, run: RunState, by: int) -> None:
+        """The run has come into memory, or has left it."""
+        if run.backfill_id is not None:
+            self.backfilling[run.backfill_id] += by
+            if not self.backfilling[run.backfill_id]:
+                del self.backfilling[run.backfill_id]
 
     def _fill_room(self, dag_id: str, now: datetime, out: Changes) -> None:
         queue = self.waiting.get(dag_id)
@@ -461,6 +465,7 @@ class Engine:
         """Puts a run back into memory from its rows; `attempts` ordered by number."""
         run = run_from_rows(row, graph, attempts)
         self.runs[row.ref.run_id] = run
+        self._count_for_backfill(run, 1)
         if run.status is RunStatus.RUNNING:
             self.active[row.ref.dag_id] += 1
         elif run.status is RunStatus.SCHEDULED:
@@ -477,6 +482,7 @@ class Engine:
         run = self.runs.get(run_id)
         if run is not None and run.status in RUN_FINAL:
             del self.runs[run_id]
+            self._count_for_backfill(run, -1)
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any, datetime, Changes], None]] = {

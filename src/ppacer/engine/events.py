@@ -28,12 +28,13 @@ class PointsSkipped(msgspec.Struct, frozen=True, gc=False):
 
 
 class Triggered(msgspec.Struct, frozen=True, gc=False):
-    """Somebody wants a run now."""
+    """Somebody wants a run now; or a backfill does, whose number is given."""
 
     ref: RunRef
     graph: Graph
     version: str
     params: str | None = None
+    backfill_id: int | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):

@@ -48,6 +48,7 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     MANUAL = "manual"
+    BACKFILL = "backfill"
 
 
 class ScheduleEvent(StrEnum):
@@ -129,18 +130,25 @@ class RunState:
     """An open run: its pinned graph and the state of every task, by position in the graph."""
 
     __slots__ = (
-        *("cancelling", "failed", "graph", "is_cancelled", "open", "params"),
+        *("backfill_id", "cancelling", "failed", "graph", "is_cancelled", "open", "params"),
         *("ref", "restart", "status", "tasks", "trigger"),
     )
 
     def __init__(
-        self, ref: RunRef, graph: Graph, trigger: Trigger, params: str | None, restart: int = 0
+        self,
+        ref: RunRef,
+        graph: Graph,
+        trigger: Trigger,
+        params: str | None,
+        restart: int = 0,
+        backfill_id: int | None = None,
     ) -> None:
         self.ref = ref
         self.graph = graph
         self.trigger = trigger
         self.params = params  # JSON text
         self.restart = restart
+        self.backfill_id = backfill_id
         self.status = RunStatus.SCHEDULED
         self.cancelling = False
         self.tasks = [TaskState(len(spec.parents)) for spec in graph.tasks]
@@ -159,6 +167,7 @@ class RunRow(msgspec.Struct, frozen=True):
     params: str | None
     restart: int
     cancelling: bool
+    backfill_id: int | None = None
 
 
 class AttemptRow(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from ppacer.engine.retries import SPENDING, count_refusal
 
 def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> RunState:
     """The run as it was when these rows were written; `attempts` ordered by number."""
-    run = RunState(row.ref, graph, row.trigger, row.params, row.restart)
+    run = RunState(row.ref, graph, row.trigger, row.params, row.restart, row.backfill_id)
     run.status, run.cancelling = row.status, row.cancelling
     for attempt in attempts:
         _replay(run.tasks[graph.index[attempt.task_id]], attempt, row.restart)

@@ -22,7 +22,7 @@ from ppacer.schedule.cron import (
     Weekday,
 )
 from ppacer.schedule.fixed import Fixed
-from ppacer.schedule.points import Schedule, next_point, upcoming
+from ppacer.schedule.points import Schedule, next_point, points_in, upcoming
 from ppacer.schedule.shorthand import daily, every_minute, hourly, monthly, weekly, yearly
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "hourly",
     "monthly",
     "next_point",
+    "points_in",
     "settle_missed",
     "upcoming",
     "validate_catch_up",

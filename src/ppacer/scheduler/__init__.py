@@ -3,14 +3,18 @@
 from ppacer.scheduler.client import LocalClient
 from ppacer.scheduler.outbox import Outbox, has_alert
 from ppacer.scheduler.requests import (
+    CancelBackfill,
     CancelRun,
     Command,
     CreateToken,
     Origin,
+    PauseBackfill,
     PauseDag,
     RestartRun,
     RevokeToken,
+    StartBackfill,
     TriggerRun,
+    UnpauseBackfill,
     UnpauseDag,
 )
 from ppacer.scheduler.scheduler import Scheduler, State
@@ -18,6 +22,7 @@ from ppacer.scheduler.standby import Standby
 from ppacer.scheduler.watcher import DagRunWatcher
 
 __all__ = [
+    "CancelBackfill",
     "CancelRun",
     "Command",
     "CreateToken",
@@ -25,13 +30,16 @@ __all__ = [
     "LocalClient",
     "Origin",
     "Outbox",
+    "PauseBackfill",
     "PauseDag",
     "RestartRun",
     "RevokeToken",
     "Scheduler",
     "Standby",
+    "StartBackfill",
     "State",
     "TriggerRun",
+    "UnpauseBackfill",
     "UnpauseDag",
     "has_alert",
 ]

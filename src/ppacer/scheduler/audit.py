@@ -11,16 +11,21 @@ from ppacer.engine import RunRef
 from ppacer.engine.changes import Audited
 from ppacer.errors import PpacerError
 from ppacer.scheduler.requests import (
+    CancelBackfill,
     CancelRun,
     Command,
     CreateToken,
     Origin,
+    PauseBackfill,
     PauseDag,
     RestartRun,
     RevokeToken,
+    StartBackfill,
     TriggerRun,
+    UnpauseBackfill,
     UnpauseDag,
 )
+from ppacer.store.backfills import BackfillRef
 from ppacer.store.store import RUN_ID_MAX
 
 DONE = "done"
@@ -34,6 +39,10 @@ NAMES: dict[type, str] = {
     RestartRun: "restart",
     PauseDag: "pause",
     UnpauseDag: "unpause",
+    StartBackfill: "start_backfill",
+    PauseBackfill: "pause_backfill",
+    UnpauseBackfill: "unpause_backfill",
+    CancelBackfill: "cancel_backfill",
     CreateToken: "create_token",
     RevokeToken: "revoke_token",
 }
@@ -42,7 +51,7 @@ NAMES: dict[type, str] = {
 def audited(command: Command, origin: Origin, reply: Any, at: datetime) -> Audited:
     """What the audit says of a command and its reply, which is an error when it was refused."""
     error = reply if isinstance(reply, PpacerError) else None
-    told = reply if isinstance(reply, RunRef) else command
+    told = reply if isinstance(reply, RunRef | BackfillRef) else command
     dag_id, run_id = getattr(told, "dag_id", None), getattr(told, "run_id", None)
     return Audited(
         at,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -13,17 +13,22 @@ from ppacer.engine import AttemptRow, RunRef, RunRow
 from ppacer.engine.changes import Change
 from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError
-from ppacer.scheduler import tokens
+from ppacer.scheduler import backfill_commands, tokens
+from ppacer.scheduler.decision import Decision
 from ppacer.scheduler.instants import in_utc
 from ppacer.scheduler.memory import Memory
 from ppacer.scheduler.requests import (
+    CancelBackfill,
     CancelRun,
     Command,
     CreateToken,
+    PauseBackfill,
     PauseDag,
     RestartRun,
     RevokeToken,
+    StartBackfill,
     TriggerRun,
+    UnpauseBackfill,
     UnpauseDag,
 )
 from ppacer.store import DagRow
@@ -31,14 +36,6 @@ from ppacer.store.tokens import TokenRow
 
 SHOWN_MAX = 200  # characters of an unknown id, which is as long as an id can be
 COMPARED_MAX = 1_000  # ids that are looked through for the one that was meant: 0.06 s of the only thread
-
-
-class Decision(NamedTuple):
-    """What follows from a command; `happened` tells from the rows whether it was committed."""
-
-    changes: list[Change]
-    reply: Any
-    happened: Callable[[], bool]
 
 
 class Commands:
@@ -61,6 +58,15 @@ class Commands:
                 return self._pause(dag_id, now)
             case UnpauseDag(dag_id):
                 return self._unpause(dag_id, now)
+            case StartBackfill(dag_id):
+                dag = self._memory.registry[self._known(dag_id)]
+                return backfill_commands.start(self._memory, dag, command, actor, now)
+            case PauseBackfill(backfill_id):
+                return backfill_commands.pause(self._memory, backfill_id, now)
+            case UnpauseBackfill(backfill_id):
+                return backfill_commands.unpause(self._memory, backfill_id)
+            case CancelBackfill(backfill_id):
+                return backfill_commands.cancel(self._memory, backfill_id, now)
             case CreateToken():
                 return self._create_token(command, actor, now)
             case RevokeToken():

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from ppacer.clock import Now
 from ppacer.dag import Dag
 from ppacer.engine import Engine, RunRef
-from ppacer.engine.changes import Change, DagMarked, PointRecorded
-from ppacer.engine.events import PointsSkipped, RoomChanged, RunDue
+from ppacer.engine.changes import BackfillEnded, BackfillMoved, Change, DagMarked, PointRecorded
+from ppacer.engine.events import PointsSkipped, RoomChanged, RunDue, Triggered
+from ppacer.scheduler.backfills import Backfills
 from ppacer.scheduler.roll import Roll
 from ppacer.scheduler.task_scheduler import TaskScheduler
 from ppacer.scheduler.watcher import DagRunWatcher
@@ -15,9 +17,11 @@ from ppacer.store import Store
 
 TICK = timedelta(microseconds=1)
 
+Planned = RunDue | PointsSkipped | PointRecorded | DagMarked | Triggered | BackfillMoved | BackfillEnded
+
 
 class Memory:
-    """Open runs, the dags' cursors, the executors. Only of the executors it knows more than the rows."""
+    """Open runs, cursors of dags, backfills, executors. Only of executors it knows more than the rows."""
 
     def __init__(
         self, store: Store, registry: Mapping[str, Dag], new_token: Callable[[], str], lease: float
@@ -26,6 +30,7 @@ class Memory:
         self.registry = registry
         self.engine = Engine()
         self.watcher = DagRunWatcher(registry)
+        self.backfills = Backfills(store, registry)
         self.tasks = TaskScheduler(self.engine, new_token, lease)
         self.roll = Roll(self.tasks)
         self._newest_run = 0
@@ -37,12 +42,14 @@ class Memory:
         self.tasks.is_sure = False
         engine = self._engine_from_rows()
         dag_rows, executor_rows = self.store.dag_rows(), self.store.executor_rows()
+        backfill_rows, newest_backfill = self.store.open_backfills(), self.store.newest_backfill_id()
         self._newest_run = self.store.newest_run_id()
         # All is read. Had the database gone away before, an engine without runs would answer meanwhile.
         self.engine = self.tasks.engine = engine
         self._fresh.clear()
         self._free.clear()
         changes: list[Change] = list(self.watcher.load(dag_rows, now.utc))
+        self.backfills.load(backfill_rows, newest_backfill)
         for lost in self.tasks.adopt(now):
             changes += engine.handle(lost, now.utc)
         changes += self.roll.read_back(executor_rows, now)
@@ -68,11 +75,25 @@ class Memory:
                 changes += self.take(event, now)
         return changes
 
-    def take(self, event: RunDue | PointsSkipped | PointRecorded | DagMarked, now: datetime) -> list[Change]:
-        """Changes of what the watcher says: its own words about a dag, or an event for the engine."""
-        if isinstance(event, DagMarked | PointRecorded):
-            return [event]
-        return self.engine.handle(event, now)
+    def plan_backfills(self, backfill_ids: Iterable[int], now: datetime) -> list[Change]:
+        """What these backfills do now; points of a dag that are due by themselves go first."""
+        behind = partial(self.watcher.is_behind, now=now)
+        changes: list[Change] = []
+        for backfill_id in backfill_ids:
+            for event in self.backfills.plan(backfill_id, now, self.engine, behind, self.new_ref):
+                changes += self.take(event, now)
+        return changes
+
+    def take(self, event: Planned, now: datetime) -> list[Change]:
+        """Changes of what watcher and backfills say: their own words, or an event for the engine."""
+        if isinstance(event, RunDue | PointsSkipped | Triggered):
+            return self.engine.handle(event, now)
+        return [event]
+
+    def ended(self, dag_ids: set[str]) -> None:
+        """Runs of these dags have ended: who waits for that is looked at again."""
+        self.watcher.unblock(dag_ids)
+        self.backfills.wake(dag_ids)
 
     def new_ref(self, dag_id: str, exec_ts: datetime) -> RunRef | None:
         """The next run number; None when the dag has a run with this execution time."""

@@ -39,6 +39,8 @@ class Recovery:
             self._rounds.make(now, timers=True)
             for dag_id in self._memory.watcher.due(now.utc):
                 self._plan_alone(dag_id, now)
+            for backfill_id in self._memory.backfills.due():
+                self._backfill_alone(backfill_id, now)
             while left:
                 self._decide_alone(left[0], now)
                 left.popleft()
@@ -56,6 +58,16 @@ class Recovery:
             self.read_back(now)
             if self._memory.watcher.is_due(dag_id, now.utc):
                 self._store.apply([self._memory.watcher.disable(dag_id, error, now.utc)])
+
+    def _backfill_alone(self, backfill_id: int, now: Now) -> None:
+        try:
+            self._rounds.make(now, backfill_ids=(backfill_id,))
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            log.exception("backfill %d cannot go on, and is paused", backfill_id)
+            self.read_back(now)
+            self._store.apply(self._memory.backfills.give_up(backfill_id, error, now.utc))
 
     def _decide_alone(self, request: Request, now: Now) -> None:
         try:

@@ -25,6 +25,7 @@ from ppacer.errors import (
 from ppacer.scheduler.requests import CreateToken, Request
 from ppacer.scheduler.work import Work
 from ppacer.store import Store
+from ppacer.store.backfills import BackfillRef
 from ppacer.store.tokens import TokenRow
 
 REFUSALS: dict[str, type[PpacerError]] = {
@@ -39,6 +40,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     run: RunRef | None = None
     text: str | None = None
     token: TokenRow | None = None
+    backfill: BackfillRef | None = None
     refusal: str | None = None
     detail: str = ""
 
@@ -47,7 +49,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         """The reply itself."""
         if self.refusal is not None:
             return REFUSALS[self.refusal](self.detail)
-        return self.run or self.token or self.text
+        return self.run or self.token or self.backfill or self.text
 
 
 def earlier(store: Store, request: Request, work: Work) -> Any:
@@ -82,6 +84,8 @@ def _kept(reply: Any) -> Reply:
             return Reply(run=reply)
         case TokenRow():
             return Reply(token=reply)
+        case BackfillRef():
+            return Reply(backfill=reply)
         case PpacerError():
             kinds = (kind.__name__ for kind in type(reply).__mro__)
             name = next((kind for kind in kinds if kind in REFUSALS), CommandError.__name__)

@@ -89,6 +89,38 @@ class UnpauseDag(msgspec.Struct, frozen=True):
     dag_id: str
 
 
+class StartBackfill(msgspec.Struct, frozen=True):
+    """Runs for the points in [begin, end) that have none, some at once; answered with its BackfillRef.
+
+    Times without a zone are on the clock of the dag's schedule. Without an end: up to now.
+    """
+
+    dag_id: str
+    begin: datetime
+    end: datetime | None = None
+    max_active_runs: int = 4
+    newest_first: bool = False
+    params: dict[str, Any] = {}
+
+
+class PauseBackfill(msgspec.Struct, frozen=True):
+    """The backfill begins no more runs for now; answered with its BackfillRef, as the next two are."""
+
+    backfill_id: int
+
+
+class UnpauseBackfill(msgspec.Struct, frozen=True):
+    """The backfill goes on."""
+
+    backfill_id: int
+
+
+class CancelBackfill(msgspec.Struct, frozen=True):
+    """The backfill begins no more runs, and those that are open are cancelled."""
+
+    backfill_id: int
+
+
 class CreateToken(msgspec.Struct, frozen=True):
     """Let the holder of a secret in, of which only the hash is told; answered with its TokenRow."""
 
@@ -105,7 +137,8 @@ class RevokeToken(msgspec.Struct, frozen=True):
     name: str
 
 
-Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | CreateToken | RevokeToken
+OfBackfill = StartBackfill | PauseBackfill | UnpauseBackfill | CancelBackfill
+Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | OfBackfill | CreateToken | RevokeToken
 FromExecutor = Claim | Reports | Heartbeat | Greeting | Goodbye
 Ask = FromExecutor | AlertTried | Audited | Command | Old
 

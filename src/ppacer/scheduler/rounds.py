@@ -50,23 +50,34 @@ class Rounds:
         self._commands = Commands(memory)
 
     def make(
-        self, now: Now, requests: Iterable[Request] = (), dag_ids: Iterable[str] = (), timers: bool = False
+        self,
+        now: Now,
+        requests: Iterable[Request] = (),
+        dag_ids: Iterable[str] = (),
+        backfill_ids: Iterable[int] = (),
+        timers: bool = False,
     ) -> None:
         """Decides, commits once, announces. When it raises, memory is ahead of the rows."""
-        work = self._decided(now, requests, dag_ids, timers)
+        work = self._decided(now, requests, dag_ids, backfill_ids, timers)
         self.commit(work, now)
         while work.later:
             work = self._decided(now, work.later)
             self.commit(work, now)
 
     def _decided(
-        self, now: Now, requests: Iterable[Request], dag_ids: Iterable[str] = (), timers: bool = False
+        self,
+        now: Now,
+        requests: Iterable[Request],
+        dag_ids: Iterable[str] = (),
+        backfill_ids: Iterable[int] = (),
+        timers: bool = False,
     ) -> Work:
         work, memory = Work(), self.memory
         if timers:
             for due in (*memory.engine.due(now.utc), *memory.tasks.overdue(now)):
                 work.changes += memory.engine.handle(due, now.utc)
         work.changes += memory.plan(dag_ids, now.utc)
+        work.changes += memory.plan_backfills(backfill_ids, now.utc)
         for request in requests:
             self._decide(request, now, work)
         work.changes += memory.roll.notes(now)
@@ -91,7 +102,7 @@ class Rounds:
             if poll is not None:
                 poll.answer(Answer(self._grants(session, now), session.take_cancels()))
         tasks.expire_polls(now)
-        self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})
+        self.memory.ended({ref.dag_id for ref in work.ended()})
         self.tell(work.changes)
 
     def _forget(self, requests: Iterable[Request]) -> None:

@@ -143,6 +143,8 @@ class Scheduler:
         """How long nothing is due, in seconds."""
         if self.trouble is not None:
             return RETRY_SECONDS
+        if self.memory.backfills.are_due:
+            return 0.0
         timers = self.memory.engine.next_due(), self.memory.watcher.next_wake()
         waits = [IDLE_SECONDS, *((at - now.utc).total_seconds() for at in timers if at is not None)]
         mono = self.memory.tasks.next_wake(now)
@@ -187,8 +189,9 @@ class Scheduler:
     def _together(self, now: Now, requests: Sequence[Request]) -> None:
         """All that is due and all requests in one transaction; if that fails, each for itself."""
         dag_ids = self.memory.watcher.due(now.utc)
+        backfill_ids = self.memory.backfills.due(dag_ids)
         try:
-            self._rounds.make(now, requests, dag_ids, timers=True)
+            self._rounds.make(now, requests, dag_ids, backfill_ids, timers=True)
         except StoreError as error:
             log.warning("a batch of %d requests did not commit: %s", len(requests), error)
             self._recovery.one_by_one(now, requests)

@@ -102,13 +102,11 @@ class DagRunWatcher:
             self._push(cursor)
 
     def _push(self, cursor: Cursor) -> None:
-        if (
-            self.is_watching
-            and cursor.next_at is not None
-            and cursor.paused_at is None
-            and cursor.disabled is None
-        ):
+        if cursor.next_at is not None and self._gets_runs(cursor):
             heapq.heappush(self._heap, (cursor.next_at, cursor.dag.id))
+
+    def _gets_runs(self, cursor: Cursor) -> bool:
+        return self.is_watching and cursor.paused_at is None and cursor.disabled is None
 
     def next_wake(self) -> datetime | None:
         """When the next point of any dag is due."""
@@ -128,6 +126,10 @@ class DagRunWatcher:
         """Whether this dag has points that wait to be planned."""
         cursor = self.cursors.get(dag_id)
         return cursor is not None and cursor.next_at is not None and cursor.next_at <= now
+
+    def is_behind(self, dag_id: str, now: datetime) -> bool:
+        """Whether this dag has points that wait for their runs, and will get them."""
+        return self.is_due(dag_id, now) and self._gets_runs(self.cursors[dag_id])
 
     def plan(
         self, dag_id: str, now: datetime, has_room: Callable[[str], bool], new_ref: NewRef

@@ -18,6 +18,11 @@ from ppacer.engine.changes import (
     AttemptGranted,
     AttemptLost,
     Audited,
+    BackfillCancelled,
+    BackfillCreated,
+    BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
     CancelRequested,
     Change,
     DagMarked,
@@ -50,16 +55,18 @@ class Batch:
         self._changed: dict[int, Row] = {}  # the other runs whose status changes
         self._cursors: dict[str, Row] = {}
         self._attempts: dict[tuple[int, str, int], Row] = {}  # inserted by this batch
+        self._moves: dict[int, Row] = {}  # of backfills
         for change in changes:
             _FOLDS[type(change)](self, change)
         self.rows["insert_run"] = list(self._runs.values())
         self.rows["change_run"] = list(self._changed.values())
         self.rows["move_cursor"] = list(self._cursors.values())
         self.rows["insert_attempt"] = list(self._attempts.values())
+        self.rows["move_backfill"] = list(self._moves.values())
 
     def _run_created(self, change: RunCreated) -> None:
         at = self.stamp(change.at)
-        self._runs[change.ref.run_id] = {
+        row = self._runs[change.ref.run_id] = {
             "RunId": change.ref.run_id,
             "DagId": change.ref.dag_id,
             "ExecTs": self.stamp(change.ref.exec_ts),
@@ -75,6 +82,8 @@ class Batch:
             "EndedAt": None,
             "CancelRequestedAt": None,
         }
+        if change.backfill_id is not None:
+            row["BackfillId"] = change.backfill_id
 
     def _run_changed(self, change: RunChanged) -> None:
         at = self.stamp(change.at)
@@ -295,6 +304,47 @@ class Batch:
         gone = {"GoneAt": self.stamp(change.at), "GoneReason": change.reason, "k_Name": change.name}
         self.rows["change_executor"].append(gone)
 
+    def _backfill_created(self, change: BackfillCreated) -> None:
+        self.rows["insert_backfill"].append(
+            {
+                "BackfillId": change.backfill_id,
+                "DagId": change.dag_id,
+                "FromTs": self.stamp(change.from_ts),
+                "ToTs": self.stamp(change.to_ts),
+                "NewestFirst": int(change.newest_first),
+                "MaxActiveRuns": change.max_active_runs,
+                "Params": change.params,
+                "PointCount": len(change.points),
+                "Position": 0,
+                "Passed": 0,
+                "CreatedAt": self.stamp(change.at),
+                "CreatedBy": change.created_by,
+            }
+        )
+        self.rows["insert_backfill_point"] += (
+            {"BackfillId": change.backfill_id, "Position": position, "ExecTs": self.stamp(point)}
+            for position, point in enumerate(change.points)
+        )
+
+    def _backfill_moved(self, change: BackfillMoved) -> None:
+        first = {"k_BackfillId": change.backfill_id, "k_Position": change.position, "Passed": 0}
+        row = self._moves.setdefault(change.backfill_id, first)
+        row |= {"Position": change.position + 1, "Passed": row["Passed"] + change.is_passed}
+
+    def _backfill_marked(self, change: BackfillMarked) -> None:
+        self._change_backfill(
+            change.backfill_id, PausedAt=self.stamp(change.paused_at), PauseReason=change.pause_reason
+        )
+
+    def _backfill_cancelled(self, change: BackfillCancelled) -> None:
+        self._change_backfill(change.backfill_id, CancelRequestedAt=self.stamp(change.at))
+
+    def _backfill_ended(self, change: BackfillEnded) -> None:
+        self._change_backfill(change.backfill_id, EndedAt=self.stamp(change.at))
+
+    def _change_backfill(self, backfill_id: int, **values: Any) -> None:
+        self.rows["change_backfill"].append({**values, "k_BackfillId": backfill_id})
+
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
@@ -321,4 +371,9 @@ _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     ExecutorHeard: Batch._executor_heard,
     ExecutorDraining: Batch._executor_draining,
     ExecutorGone: Batch._executor_gone,
+    BackfillCreated: Batch._backfill_created,
+    BackfillMoved: Batch._backfill_moved,
+    BackfillMarked: Batch._backfill_marked,
+    BackfillCancelled: Batch._backfill_cancelled,
+    BackfillEnded: Batch._backfill_ended,
 }

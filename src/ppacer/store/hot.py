@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from ppacer.engine import TaskStatus
 from ppacer.store.schema import (
     audit,
+    backfillpoints,
+    backfills,
     dagrunrestarts,
     dagrunresults,
     dagruns,
@@ -35,7 +37,7 @@ EXACT_MAX = 16  # up to here one statement for each number of rows, above only p
 
 # What happens often. Here no two rows of a batch are about the same row of the table, see `Batch`.
 MANY = {"insert_run", "change_run", "insert_point", "move_cursor"}
-MANY |= {"insert_attempt", "grant_attempt", "end_attempt", "insert_result"}
+MANY |= {"insert_attempt", "grant_attempt", "end_attempt", "insert_result", "insert_backfill_point"}
 
 
 Make = Callable[[Iterable[str]], sa.Insert | sa.Update]
@@ -200,6 +202,9 @@ def statements() -> dict[str, Make]:
     tried = {outbox.c[name]: _unless_sent(outbox.c[name]) for name in ("LastError", "NextTryAt", "GivenUpAt")}
     tried[outbox.c.SentAt] = sa.func.coalesce(outbox.c.SentAt, _parameter("SentAt"))
     tried[outbox.c.Tries] = outbox.c.Tries + sa.literal_column("1")
+    passed = backfills.c.Passed + sa.bindparam("Passed", type_=sa.Integer)
+    moved = {**_set(backfills, "Position"), backfills.c.Passed: passed}
+    change_backfill = _update(backfills, "BackfillId")
     return {
         "insert_run": _insert(runs),
         "mark_run": _update(runs, "RunId", values=mark),
@@ -221,4 +226,8 @@ def statements() -> dict[str, Make]:
         "revoke_token": _update(tokens, "TokenId"),
         "insert_executor": _insert(executors),
         "change_executor": _update(executors, "Name"),
+        "insert_backfill": _insert(backfills),
+        "insert_backfill_point": _insert(backfillpoints),
+        "move_backfill": _update(backfills, "BackfillId", "Position", values=moved),
+        "change_backfill": lambda keys: change_backfill(keys).where(backfills.c.EndedAt.is_(None)),
     }

@@ -15,6 +15,7 @@ from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import database
+from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views
 from ppacer.store.recent import failing, hours, recent_runs
@@ -33,6 +34,8 @@ from ppacer.store.views import (
     PAGE_MAX,
     AttemptView,
     AuditView,
+    BackfillDetail,
+    BackfillView,
     DagView,
     ExecutorView,
     HourView,
@@ -74,6 +77,34 @@ class Reads:
         """Executors in the order of their names, from the first one behind `after`."""
         with self._connect() as connection:
             return executor_views(connection, after, _page(limit))
+
+    # -- backfills -------------------------------------------------------------------------------------------
+
+    def backfills(
+        self,
+        *,
+        dag_id: str | None = None,
+        before: int | None = None,
+        limit: int = 20,
+        is_open: bool = False,
+    ) -> list[BackfillView]:
+        """Backfills, newest first, from the first one with a number below `before`."""
+        with self._connect() as connection:
+            return backfill_views(connection, dag_id, before, _page(limit), is_open, self._mask)
+
+    def backfill(self, backfill_id: int) -> BackfillDetail:
+        """One backfill with the counts of its runs. Raises NotFoundError."""
+        with self._connect() as connection:
+            row = connection.execute(one_backfill(backfill_id)).first()
+            if row is None:
+                raise NotFoundError(f"there is no backfill {backfill_id}; `ppacer backfill list` lists them")
+            view = view_of(row, self._mask)
+            return BackfillDetail(view, run_counts(connection, view))
+
+    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
+        """Those of the points that have a run."""
+        with self._connect() as connection:
+            return with_runs(connection, dag_id, points)
 
     # -- dags ------------------------------------------------------------------------------------------------
 
@@ -291,6 +322,7 @@ def _run(row: Any, mask: Mask) -> RunView:
         ended_at=row.EndedAt,
         cancel_requested_at=row.CancelRequestedAt,
         params=masked(json.loads(row.Params), mask) if row.Params else {},
+        backfill_id=row.BackfillId,
     )
 
 

@@ -15,6 +15,8 @@ from ppacer.store import database
 from ppacer.store.schema import (
     Instant,
     audit,
+    backfillpoints,
+    backfills,
     dagrunrestarts,
     dagrunresults,
     dagruns,
@@ -80,6 +82,30 @@ class OldExecutors(Old, frozen=True):
         e = executors.c
         old = (e.Name.in_(self.names), e.GoneAt < self.before)
         return connection.execute(sa.delete(executors).where(*old)).rowcount
+
+
+class OldBackfillPoints(Old, frozen=True):
+    """The points of a backfill that has ended, up to the one at `last`."""
+
+    backfill_id: int
+    last: int
+
+    def delete(self, connection: sa.Connection) -> int:
+        """What has ended never asks for them again."""
+        p = backfillpoints.c
+        mine = (p.BackfillId == self.backfill_id, p.Position <= self.last)
+        return connection.execute(sa.delete(backfillpoints).where(*mine)).rowcount
+
+
+class OldBackfill(Old, frozen=True):
+    """A backfill that has ended, and of which neither a run nor a point is left."""
+
+    backfill_id: int
+
+    def delete(self, connection: sa.Connection) -> int:
+        """It cannot have got a new run."""
+        mine = backfills.c.BackfillId == self.backfill_id
+        return connection.execute(sa.delete(backfills).where(mine)).rowcount
 
 
 class OldRuns(OldOfDag, frozen=True):
@@ -161,6 +187,7 @@ class Past:
             yield from self._points(dag_id, before)
             yield from self._versions(dag_id, before)
             yield from self._tasks(dag_id, before)
+        yield from self._backfills(before)
         yield from self._audit(before)
 
     def replies(self, before: datetime) -> Iterator[OldReplies]:
@@ -178,6 +205,19 @@ class Past:
         while rows:
             yield OldExecutors([row.Name for row in rows], before)
             rows = self._rows(query.where(e.Name > rows[-1].Name))
+
+    def _backfills(self, before: datetime) -> Iterator[OldBackfillPoints | OldBackfill]:
+        """All but the newest, so that no number is given twice."""
+        b, r = backfills.c, dagruns.c
+        in_range = (r.DagId == b.DagId, r.ExecTs >= b.FromTs, r.ExecTs < b.ToTs)
+        has_run = sa.exists().where(*in_range, r.BackfillId == b.BackfillId)
+        newest = sa.select(sa.func.max(b.BackfillId)).scalar_subquery()
+        old = (b.EndedAt < before, b.BackfillId != newest, ~has_run)
+        query = sa.select(b.BackfillId, b.PointCount).where(*old).order_by(b.BackfillId)
+        for row in self._rows(query.limit(RUNS_MAX)):
+            for last in range(ROWS_MAX - 1, row.PointCount + ROWS_MAX - 1, ROWS_MAX):
+                yield OldBackfillPoints(row.BackfillId, last)
+            yield OldBackfill(row.BackfillId)
 
     def _audit(self, before: datetime) -> Iterator[OldAudit]:
         """By number: the clock may have been set, and then a row goes with its neighbours."""

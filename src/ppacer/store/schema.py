@@ -6,6 +6,9 @@
       └────< dagruns ──< dagruntasks ──< dagrunresults     runs, attempts, what attempts returned
                   ├────< dagrunrestarts                    restarts by hand
                   └────< outbox                            alerts to be delivered
+    dags ──< backfills ──< backfillpoints                  points of the past that shall get their runs
+                │
+                └────< dagruns
     executors  tokens  audit  requests  leader             who works, may, did and asked what, and leads
 
 The first columns of the six tables of the original have its names and order, so that its queries work. Ours
@@ -24,7 +27,7 @@ from ppacer.clock import from_text, to_text
 from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
 from ppacer.engine.changes import AlertKind
 
-REVISION = "0002"  # the newest migration; a fresh database is stamped with it
+REVISION = "0003"  # the newest migration; a fresh database is stamped with it
 
 metadata = sa.MetaData()
 
@@ -159,6 +162,7 @@ dagruns = _table(
     _column("StartedAt", Instant, nullable=True),
     _column("EndedAt", Instant, nullable=True),
     _column("CancelRequestedAt", Instant, nullable=True),
+    _column("BackfillId", sa.Integer, nullable=True),
     sa.PrimaryKeyConstraint("RunId", name="pk_dagruns"),
     sa.UniqueConstraint("DagId", "ExecTs", name="uq_dagruns_dagid_exects"),
     _by_status(RUN_RULES, "ck_dagruns_status"),
@@ -241,6 +245,37 @@ outbox = _table(
     sa.UniqueConstraint("DagId", "ExecTs", "TaskId", "Retry", "Kind", name="uq_outbox_condition"),
     _one_of("Kind", AlertKind, "ck_outbox_kind"),
     sa.Index("ix_outbox_nexttryat", "NextTryAt"),
+)
+
+backfills = _table(
+    "backfills",
+    _column("BackfillId", sa.Integer),
+    _id(),
+    _column("FromTs", Instant),
+    _column("ToTs", Instant),
+    _column("NewestFirst", sa.Integer),
+    _column("MaxActiveRuns", sa.Integer),
+    _column("Params", sa.Text, nullable=True),
+    _column("PointCount", sa.Integer),
+    _column("Position", sa.Integer),  # of the first point that is not dealt with
+    _column("Passed", sa.Integer),  # points that had a run when their turn came
+    _column("CreatedAt", Instant),
+    _column("CreatedBy", sa.Text),
+    _column("PausedAt", Instant, nullable=True),
+    _column("PauseReason", sa.Text, nullable=True),  # NULL: somebody has paused it
+    _column("CancelRequestedAt", Instant, nullable=True),
+    _column("EndedAt", Instant, nullable=True),
+    sa.PrimaryKeyConstraint("BackfillId", name="pk_backfills"),
+    sa.CheckConstraint("Position BETWEEN 0 AND PointCount", name="ck_backfills_position"),
+    sa.Index("ix_backfills_dagid_backfillid", "DagId", "BackfillId"),
+)
+
+backfillpoints = _table(
+    "backfillpoints",
+    _column("BackfillId", sa.Integer),
+    _column("Position", sa.Integer),
+    _column("ExecTs", Instant),
+    sa.PrimaryKeyConstraint("BackfillId", "Position", name="pk_backfillpoints"),
 )
 
 executors = _table(

@@ -15,7 +15,8 @@ from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, AttemptRow, Reason, RunRef, RunRow, RunStatus, TaskStatus, Trigger
 from ppacer.engine.changes import Change
 from ppacer.errors import Deposed, StoreError, StoreUnavailable
-from ppacer.store import database, migrate
+from ppacer.store import backfills, database, migrate
+from ppacer.store.backfills import BackfillRow
 from ppacer.store.batch import Batch
 from ppacer.store.hot import Hot, Read, queries, statements
 from ppacer.store.leader import fence
@@ -312,6 +313,30 @@ class Store:
         """Every token ever made, oldest first."""
         return [TokenRow(*row) for row in self._rows(every_token())]
 
+    def open_backfills(self) -> list[BackfillRow]:
+        """The backfills that have not ended, oldest first."""
+        return [backfills.row_of(row) for row in self._rows(backfills.open_backfills())]
+
+    def newest_backfill_id(self) -> int:
+        """The highest BackfillId ever given, 0 when there was none."""
+        return int(self._rows(backfills.newest_backfill())[0][0])
+
+    def backfill(self, backfill_id: int) -> BackfillRow | None:
+        """One backfill, open or ended; None when there is no such backfill."""
+        if not 0 < backfill_id <= RUN_ID_MAX:
+            return None
+        rows = self._rows(backfills.one_backfill(backfill_id))
+        return backfills.row_of(rows[0]) if rows else None
+
+    def backfill_points(self, backfill_id: int, position: int, limit: int) -> list[datetime]:
+        """Points of a backfill from the one at `position` on, in its order."""
+        return [row.ExecTs for row in self._rows(backfills.points_from(backfill_id, position, limit))]
+
+    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
+        """Those of the points that have a run."""
+        with self._transaction(term=None) as connection:
+            return backfills.with_runs(connection, dag_id, points)
+
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """True when the dag has a run with this execution time."""
         return self._row("has_run", k_DagId=dag_id, k_ExecTs=self._stamp(exec_ts)) is not None
@@ -326,6 +351,7 @@ def _run_row(row: Any) -> RunRow:
         params=row.Params,
         restart=row.Restarts,
         cancelling=row.CancelRequestedAt is not None,
+        backfill_id=row.BackfillId,
     )
 
 

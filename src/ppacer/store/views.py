@@ -23,6 +23,7 @@ class RunView(msgspec.Struct, frozen=True):
     ended_at: datetime | None
     cancel_requested_at: datetime | None
     params: dict[str, Any]
+    backfill_id: int | None = None
 
 
 class DagView(msgspec.Struct, frozen=True):
@@ -167,3 +168,36 @@ class AuditView(msgspec.Struct, frozen=True):
     details: dict[str, Any]
     outcome: str
     error: str | None
+
+
+class BackfillView(msgspec.Struct, frozen=True):
+    """One backfill. `state`: RUNNING, PAUSED, CANCELLING, CANCELLED or DONE.
+
+    Of its `points` those before `position` are dealt with: `passed` of them had a run by then, the others got
+    one. The range is [from_ts, to_ts).
+    """
+
+    backfill_id: int
+    dag_id: str
+    state: str
+    from_ts: datetime
+    to_ts: datetime
+    newest_first: bool
+    max_active_runs: int
+    params: dict[str, Any]
+    points: int
+    position: int
+    passed: int
+    created_at: datetime
+    created_by: str
+    paused_at: datetime | None
+    pause_reason: str | None
+    cancel_requested_at: datetime | None
+    ended_at: datetime | None
+
+
+class BackfillDetail(msgspec.Struct, frozen=True):
+    """A backfill, and how many of its runs have which status; deleted ones do not count."""
+
+    backfill: BackfillView
+    runs: dict[str, int]
