@@ -140,7 +140,7 @@ def _one_program(registry: Registry, settings: Any, warm: Any) -> Iterator[Any]:
     from ppacer.app.program import Program
     from ppacer.notify import LogSender
 
-    with Program(registry, settings, LogSender(), str, warm, http=False) as program:
+    with Program(registry, settings, LogSender(), str, warm, http=False).running() as program:
         yield program.scheduler
 
 
@@ -155,7 +155,7 @@ def _two_programs(registry: Registry, settings: Any) -> Iterator[Any]:
 
     file = Path(__file__).with_name("remote_dags.py")
     settings = msgspec.structs.replace(settings, port=0)
-    with quick_switches(), SchedulerHalf(registry, settings, LogSender(), str) as half:
+    with quick_switches(), SchedulerHalf(registry, settings, LogSender(), str).running() as half:
         command = [sys.executable, "-m", "ppacer", "executor", str(file), "--scheduler", str(half.url)]
         command += ["--slots", str(settings.slots), "--runner", settings.runner]
         folder = Path(settings.db).parent

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -100,16 +100,21 @@ class Live:
         self.db, self.logs_db = folder / "scheduler.db", folder / "logs.db"
         self.settings = Settings(db=str(self.db), logs_db=str(self.logs_db), **options)
         self.program = Program(Registry(dags), self.settings, MockSender(), str, None)
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.program.__enter__()
+        self._stack.enter_context(self.program.running())
         assert self.program.url is not None
         self.port = int(self.program.url.rsplit(":", 1)[1])
         self.host = f"127.0.0.1:{self.port}"
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.program.__exit__(None, None, None)
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the program, unless it has ended."""
+        self._stack.close()
 
     # -- requests --------------------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ def test_the_end_of_the_program_answers_all_who_wait(
         polls = stack.enter_context(many(program, f"/api/v1/runs/{run_id}?wait={LONG}"))
         polls += stack.enter_context(many(program, f"/api/v1/runs/{run_id}/logs?after=999&wait={LONG}"))
         until(lambda: alive() == 2 * POLLS)
-        stopping = threading.Thread(target=program.program.__exit__, args=(None, None, None))
+        stopping = threading.Thread(target=program.stop)
         stopping.start()
         answers = [answer_of(poll.connection.getresponse()) for poll in polls]
         assert {answer.status for answer in answers} == {200}

@@ -33,23 +33,29 @@ with Dag("d") as DAG:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
+def stack() -> Iterator[ExitStack]:
+    """What is running: closing it stops every program."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack) -> Callable[..., Program]:
     """Programs that are stopped at the end; their past is looked at when a test says so."""
     monkeypatch.setattr(retention, "FIRST_SECONDS", 3_600.0)
-    with ExitStack() as stack:
 
-        def make(**options: Any) -> Program:
-            settings = Settings(
-                db=f"{tmp_path}/scheduler.db",
-                logs_db=f"{tmp_path}/logs.db",
-                runner="thread",
-                echo=False,
-                **options,
-            )
-            program = Program(Registry([DAG]), settings, LogSender(), str, None, http=False)
-            return stack.enter_context(program)
+    def make(**options: Any) -> Program:
+        settings = Settings(
+            db=f"{tmp_path}/scheduler.db",
+            logs_db=f"{tmp_path}/logs.db",
+            runner="thread",
+            echo=False,
+            **options,
+        )
+        program = Program(Registry([DAG]), settings, LogSender(), str, None, http=False)
+        return stack.enter_context(program.running())
 
-        yield make
+    return make
 
 
 def rows(program: Program, sql: str, db: str = "db") -> list[Any]:
@@ -139,7 +145,7 @@ def test_trouble_is_told_once_and_nothing_is_lost_by_it(
 
 
 def test_it_begins_by_itself_and_ends_with_the_program(
-    make: Callable[..., Program], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Program], stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "FIRST_SECONDS", 0.05)
     monkeypatch.setattr(retention, "LOGS_SECONDS", 0.05)
@@ -147,5 +153,5 @@ def test_it_begins_by_itself_and_ends_with_the_program(
     program = make(retention_days=INSTANT, retention_runs=1)
     run(program, 5)
     until(lambda: rows(program, "SELECT RunId FROM dagruns") == [5], "the old ones are gone")
-    program.__exit__(None, None, None)
+    stack.close()
     assert not program.retention._thread.is_alive()

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from remote.proxy import Proxy
-from remote.world import PATIENCE, World
+from remote.world import DAGS, PATIENCE, World
 
 
 def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) -> None:
@@ -80,3 +80,18 @@ def test_a_token_may_stand_in_a_file_and_end_with_a_line(w: World) -> None:
     w.executor("one", "--token-file", str(file))
     w.environ["PPACER_TOKEN"] = file.read_text()
     w.executor("two")
+
+
+HANGS = """
+from ppacer.tasklog import LogWriter
+LogWriter.close = lambda self: time.sleep(600)
+"""
+
+
+def test_a_scheduler_ends_at_once_by_two_signals_though_its_database_hangs(w: World) -> None:
+    w.dags.write_text(DAGS + HANGS)
+    scheduler = w.scheduler()
+    scheduler.process.send_signal(signal.SIGINT)
+    scheduler.says("stopping: executors keep what they run")
+    scheduler.process.send_signal(signal.SIGINT)
+    assert scheduler.process.wait(PATIENCE) == 130

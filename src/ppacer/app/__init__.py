@@ -28,6 +28,7 @@ log = logging.getLogger("ppacer")
 
 FORKING = {"process", "pool", "dask", "ray"}
 """The runners that need a warm parent; those of clusters for its file, which their workers import, too."""
+ENDED = "a part of the program has ended by itself; the log says why"
 BACKLOG_TOLD = 100  # more missed points than these are told before they run
 TASK_LOGGER = "ppacer.task"
 """A copy of executor.logs.TASK_LOGGER: nothing of the executor is needed before a fork."""
@@ -71,12 +72,9 @@ def _serve(
     mask = make_mask(os.environ, settings.secrets)
     stop = StopSignals()
     options: Any = {"code": code, "ready": say_what_begins, "give_up": stop.asked.is_set}
-    with stop, Program(registry, settings, sender, mask, warm, **options) as program:
+    with stop, Program(registry, settings, sender, mask, warm, **options).running() as program:
         stop.at_once = program.stop_now
-        while not stop.asked.wait(1.0) and program.is_alive():
-            pass
-        if not program.is_alive():
-            raise PpacerError("a part of the program has ended by itself; the log above says why")
+        stop.wait(program.is_alive)
         say_what_ends(program.executor.busy, settings.drain)
 
 
@@ -164,6 +162,13 @@ class StopSignals:
             number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
         }
         return self
+
+    def wait(self, is_alive: Callable[[], bool]) -> None:
+        """Returns when the end is asked for. Raises PpacerError when something has ended before."""
+        while not self.asked.wait(1.0) and is_alive():
+            pass
+        if not is_alive():
+            raise PpacerError(ENDED)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ppacer.app import ENDED
 from ppacer.app.program import Program
 from ppacer.config import Settings, make_mask
 from ppacer.dag import Registry
@@ -56,7 +57,8 @@ def run_to_end(
             settings, db=str(Path(folder, "scheduler.db")), logs_db=str(Path(folder, "logs.db"))
         )
         mask = make_mask(os.environ, settings.secrets)
-        with Program(registry, settings, sender, mask, warm, http=False, scheduled=False) as program:
+        whole = Program(registry, settings, sender, mask, warm, http=False, scheduled=False)
+        with whole.running() as program:
             if on_progress is not None:
                 program.on_records(lambda records: on_progress((), records))
             program.on_changes(watch)
@@ -85,4 +87,4 @@ def _wait(program: Program, ended: threading.Event, run_id: int) -> None:
 def _until(program: Program, ended: threading.Event) -> None:
     while not ended.wait(0.5):
         if not program.is_alive():
-            raise PpacerError("a part of the program has ended by itself; the log says why")
+            raise PpacerError(ENDED)

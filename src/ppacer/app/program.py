@@ -4,9 +4,8 @@ The executor is the last to start. At a stop first nothing new comes in, then wh
 back while everything can still be looked at, then the executor ends, and the scheduler after it.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from ppacer.app.code import LoadedCode
@@ -26,7 +25,7 @@ from ppacer.tasklog import LogRecord, LogWriter
 
 
 class Program:
-    """Scheduler and executor in one process. Use as a context manager: entering starts, leaving stops."""
+    """Scheduler and executor in one process."""
 
     def __init__(
         self,
@@ -59,25 +58,21 @@ class Program:
             scheduled=scheduled,
         )
         self.clock = self._scheduling.clock
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Runs everything until it is left."""
+        with ExitStack() as stack:
+            self._start(stack)
+            # First of all: who stops us may have signalled the children, too.
+            stack.callback(self._executing.expect_end)
+            yield self
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._executing.expect_end()  # first of all: who stops us may have signalled them, too
-        self._stack.close()
-
-    def _start(self) -> None:
-        stack, half = self._stack, self._scheduling
+    def _start(self, stack: ExitStack) -> None:
+        half = self._scheduling
         stack.enter_context(self._executing)  # its children are the last to be gone
         stack.enter_context(quick_switches())
-        stack.enter_context(half)
+        stack.enter_context(half.running())
         client = LocalClient(half, half.take_records)
         # On a server there may be other programs: what runs in this one must not be taken for theirs.
         name = LOCAL if self.settings.db_file is not None else half.name

@@ -4,8 +4,8 @@ On a file that is as long as the program itself; on a server from each take-over
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from ppacer.app.retention import Retention
@@ -24,9 +24,9 @@ Listener = Callable[[Sequence[Change]], None]
 
 
 class Reign:
-    """A context manager: entering recovers and starts to schedule, leaving stops.
+    """Schedules: `term` is that of the leader, None on a file.
 
-    `term` is that of the leader, None on a file. `ready` is called when all is read, before the first step.
+    `ready` is called when all is read, just before the first step.
     """
 
     retention: Retention
@@ -57,21 +57,16 @@ class Reign:
         self._note = note
         self._scheduled = scheduled
         self._listeners = listeners
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Recovers, and schedules until it is left."""
+        with ExitStack() as stack:
+            self._start(stack)
+            yield self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _start(self) -> None:
-        settings, stack = self.settings, self._stack
+    def _start(self, stack: ExitStack) -> None:
+        settings = self.settings
         self.store = Store(settings.db, self._term)
         stack.callback(self.store.close)
         self.scheduler = Scheduler(
@@ -89,25 +84,25 @@ class Reign:
         self._thread.start()
         stack.callback(self._thread.join, 30.0)
         stack.callback(self.scheduler.stop)
-        self._start_outbox()  # stops before the scheduler, which writes down what was delivered
+        self._start_outbox(stack)  # stops before the scheduler, which writes down what was delivered
         if self._scheduled:
-            self._start_retention()
+            self._start_retention(stack)
 
-    def _start_outbox(self) -> None:
+    def _start_outbox(self, stack: ExitStack) -> None:
         alerts = Alerts(self.settings.db)
         self.outbox = outbox = Outbox(
             alerts, self.scheduler, self.registry, self._notifier, self.clock, note=self._note
         )
         self.scheduler.listeners.append(lambda changes: outbox.wake() if has_alert(changes) else None)
-        self._stack.callback(alerts.close)
-        self._stack.callback(outbox.close)
+        stack.callback(alerts.close)
+        stack.callback(outbox.close)
         outbox.start()
 
-    def _start_retention(self) -> None:
+    def _start_retention(self, stack: ExitStack) -> None:
         past = Past(self.settings.db)
         self.retention = Retention(past, self.scheduler, self._logs, self.settings, self.clock)
-        self._stack.callback(past.close)
-        self._stack.callback(self.retention.close)
+        stack.callback(past.close)
+        stack.callback(self.retention.close)
         self.retention.start()
 
     @property

@@ -34,7 +34,7 @@ log = logging.getLogger("ppacer")
 
 
 class SchedulerHalf:
-    """Everything but the execution of tasks. A context manager: entering starts, leaving stops."""
+    """Everything but the execution of tasks."""
 
     def __init__(
         self,
@@ -66,54 +66,48 @@ class SchedulerHalf:
         self._change_listeners: list[Listener] = []
         self._door: Door | None = None
         self._leadership: Leadership | None = None
-        self._stack = ExitStack()
         self.scheduler: Scheduler | Standby
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Schedules and answers until it is left."""
+        with ExitStack() as stack:
+            self._start(stack)
+            yield self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _start(self) -> None:
-        stack = self._stack
-        lock = self._lock()
+    def _start(self, stack: ExitStack) -> None:
+        lock = self._lock(stack)
         self._owned()
         if self._http:
             check_tokens(self.settings, self.clock.now().utc)
-        listener = self._bind() if self._http else None
-        self._start_logs()
+        listener = self._bind(stack) if self._http else None
+        self._start_logs(stack)
         if self.settings.db_file is None:
-            self._start_leadership(listener)
+            self._start_leadership(stack, listener)
         else:
-            stack.enter_context(self._reign(None))
+            stack.enter_context(self._reign(None).running())
             if listener is not None:
-                self._serve(listener)
+                self._serve(stack, listener)
         if lock is not None:
             stack.callback(lock.describe)  # who looks for the scheduler now reads the files
             lock.describe(url=self.url)
         stack.callback(self.refuse_commands)
 
-    def _start_leadership(self, listener: Any) -> None:
+    def _start_leadership(self, stack: ExitStack, listener: Any) -> None:
         """On a server there may be others: everybody answers readers, one leads."""
         Store(self.settings.db).close()  # makes or upgrades the tables, or says why not
         standby = Standby(self.registry)
         self._seat(standby)
         if listener is not None:
-            self._serve(listener)
+            self._serve(stack, listener)
         seat = Seat(self.settings.db, self.name, self.url and url_for_others(self.url))
-        self._leadership = self._stack.enter_context(Leadership(seat, standby, self._led))
+        self._leadership = stack.enter_context(Leadership(seat, standby, self._led))
 
     @contextmanager
     def _led(self, term: int) -> Iterator[Reign]:
         standby = self.scheduler
         try:
-            with self._reign(term) as reign:
+            with self._reign(term).running() as reign:
                 yield reign
         finally:
             self._seat(standby)
@@ -154,31 +148,31 @@ class SchedulerHalf:
             self._leadership.retire()
         self.scheduler.refuse_commands()
 
-    def _lock(self) -> FileLock | None:
+    def _lock(self, stack: ExitStack) -> FileLock | None:
         """Makes sure that this is the only scheduler on the file."""
         path = self.settings.db_file
         if path is None:
             return None
         lock = FileLock(path).acquire()
-        self._stack.callback(lock.release)
+        stack.callback(lock.release)
         return lock
 
-    def _bind(self) -> Any:
+    def _bind(self, stack: ExitStack) -> Any:
         from ppacer.api.server import bind
 
         listener = bind(self.settings.host, self.settings.port)
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._stack.callback(listener.close)
+        stack.callback(listener.close)
         return listener
 
-    def _start_logs(self) -> None:
+    def _start_logs(self, stack: ExitStack) -> None:
         self.logs = LogWriter(self.settings.logs_db)
         self.logs.start()
-        self._stack.callback(self.logs.close)
+        stack.callback(self.logs.close)
         if self.settings.echo:
             echo = Echo()
-            self._stack.callback(echo.close)
+            stack.callback(echo.close)
             self._record_listeners.append(echo)
 
     def take_records(self, records: Sequence[LogRecord]) -> None:
@@ -192,23 +186,23 @@ class SchedulerHalf:
             except Exception:  # or it would end the thread of the task that has said something
                 log.exception("a listener failed")
 
-    def _serve(self, listener: Any) -> None:
+    def _serve(self, stack: ExitStack, listener: Any) -> None:
         from ppacer.api.server import Server, make_app
         from ppacer.ui.pages import pages
 
         reads = Reads(self.settings.db, self._mask)
-        self._stack.callback(reads.close)
+        stack.callback(reads.close)
         logs = LogReader(self.settings.logs_db)
-        self._stack.callback(logs.close)
+        stack.callback(logs.close)
         self._door = door = Door(self.scheduler, reads, logs, self.logs.flush, self.clock, self._code.note)
         door.logs_trouble = lambda: self.logs.trouble
         door.take_records = self.take_records
         self.on_changes(door.changed)
-        self._stack.callback(self.logs.add_listener(door.logged))
+        stack.callback(self.logs.add_listener(door.logged))
         app = make_app(door, hosts_of(self.settings), pages(door), needs_token=self.settings.needs_token)
         server = self._server = Server(app, listener, door.close)
         server.start()
-        self._stack.callback(server.close)
+        stack.callback(server.close)
 
     def is_alive(self) -> bool:
         """False when one of the threads that it cannot do without has ended by itself."""

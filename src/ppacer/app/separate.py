@@ -13,7 +13,6 @@ from ppacer.app import StopSignals, configure_logging, make_warm_parent, say_wha
 from ppacer.app.code import LoadedCode
 from ppacer.config import Settings, load, make_mask
 from ppacer.dag import Registry
-from ppacer.errors import PpacerError
 from ppacer.notify import LogSender
 
 if TYPE_CHECKING:
@@ -22,11 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ppacer")
 
-ENDED = "a part of the program has ended by itself; the log above says why"
+AT_ONCE = 130  # the exit code of a scheduler that was told to end twice
 
 
 def run_scheduler(registry: Registry, file: Path, flags: Mapping[str, Any]) -> None:
-    """Runs a scheduler without an executor until SIGINT or SIGTERM. Raises PpacerError."""
+    """Runs a scheduler without an executor until SIGINT or SIGTERM. Raises PpacerError.
+
+    A second signal ends it at once: a database that hangs would hold it up for a minute.
+    """
     settings = load({}, flags, os.environ, Path.cwd())
     configure_logging(settings.level)
     code = LoadedCode(file)
@@ -36,12 +38,16 @@ def run_scheduler(registry: Registry, file: Path, flags: Mapping[str, Any]) -> N
 
     mask = make_mask(os.environ, settings.secrets)
     half = SchedulerHalf(registry, settings, LogSender(), mask, code=code, ready=say_what_begins)
-    with StopSignals() as stop, quick_switches(), half:
-        while not stop.asked.wait(1.0) and half.is_alive():
-            pass
-        if not half.is_alive():
-            raise PpacerError(ENDED)
+    with StopSignals() as stop, quick_switches(), half.running():
+        stop.at_once = _end_at_once
+        stop.wait(half.is_alive)
         log.info("stopping: executors keep what they run, and report it to the next scheduler")
+
+
+def _end_at_once() -> None:
+    """Nothing is lost by that: what was answered is committed, and no task runs here."""
+    log.warning("stopping at once")
+    os._exit(AT_ONCE)
 
 
 def run_executor(
@@ -78,15 +84,13 @@ def _execute(
                 log.info("%d attempt(s) of an earlier life are still to be reported", left)
             with half.at_work(client, name, folder.identity, spool, settings.labels) as executor:
                 stop.at_once = executor.hurry
-                _wait(stop, executor)
+                stop.wait(lambda: _works(executor))
                 half.expect_end()
                 say_what_ends(executor.busy, settings.drain)
 
 
-def _wait(stop: StopSignals, executor: "Executor") -> None:
-    while not stop.asked.wait(1.0) and executor.is_alive():
-        pass
+def _works(executor: "Executor") -> bool:
+    """Whether it is alive. Raises why the scheduler does not take it."""
     if executor.refusal is not None:
         raise executor.refusal
-    if not executor.is_alive():
-        raise PpacerError(ENDED)
+    return executor.is_alive()

@@ -89,14 +89,13 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
     from ppacer.app.echo import Echo
     from ppacer.app.program import Program
     from ppacer.clock import SystemClock
-    from ppacer.errors import PpacerError
 
     begun_at, echo = SystemClock().now().utc, Echo()
     said = Said(echo)
     stop = StopSignals()
     program = Program(registry, settings, sender, str, warm, give_up=stop.asked.is_set)
     program.on_records(said)
-    with closing(echo), stop, program:
+    with closing(echo), stop, program.running():
         stop.at_once = program.stop_now
         assert program.url is not None
         _introduce(program.url, settings.db, runs)
@@ -104,9 +103,7 @@ def _run(settings: "Settings", registry: Any, sender: Any, warm: Any, runs: int 
         ends = Ends(runs, stop.asked, echo.say)
         program.on_changes(ends)
         ends.look_back(settings.db, begun_at)
-        while not stop.asked.wait(1.0):
-            if not program.is_alive():
-                raise PpacerError("a part of the program has ended by itself; the log above says why")
+        stop.wait(program.is_alive)
         echo.say("stopping")
     return ends.code
 
