@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 9.0  # from the connection, or the first byte of a further request, to the end of its header
 SILENT_MAX = 100  # connections of one address that have not sent a whole header; of more the oldest is closed
+HURRY_SECONDS = 0.1  # that it still has: what lies in its buffer is read in this time
 OTHER_FILES = 256  # that the program may have open besides its connections
 CONNECTIONS = range(100, 10_001)  # that a server takes, however many files it may open
 
@@ -44,7 +45,7 @@ class Connection(HttpToolsProtocol):
 
     def _expect(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self.end)
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self._end)
             self.silent.add(self)
 
     def _forget(self) -> None:
@@ -53,8 +54,12 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
             self.silent.remove(self)
 
-    def end(self) -> None:
-        """Closes it: nobody waits any longer for what it has to say."""
+    def hurry(self) -> None:
+        """It has little time left: many connections at once may all be honest, and about to speak."""
+        self._forget()
+        self._deadline = self.loop.call_later(HURRY_SECONDS, self._end)
+
+    def _end(self) -> None:
         self._forget()
         self.transport.close()
 
@@ -69,18 +74,18 @@ class Silent:
         self._of: dict[str, dict[Connection, None]] = {}
 
     def add(self, connection: Connection) -> None:
-        """One more; where they are too many of its client, the oldest is ended."""
+        """One more; where they are too many of its client, the oldest leaves."""
         mine = self._of.setdefault(_address(connection), {})
         mine[connection] = None
         if len(mine) > SILENT_MAX:
-            next(iter(mine)).end()
+            next(iter(mine)).hurry()
 
     def remove(self, connection: Connection) -> None:
-        """It has spoken, or is gone."""
-        mine = self._of[_address(connection)]
-        del mine[connection]
+        """It has spoken, or is gone, or leaves."""
+        mine = self._of.get(_address(connection), {})
+        mine.pop(connection, None)
         if not mine:
-            del self._of[_address(connection)]
+            self._of.pop(_address(connection), None)
 
 
 def _address(connection: Connection) -> str:
