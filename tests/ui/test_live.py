@@ -178,6 +178,6 @@ def test_streams_end_with_the_program(live: Make) -> None:
     with stream(program, "/live/dags") as events:
         until(lambda: events.events)
         begin = time.monotonic()
-        program.program.__exit__(None, None, None)
+        program.stop()
         assert events.has_ended.wait(PATIENCE)
         assert time.monotonic() - begin < PATIENCE / 4
