@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import programs
+from bench import filled, pages, programs
 
 ROOT = Path(__file__).parent.parent
 RUNNERS = ("thread", "pool", "process")
@@ -121,6 +122,7 @@ def slow_rows() -> Iterator[Row]:
         "kill -9: tasks that ran twice (worst of 3)", float(max(n for _, n in killed)), 16.0, "tasks"
     )
     yield from rows_with_a_past()
+    yield from rows_of_pages()
     count, size = programs.installed()
     yield at_most("installed packages", float(count), 24.0, "packages")
     yield at_most("installed size", size, 60.0, "MB")
@@ -145,6 +147,14 @@ def rows_with_a_past() -> Iterator[Row]:
         )
         yield at_most("a slice that is deleted", median("slices", past, "bench.old_rows"), 10.0, "ms")
         yield at_most("a page of runs, of dags", median("pages", past, "bench.old_rows"), 10.0, "ms")
+
+
+def rows_of_pages() -> Iterator[Row]:
+    """Every page over 100,000 runs and 1,000,000 attempts, with what the way to the browser costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        filled.fill(Path(folder, "scheduler.db"), filled.RUNS, datetime.now(UTC))
+        for path, milliseconds in pages.pages(f"{folder}/scheduler.db").items():
+            yield at_most(f"page {path}", milliseconds, 100.0, "ms")
 
 
 def main() -> None:

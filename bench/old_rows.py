@@ -56,7 +56,7 @@ def fill(db: Path, dags: list[Dag], runs: int, newest: datetime) -> None:
             past = [(n, dags[n % len(dags)], newest - LAST * (first + runs - 1 - n)) for n in chunk]
             for table, rows in (("dagruns", _runs(past)), ("dagruntasks", _attempts(past)),
                                 ("dagrunresults", _results(past)), ("schedules", _points(past))):  # fmt: skip
-                _insert(connection, table, rows)
+                insert(connection, table, rows)
             connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -74,7 +74,8 @@ def make(db: Path, dags: list[Dag]) -> None:
 Past = list[tuple[int, Dag, datetime]]
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterator[dict[str, Any]]) -> None:
+def insert(connection: sqlite3.Connection, table: str, rows: Iterator[dict[str, Any]]) -> None:
+    """Writes rows, which have the same columns."""
     first = next(rows)
     marks = ", ".join("?" * len(first))
     sql = f"INSERT INTO {table} ({', '.join(first)}) VALUES ({marks})"

@@ -38,9 +38,9 @@ def program(name: str, argument: str, folder: str) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def url_of(folder: str) -> str:
+def url_of(folder: str | Path, db: str = "scheduler.db") -> str:
     """Where the program in this folder listens, once it does."""
-    lock = Path(folder, "scheduler.db.lock")
+    lock = Path(folder, f"{db}.lock")
     return str(_until(lambda: json.loads(lock.read_bytes() or b"{}").get("url")))
 
 
