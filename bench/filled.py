@@ -101,9 +101,9 @@ def _run(run: Past) -> dict[str, Any]:
     end = None if is_open else to_text(run.at + timedelta(seconds=7 * run.slow))
     params = json.dumps({"country": "PL", "rows": run.number % 1_000}) if run.trigger == "manual" else None
     return {"RunId": run.number, "DagId": run.dag.id, "ExecTs": at, "InsertTs": at, "Params": params,
-            "StatusUpdateTs": end or at, "Status": run.status, "Version": VERSION, "DagVersion": run.dag.version,
-            "TriggeredBy": run.trigger, "Restarts": run.restarts, "StartedAt": at,
-            "EndedAt": end}  # fmt: skip
+            "StatusUpdateTs": end or at, "Status": run.status, "Version": VERSION,
+            "DagVersion": run.dag.version, "TriggeredBy": run.trigger, "Restarts": run.restarts,
+            "StartedAt": at, "EndedAt": end}  # fmt: skip
 
 
 def _attempts(run: Past) -> Iterator[dict[str, Any]]:
@@ -137,8 +137,9 @@ def _attempt(run: Past, task_id: str, retry: int, status: str, at: datetime) -> 
     executor = EXECUTORS[run.number % 3] if begun else None
     return {"DagId": run.dag.id, "ExecTs": to_text(run.at), "TaskId": task_id, "Retry": retry,
             "InsertTs": text, "Status": status, "StatusUpdateTs": text, "Version": VERSION,
-            "Restart": run.restarts, "Reason": "FAILED" if failed else None, "Error": ERROR if failed else None,
-            "Executor": executor, "Token": f"{run.number:016x}" if begun else None, "StartedAt": text if begun else None,
+            "Restart": run.restarts, "Reason": "FAILED" if failed else None,
+            "Error": ERROR if failed else None, "Executor": executor,
+            "Token": f"{run.number:016x}" if begun else None, "StartedAt": text if begun else None,
             "EndedAt": None if status == "RUNNING" else end, "LeaseEndAt": end if begun else None,
             "ResultBytes": 2 if status == "SUCCESS" else None,
             "PeakMemory": 12_000_000 + run.number % 50 * 1_000_000 if begun else None}  # fmt: skip
@@ -186,5 +187,5 @@ def _audit(now: datetime, runs: int) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     began = time.perf_counter()
-    fill(Path(sys.argv[1]), int((*sys.argv[2:], RUNS)[0]), datetime.now(UTC))
+    fill(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else RUNS, datetime.now(UTC))
     print(f"{sys.argv[1]} was filled in {time.perf_counter() - began:.0f} s")
