@@ -86,6 +86,15 @@ def test_a_tail_is_the_end_in_the_order_of_the_log(shared: Live, talked: int) ->
     assert page(shared, talked, "tail=3")[1] is True  # behind the end comes nothing
 
 
+def test_pages_are_read_backwards_too(shared: Live, talked: int) -> None:
+    records, _ = page(shared, talked)
+    at = records[30]["log_id"]
+    older, ended = page(shared, talked, f"tail=7&before={at}")
+    assert older == records[23:30]
+    assert not ended  # behind this page there is more
+    assert page(shared, talked, f"tail=7&before={records[0]['log_id']}")[0] == []
+
+
 def test_levels_texts_tasks_and_attempts_narrow_the_log(shared: Live, talked: int) -> None:
     levels = {record["level"] for record in page(shared, talked, "level=warning")[0]}
     assert levels == {"WARNING", "ERROR", "CRITICAL"}

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from ppacer.errors import ConfigError, StoreError, StoreUnavailable
-from ppacer.tasklog import LEVELS, LogReader, LogWriter
+from ppacer.tasklog import LEVELS, LogReader, LogRow, LogWriter
 from ppacer.tasklog.reader import LIMIT_MAX, TEXT_MAX
 from tasklog.samples import EXEC_TS, SOON, lines, record
 
@@ -76,6 +76,14 @@ def test_the_tail_is_the_end_in_order(filled: LogReader) -> None:
     assert filled.tail(*RUN, "extract", 0, limit=2) == everything[1:3]
 
 
+def test_pages_backwards_meet_without_gap_or_double(filled: LogReader) -> None:
+    everything, seen = filled.read(*RUN), list[LogRow]()
+    while rows := filled.tail(*RUN, before=seen[0].log_id if seen else None, limit=5):
+        seen = [*rows, *seen]
+    assert seen == everything
+    assert filled.tail(*RUN, before=everything[0].log_id) == []
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_means_it_and_graver_ones(writer: LogWriter, reader: LogReader, level: str) -> None:
     writer.put([record(one, level=one) for one in reversed(LEVELS)])
@@ -138,6 +146,7 @@ def test_an_unknown_level_is_refused_by_name(filled: LogReader) -> None:
         lambda r: r.read(*RUN, "extract"),
         lambda r: r.read(*RUN, "extract", 1, after=5, level="WARNING", text="x"),
         lambda r: r.tail(*RUN),
+        lambda r: r.tail(*RUN, before=5),
         lambda r: r.tail(*RUN, "extract", 1),
         lambda r: r.count(*RUN),
         lambda r: r.count(*RUN, "extract", 1),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from jinja2 import UndefinedError
@@ -10,7 +11,7 @@ from jinja2 import UndefinedError
 from api.dags import NASTY
 from api.live import Live, until
 from ppacer.ui.environment import _environment
-from ppacer.ui.static import KINDS
+from ppacer.ui.static import KINDS, asset
 from ui.markup import Element, parse
 
 Make = Callable[..., Live]
@@ -22,19 +23,26 @@ PAGES = (
     "/dags/hostile/trigger",
     "RUN",
     "HOSTILE",
+    "TASK",
+    "ATTEMPT",
+    "WAITING",
 )
 
 
 @pytest.fixture(scope="module")
 def busy(shared: Live) -> dict[str, str]:
     """A program in which a bit of everything has happened; the paths of its pages."""
-    for dag_id in ("etl", "failing", "talking"):
+    for dag_id in ("etl", "failing"):
         shared.run(dag_id)
+    talking = shared.run("talking", rows=20, country=NASTY)
     hostile = shared.run("hostile", country=NASTY)
     restarted = shared.run("failing")
     shared.post(f"/api/v1/runs/{restarted}/restart")
     until(lambda: shared.ended(restarted)["run"]["restarts"] == 1)
     runs = {"RUN": f"/runs/{restarted}", "HOSTILE": f"/runs/{hostile}"}
+    runs["TASK"] = f"/runs/{talking}/tasks/talk"
+    runs["ATTEMPT"] = f"/runs/{restarted}/tasks/fail/0?text={quote(NASTY)}"
+    runs["WAITING"] = f"/runs/{restarted}/tasks/after_failure"
     return {name: runs.get(name, name) for name in PAGES}
 
 
@@ -189,12 +197,11 @@ def test_the_style_sheet_fetches_nothing(shared: Live) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_is_kept_by_the_browser_as_long_as_its_content_stays(shared: Live, name: str) -> None:
-    html = shared.get("/").text
-    found = re.search(rf"/static/{re.escape(name)}\?[0-9a-f]{{16}}", html)
-    if found is None:
+    url = asset(name)
+    if not url:
         assert name == "htmx.js", "only that may be missing, where there was no npm"
         return
-    answer = shared.get(found[0])
+    answer = shared.get(url)
     assert answer.kind == KINDS[name]
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     for other in (f"/static/{name}", f"/static/{name}?0123456789abcdef"):

@@ -155,6 +155,7 @@ IN_PATH = {
         Parameter("name", "The name of a token.", _id("token"), _ID),
         Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
         Parameter("backfill_id", "The number of a backfill.", _number_of("backfill"), _WHOLE),
+        Parameter("retry", "The number of an attempt; the first one is 0.", _number_of("attempt"), _WHOLE),
     )
 }
 

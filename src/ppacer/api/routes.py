@@ -51,6 +51,7 @@ LOG_QUERY = (
     text("task_id", "Only what this task has logged."),
     whole("retry", "Only what this attempt has logged; the first one is 0."),
     whole("after", "Only records with a higher log_id: the page behind the last one.", 0),
+    whole("before", "With `tail`: only records with a lower log_id, the page before the first one."),
     limit(PAGE_MAX),
     LEVEL,
     text("text", "Only records whose message contains this text."),
@@ -249,6 +250,7 @@ def _log_question(
     task_id: str | None,
     retry: int | None,
     after: int,
+    before: int | None,
     limit: int,
     level: str | None,
     text: str | None,
@@ -263,7 +265,7 @@ def _log_question(
 
     def last() -> tuple[list[LogRow], bool]:
         assert tail is not None
-        return reader.tail(*key, level=level, text=text, limit=tail), True
+        return reader.tail(*key, before=before, level=level, text=text, limit=tail), before is None
 
     return page if tail is None else last
 

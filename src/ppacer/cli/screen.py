@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
+from ppacer.tasklog.plain import CONTROL, ESCAPE, plain
+
 GAP = "  "
 FLEXIBLE_MIN = 12  # characters that a flexible column keeps before less important columns are left out
 
@@ -34,9 +36,7 @@ STATES: Mapping[str, tuple[str, str, str]] = {
 WORDS = {"FAILED_PENDING_RETRY": "RETRY", "UPSTREAM_FAILED": "UPSTREAM", "NO_STATUS": "WAITING"}
 """Shorter words for the table; `--json` has the real ones."""
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])?")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Cell(NamedTuple):
@@ -98,11 +98,9 @@ class Screen:
     def clean(self, text: str) -> str:
         """Foreign text without what could take over the terminal; its colours stay where there are any."""
         if not self.colours:
-            return _CONTROL.sub("", _ESCAPE.sub("", text))
-        kept = _ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
-        cleaned = "".join(
-            part if _COLOUR.fullmatch(part) else _CONTROL.sub("", part) for part in _split(kept)
-        )
+            return plain(text)
+        kept = ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
+        cleaned = "".join(part if _COLOUR.fullmatch(part) else CONTROL.sub("", part) for part in _split(kept))
         return f"{cleaned}\x1b[0m" if "\x1b[" in cleaned else cleaned
 
     def table(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
@@ -169,7 +167,7 @@ def _can_show(stream: TextIO, text: str) -> bool:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(_CONTROL.sub("", _ESCAPE.sub("", text)).split()) if not text.isprintable() else text
+    return text if text.isprintable() else " ".join(plain(text).split())
 
 
 def _split(text: str) -> list[str]:

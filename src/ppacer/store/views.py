@@ -1,6 +1,6 @@
 """What readers get: the read models of the command line, the API and the pages, as plain structs."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -133,6 +133,20 @@ class RunDetail(msgspec.Struct, frozen=True):
     run: RunView
     tasks: list[TaskView]
     attempts: list[AttemptView]
+
+
+class PastRun(msgspec.Struct, frozen=True):
+    """An earlier run of a dag, and how long tasks took in it, by their ids; only of those that succeeded."""
+
+    run_id: int
+    took: dict[str, timedelta]
+
+
+class ResultView(msgspec.Struct, frozen=True):
+    """The beginning of the JSON text that a task returned."""
+
+    text: str
+    is_whole: bool
 
 
 class PointView(msgspec.Struct, frozen=True):

@@ -74,12 +74,18 @@ class LogReader:
         task_id: str | None = None,
         retry: int | None = None,
         *,
+        before: int | None = None,
         limit: int = 100,
         level: str | None = None,
         text: str | None = None,
     ) -> list[LogRow]:
-        """The last `limit` rows of what `read` would give, in the order of LogId too."""
+        """The last `limit` rows of what `read` would give, in the order of LogId too.
+
+        `before`: only rows below that LogId, the first one of the page behind.
+        """
         statement = select(tasklogs).where(*_where(dag_id, exec_ts, task_id, retry, level, text))
+        if before is not None:
+            statement = statement.where(tasklogs.c.LogId < before)
         return self._rows(statement.order_by(tasklogs.c.LogId.desc()).limit(_limit(limit)))[::-1]
 
     def count(

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from ppacer.api.why import about
 from ppacer.store.views import DagView
+from ppacer.tasklog.plain import plain
 from ppacer.ui.shapes import shape
 from ppacer.ui.words import schedule_in_words
 
@@ -34,6 +35,16 @@ def code(words: str) -> Markup:
 def exactly(at: datetime) -> str:
     """An instant to the second, in UTC."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def milliseconds(at: datetime) -> str:
+    """The time of an instant to the millisecond."""
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+
+
+def tried(retry: int) -> str:
+    """The name of an attempt: `first attempt`, `retry 2`."""
+    return f"retry {retry}" if retry else "first attempt"
 
 
 def moment(at: datetime, now: datetime) -> str:
@@ -92,6 +103,6 @@ def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
 
 
 FILTERS = (
-    about, breakable, code, exactly, json, moment, next_run, params, plural, relative, schedule_in_words,
-    shape, size,
+    about, breakable, code, exactly, json, milliseconds, moment, next_run, params, plain, plural, relative,
+    schedule_in_words, shape, size, tried,
 )  # fmt: skip

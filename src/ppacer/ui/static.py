@@ -21,6 +21,7 @@ KINDS = {
     "app.css": "text/css",
     "app.js": "text/javascript",
     "htmx.js": "text/javascript",
+    "log.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 FOR_EVER = "public, max-age=31536000, immutable"

@@ -1,0 +1,86 @@
+"""The log of an attempt on its page, and as a text to keep. What scripts show of it is in `static/log.js`."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool as in_thread
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ppacer.api.access import Permission
+from ppacer.api.door import Door
+from ppacer.api.route import Route
+from ppacer.clock import to_text
+from ppacer.store.views import AttemptView, RunView
+from ppacer.tasklog import LogRow
+from ppacer.tasklog.plain import plain
+from ppacer.ui.login import entrance
+
+LINES = 500  # of the page without scripts
+TEXT_CHARS_MAX = 4_000  # of one line on the page; `log.js` has the same number
+FILE_ROWS = 2_000  # that are read at once for a file
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A record as it is shown; `more` is what was logged beside the message."""
+
+    log_id: int
+    at: datetime
+    level: str
+    text: str
+    more: dict[str, Any] | None
+
+
+def lines(
+    door: Door,
+    run: RunView,
+    task_id: str,
+    attempt: AttemptView | None,
+    text: str | None,
+    level: str | None,
+    before: int | None,
+) -> list[Line]:
+    """The last lines of an attempt, or those before one of them."""
+    if attempt is None:
+        return []
+    key = (run.dag_id, run.exec_ts, task_id, attempt.retry)
+    rows = door.logs.tail(*key, before=before, limit=LINES, level=level, text=text)
+    return [Line(row.log_id, row.at, row.level, _cut(plain(row.message)), row.attributes) for row in rows]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]}…"
+
+
+def log_routes(door: Door, trouble: Callable[[Request, Exception], Response]) -> list[Route]:
+    """The route of the log as a file."""
+
+    def log_file(request: Request, run_id: int, task_id: str, retry: int) -> Response:
+        """All that an attempt has logged up to now, as text."""
+        run = door.reads.run(run_id)
+        name = f"{run.dag_id}-{run_id}-{task_id}-{retry}.log"
+        return StreamingResponse(
+            _file(door, run, task_id, retry),
+            media_type="text/plain",
+            headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
+        )
+
+    path = "/runs/{run_id}/tasks/{task_id}/{retry}/log.txt"
+    return [Route("GET", path, log_file, Permission.VIEW, entrance=entrance, trouble=trouble)]
+
+
+async def _file(door: Door, run: RunView, task_id: str, retry: int) -> AsyncIterator[str]:
+    """Page by page, so that a million lines need no memory."""
+    read = partial(door.logs.read, run.dag_id, run.exec_ts, task_id, retry, limit=FILE_ROWS)
+    after = 0
+    while rows := await in_thread(read, after=after):
+        after = rows[-1].log_id
+        yield "".join(map(_text, rows))
+
+
+def _text(row: LogRow) -> str:
+    return f"{to_text(row.at)} {row.level} {plain(row.message)}\n"

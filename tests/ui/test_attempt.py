@@ -1,0 +1,210 @@
+"""The page of an attempt: its state and story, its log, what it returned, its source, its siblings."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.dags import NASTY, held, retrying
+from api.live import Gate, Live, until
+from ppacer import Dag, TaskContext, task
+from ppacer.tasklog.plain import plain
+from ppacer.ui import logs
+from ui.markup import Element
+from ui.test_dags import states
+from ui.test_pages import page
+
+Make = Callable[..., Live]
+
+
+@task(retries=2, retry_delay=timedelta(0))
+def third_time_lucky(ctx: TaskContext) -> dict[str, Any]:
+    """Succeeds at its third attempt."""
+    ctx.logger.info("attempt %d", ctx.retry)
+    if ctx.retry < 2:
+        raise ConnectionError(f"no {NASTY}")
+    return {"rows": [1, 2], "note": NASTY}
+
+
+@task
+def shout(ctx: TaskContext) -> str:
+    """Says a lot, in colour and in HTML, and returns more than a page shows."""
+    for number in range(20):
+        ctx.logger.log((number % 5 + 1) * 10, "line %d \x1b[31mred\x1b[0m %s", number, NASTY)
+    ctx.logger.info("x" * 5000)
+    return "y" * 30_000
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A program whose run 1 has succeeded at the third attempt, and whose run 2 has shouted."""
+    with Dag("lucky") as lucky:
+        third_time_lucky()
+    with Dag("loud") as loud:
+        shout()
+    with Live(tmp_path_factory.mktemp("tried"), lucky, loud, retrying(), held()) as live:
+        assert [live.run("lucky"), live.run("loud")] == [1, 2]
+        yield live
+
+
+def lines(tree: Element) -> list[str]:
+    """What the log on the page says."""
+    return [line.one("span", class_="text").text for line in tree.one("ol").all("li")]
+
+
+def test_the_latest_attempt_is_shown_where_none_is_named(tried: Live) -> None:
+    tree = page(tried, "/runs/1/tasks/third_time_lucky")
+    assert tree.one("h1").text == "third_time_lucky retry 2"
+    assert states(tree.one("header", class_="head")) == ["SUCCESS"]
+    assert "Succeeded at retry 2" in tree.one("p", class_="why").text
+    assert lines(tree) == ["attempt 2"]
+
+
+def test_all_attempts_stand_side_by_side(tried: Live) -> None:
+    tree = page(tried, "/runs/1/tasks/third_time_lucky/0")
+    tabs = tree.one("nav", class_="attempts").all("a")
+    assert [tab["href"] for tab in tabs] == [f"/runs/1/tasks/third_time_lucky/{retry}" for retry in range(3)]
+    assert [states(tab) for tab in tabs] == [["FAILED"], ["FAILED"], ["SUCCESS"]]
+    assert [tab.attributes.get("aria-current") for tab in tabs] == ["page", None, None]
+    assert "First attempt of 3 attempts" in tree.one("p", class_="why").text
+    assert f"ConnectionError: no {NASTY}" in tree.one("pre", class_="error").text
+    assert lines(tree)[0] == "attempt 0"
+
+
+def test_a_result_is_shown_readably(tried: Live) -> None:
+    result = page(tried, "/runs/1/tasks/third_time_lucky").one("section", **{"aria-labelledby": "result"})
+    assert f"{NASTY[:8]}" in result.one("pre").text
+    assert '"rows": [ 1, 2 ]' in result.one("pre").text
+    whole = page(tried, "/runs/2/tasks/shout").one("section", **{"aria-labelledby": "result"})
+    assert len(whole.one("pre").text) < 21_000
+    assert tried.get(whole.one("a")["href"]).json == "y" * 30_000
+
+
+def test_the_source_that_ran_is_shown_also_when_another_is_current(live: Make, tmp_path: Path) -> None:
+    def dag(words: str) -> Dag:
+        space: dict[str, Any] = {}
+        file = tmp_path / f"{words}.py"
+        file.write_text(f"from ppacer import task\n\n@task(id='say')\ndef say():\n    print('{words}')\n")
+        exec(compile(file.read_text(), file, "exec"), space)
+        with Dag("changing") as made:
+            space["say"]()
+        return made
+
+    first = live(dag("old"))
+    first.run("changing")
+    first.__exit__(None)
+    second = Live(first.db.parent, dag("new"))
+    with second:
+        second.run("changing")
+        old, new = (page(second, f"/runs/{run}/tasks/say").one("pre", class_="code") for run in (1, 2))
+        assert "print('old')" in old.text
+        assert "print('new')" in new.text
+        assert "version 1, not the current one" in page(second, "/runs/1/tasks/say").text
+
+
+def test_log_lines_are_text_without_control(tried: Live) -> None:
+    shown = lines(page(tried, "/runs/2/tasks/shout"))
+    assert shown[0] == f"line 1 red {NASTY}"
+    assert shown[-1] == "x" * logs.TEXT_CHARS_MAX + "…"
+    assert len(shown) == 17  # DEBUG records are not kept by default
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("plain", "plain"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("a\rb\x00\x9b", "ab"),
+        ("\u202eevil", "evil"),
+    ],
+)
+def test_what_could_take_over_a_terminal_is_left_out(text: str, said: str) -> None:
+    assert plain(text) == said
+
+
+def test_a_log_is_narrowed_by_text_and_level(tried: Live) -> None:
+    assert len(lines(page(tried, "/runs/2/tasks/shout?level=ERROR"))) == 8
+    assert len(lines(page(tried, "/runs/2/tasks/shout/0?text=LINE+7&level="))) == 1
+    tree = page(tried, "/runs/2/tasks/shout?text=nothing+of+the+kind")
+    assert lines(tree) == []
+    assert "No line fits." in tree.text
+    assert "no log level" in page(tried, "/runs/2/tasks/shout?level=LOUD", 400).text
+
+
+def test_older_lines_are_a_link_away(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lines(page(tried, "/runs/2/tasks/shout"))
+    monkeypatch.setattr("ppacer.ui.logs.LINES", 7)
+    monkeypatch.setattr("ppacer.ui.attempt.LINES", 7)
+    path, seen = "/runs/2/tasks/shout?level=INFO", list[str]()
+    while path:
+        tree = page(tried, path)
+        seen = [*lines(tree), *seen]
+        path = next((link["href"] for link in tree.all("a") if link.text == "Older lines"), "")
+    assert seen == whole
+
+
+def test_the_whole_log_is_a_file(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppacer.ui.logs.FILE_ROWS", 5)
+    answer = tried.get("/runs/2/tasks/shout/0/log.txt")
+    assert (answer.status, answer.kind) == (200, "text/plain")
+    assert answer.headers["content-disposition"] == 'attachment; filename="loud-2-shout-0.log"'
+    rows = answer.text.splitlines()
+    assert len(rows) == 17
+    assert rows[0].endswith(f" INFO line 1 red {NASTY}")
+    assert rows[-1].endswith("x" * 5000)
+    assert tried.get("/runs/99/tasks/shout/0/log.txt").status == 404
+
+
+def test_a_task_that_has_not_begun_says_what_it_waits_for(live: Make, gate: Gate) -> None:
+    program = live(held())
+    run_id = program.trigger("held")
+    until(gate.arrived.is_set)
+    tree = page(program, f"/runs/{run_id}/tasks/after")
+    assert "Waits for hold (running)" in tree.one("p", class_="why").text
+    assert "It has not begun" in tree.one("section", class_="logs").text
+    assert not tree.all("dl", class_="facts")
+    running = page(program, f"/runs/{run_id}/tasks/hold")
+    assert running.one("section", class_="logs")["data-open"] == "true"
+    assert lines(running) == ["held"]
+
+
+def test_a_retry_to_come_is_told(live: Make) -> None:
+    program = live(retrying())
+    run_id = program.trigger("retrying")
+    until(lambda: program.get(f"/api/v1/runs/{run_id}").json["tasks"][0]["status"] == "FAILED_PENDING_RETRY")
+    tree = page(program, f"/runs/{run_id}/tasks/fail")
+    assert "It is tried again at" in tree.one("p", class_="why").text
+    assert "an error of the task" in tree.one("dl", class_="facts").text
+
+
+def test_what_failed_upstream_names_the_cause(shared: Live) -> None:
+    tree = page(shared, f"/runs/{shared.run('failing')}/tasks/after_failure")
+    assert "Was not started, because fail failed" in tree.one("p", class_="why").text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/runs/1/tasks/nobody", "no task 'nobody'"),
+        ("/runs/1/tasks/third_time_lucky/3", "no attempt 3"),
+        ("/runs/1/tasks/third_time_lucky/x", "no attempt 'x'"),
+        ("/runs/99/tasks/shout", "no run 99"),
+    ],
+)
+def test_what_is_not_there_is_told(tried: Live, path: str, words: str) -> None:
+    assert words in page(tried, path, 404).one("main").text
+
+
+def test_the_stream_of_the_page_has_no_lines(tried: Live) -> None:
+    with tried.asking("/live/runs/2/tasks/shout?seen=") as waiting:
+        response = waiting.connection.getresponse()
+        found = b""
+        while b"</section>" not in found:
+            found += response.read1(65536)
+    assert b"<li" not in found
+    assert b"line 1" not in found
