@@ -10,7 +10,7 @@ from urllib3 import exceptions
 from urllib3.util import parse_url
 
 from ppacer.api.exchange import Exchange
-from ppacer.api.link import Link
+from ppacer.api.link import Link, Question
 from ppacer.errors import ConfigError, SchedulerUnavailable
 
 REQUEST = b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -107,7 +107,7 @@ def test_a_server_without_tls_is_a_sentence() -> None:
     with served(b"HTTP/1.1 400 No\r\n\r\n", hangs_up=True) as server:
         url = f"https://127.0.0.1:{server.listener.getsockname()[1]}"
         with closing(Link(url)) as link, pytest.raises(SchedulerUnavailable, match="no scheduler answers"):
-            link.ask("GET", "/x", dict[str, str], None, 5.0)
+            link.ask(Question("GET", "/x", 5.0), dict[str, str])
 
 
 @pytest.mark.parametrize("token", ["two words", "line\r\nx-more: 1", "żółw"])

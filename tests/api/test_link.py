@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ppacer.api.link import Link
+from ppacer.api.link import Link, Question
 from ppacer.api.wire import Why
 from ppacer.errors import ConfigError, NoAnswerError, SchedulerUnavailable
 
@@ -79,7 +79,7 @@ def nobody() -> str:
 
 
 def ask(link: Link) -> str:
-    return link.ask("GET", "/x", Why, None, 30.0).why
+    return link.ask(Question("GET", "/x", 30.0), Why).why
 
 
 def test_one_that_stands_by_is_passed_over_until_it_leads(a: Fake, b: Fake) -> None:

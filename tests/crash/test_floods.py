@@ -7,6 +7,7 @@ import pytest
 
 from crash.conftest import Make
 from crash.world import PATIENCE, World
+from ppacer.api.wire import LogQuestion
 from ppacer.torture.program import until
 
 KILLS = int(os.environ.get("PPACER_CRASH_KILLS", "30"))
@@ -65,8 +66,8 @@ def flood(world: World, dag_id: str, **params: int) -> list[str]:
     assert world.wait(run_id, SECONDS).run.status == "SUCCESS"
     assert peak(world.pid) < RSS_MAX
     with world.client() as client:
-        head = client.logs(run_id, limit=5).records
-        tail = client.logs(run_id, tail=5).records
+        head = client.logs(LogQuestion(run_id, limit=5)).records
+        tail = client.logs(LogQuestion(run_id, tail=5)).records
     assert world.stop() == 0
     files = [world.folder / f"logs.db{suffix}" for suffix in ("", "-wal")]
     assert sum(file.stat().st_size for file in files if file.exists()) < LOGS_MAX

@@ -7,14 +7,14 @@ himself.
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ppacer.api.link import BrokenConnection, Link
+from ppacer.api.link import BrokenConnection, Link, Question
 from ppacer.api.wire import (
     Audit,
     BackfillDone,
@@ -24,6 +24,7 @@ from ppacer.api.wire import (
     Dags,
     Done,
     Executors,
+    LogQuestion,
     Logs,
     NewToken,
     Next,
@@ -37,7 +38,6 @@ from ppacer.api.wire import (
 from ppacer.choices import Role
 from ppacer.errors import NotFoundError
 from ppacer.store.views import (
-    PAGE_MAX,
     BackfillDetail,
     BackfillView,
     DagView,
@@ -106,22 +106,10 @@ class HttpClient:
         """One run with its tasks and attempts; waits up to `wait` seconds (30 at most) for its end first."""
         return self._get(f"/api/v1/runs/{run_id}", RunDetail, [("wait", round(wait))], wait)
 
-    def logs(
-        self,
-        run_id: int,
-        *,
-        task_id: str | None = None,
-        retry: int | None = None,
-        after: int = 0,
-        limit: int = PAGE_MAX,
-        level: str | None = None,
-        tail: int | None = None,
-        wait: float = 0.0,
-    ) -> Logs:
-        """Records above LogId `after`, or the last `tail` ones; waits up to `wait` seconds for the first."""
-        query = [("task_id", task_id), ("retry", retry), ("after", after), ("limit", limit)]
-        query += [("level", level), ("tail", tail), ("wait", round(wait))]
-        return self._get(f"/api/v1/runs/{run_id}/logs", Logs, query, wait)
+    def logs(self, question: LogQuestion) -> Logs:
+        """The records that are asked for; waits `question.wait` seconds for the first."""
+        query = msgspec.structs.asdict(question) | {"run_id": None, "wait": round(question.wait)}
+        return self._get(f"/api/v1/runs/{question.run_id}/logs", Logs, query.items(), question.wait)
 
     def result(self, run_id: int, task_id: str) -> str:
         """The JSON text of what a task returned; `null` when it returned nothing."""
@@ -222,43 +210,26 @@ class HttpClient:
     # -- requests --------------------------------------------------------------------------------------------
 
     def _get(self, path: str, kind: type[T], query: Query = (), wait: float = 0.0) -> T:
-        return self._send("GET", path, kind, query, None, wait)
+        given = urlencode([(name, value) for name, value in query if value not in (None, "")])
+        question = Question("GET", f"{path}?{given}" if given else path, ANSWER_SECONDS + wait)
+        return self._link.ask(question, kind)
 
     def _post(self, path: str, body: Any = None) -> Done:
         return self._command(path, Done, body)
 
     def _command(self, path: str, kind: type[T], body: Any = None) -> T:
         """Sends a command, and again when its connection broke."""
-        key = {"idempotency-key": uuid.uuid4().hex}
+        data = None if body is None else msgspec.json.encode(body)
+        question = Question("POST", path, ANSWER_SECONDS, data, {"idempotency-key": uuid.uuid4().hex})
         for pause in PAUSES:
             try:
-                return self._send("POST", path, kind, (), body, 0.0, key)
+                return self._link.ask(question, kind)
             except BrokenConnection:
                 threading.Event().wait(pause)
-        return self._send("POST", path, kind, (), body, 0.0, key)
+        return self._link.ask(question, kind)
 
     def _why(self, path: str) -> str:
         return self._get(path, Why).why
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        kind: type[T],
-        query: Query,
-        body: Any,
-        wait: float,
-        more: Mapping[str, str] = {},
-    ) -> T:
-        given = urlencode([(name, value) for name, value in query if value not in (None, "")])
-        return self._link.ask(
-            method,
-            f"{path}{'?' if given else ''}{given}",
-            kind,
-            None if body is None else msgspec.json.encode(body),
-            ANSWER_SECONDS + wait,
-            more,
-        )
 
 
 def _segment(id: str) -> str:

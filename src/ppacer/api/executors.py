@@ -19,6 +19,7 @@ from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Repor
 
 PREFIX = "/api/v1/executors/"
 WAIT_SECONDS_MAX = 60.0
+SEEN_MAX = 1_000  # executors of which it is known what they have sent last
 RECORDS_MAX = 64  # log records that are taken without another thread
 
 
@@ -79,7 +80,10 @@ class Verbs:
         """Takes what tasks have said."""
         life, number = self._seen.get(executor, ("", 0))
         if body.life != life or body.number > number:
+            self._seen.pop(executor, None)  # the newest stand last
             self._seen[executor] = body.life, body.number
+            if len(self._seen) > SEEN_MAX:
+                del self._seen[next(iter(self._seen))]
             if len(body.records) <= RECORDS_MAX:
                 self.door.take_records(body.records)
             else:

@@ -8,7 +8,6 @@ thread that asks at the same time.
 import logging
 import re
 from collections import deque
-from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -45,6 +44,16 @@ NOT_SENT = (exceptions.ConnectTimeoutError, exceptions.SSLError)
 VISIBLE = re.compile("[!-~]+")
 
 
+class Question(msgspec.Struct, frozen=True):
+    """One request, whose answer may take `wait` seconds."""
+
+    method: str
+    path: str
+    wait: float
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+
+
 class Link:
     """The schedulers at one or more URLs, separated by commas: the one that leads is asked.
 
@@ -65,16 +74,8 @@ class Link:
         for place in self._places:
             place.close()
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[T],
-        body: bytes | None,
-        wait: float,
-        more: Mapping[str, str] | None = None,
-    ) -> T:
-        """The answer, which may take `wait` seconds; `more` headers are sent.
+    def ask(self, question: Question, kind: type[T]) -> T:
+        """The answer.
 
         Raises SchedulerUnavailable when there is none (BrokenConnection when the request was sent), else what
         the scheduler says.
@@ -82,7 +83,7 @@ class Link:
         for left in reversed(range(len(self._places))):
             at = self._at
             try:
-                return self._places[at].ask(method, path, kind, body, wait, more)
+                return self._places[at].ask(question, kind)
             except SchedulerUnavailable as error:
                 self._at = (at + 1) % len(self._places)
                 if not left or not isinstance(error, Elsewhere):
@@ -112,18 +113,10 @@ class Place:
         while self._idle:
             self._idle.pop().close()
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[T],
-        body: bytes | None,
-        wait: float,
-        more: Mapping[str, str] | None = None,
-    ) -> T:
+    def ask(self, question: Question, kind: type[T]) -> T:
         """See `Link.ask`; raises Elsewhere when it was certainly not done."""
         try:
-            answer = self._exchange(self._request(method, path, body, more or {}), wait)
+            answer = self._exchange(self._request(question), question.wait)
         except NOT_SENT as error:  # so are refused connections and unknown names
             raise Elsewhere(f"no scheduler answers at {self.url}: {_reason(error)}") from error
         except exceptions.HTTPError as error:
@@ -137,11 +130,12 @@ class Place:
                 f"{self.url} does not answer as this version of ppacer expects: {error}"
             ) from error
 
-    def _request(self, method: str, path: str, body: bytes | None, more: Mapping[str, str]) -> bytes:
+    def _request(self, question: Question) -> bytes:
         """The whole request, as it is sent."""
-        lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-        data = body or b""
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}{lines}content-length: {len(data)}"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in question.headers.items())
+        data = question.body or b""
+        first = f"{question.method} {self._prefix}{question.path} HTTP/1.1"
+        head = f"{first}\r\n{self._headers}{lines}content-length: {len(data)}"
         return head.encode("ascii") + b"\r\n\r\n" + data
 
     def _exchange(self, request: bytes, wait: float) -> Reply:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ppacer.api.link import Link
+from ppacer.api.link import Link, Question
 from ppacer.api.records import RecordSender
 from ppacer.api.wire import ClaimBody, GoodbyeBody, HeartbeatBody, RecordsBody, ReportsBody
 from ppacer.config import Mask
@@ -80,4 +80,4 @@ class HttpExecutorClient:
         self._ask("logs", body, dict[str, Any], patience)
 
     def _ask(self, verb: str, body: Any, kind: type[T], wait: float) -> T:
-        return self._link.ask("POST", self._prefix + verb, kind, _encode(body), wait)
+        return self._link.ask(Question("POST", self._prefix + verb, wait, _encode(body)), kind)

@@ -22,6 +22,7 @@ from ppacer.errors import (
 )
 from ppacer.protocol import Report
 from ppacer.store.views import (
+    PAGE_MAX,
     AuditView,
     BackfillView,
     DagView,
@@ -87,6 +88,22 @@ class Runs(msgspec.Struct, frozen=True):
 
     runs: list[RunView]
     next: int | None = None
+
+
+class LogQuestion(msgspec.Struct, frozen=True):
+    """Which log records of a run a command asks for: of a task, of an attempt, of a level and graver ones.
+
+    The first `limit` above LogId `after`, or the last `tail` ones; `wait`: seconds, for the first of them.
+    """
+
+    run_id: int
+    task_id: str | None = None
+    retry: int | None = None
+    level: str | None = None
+    after: int = 0
+    limit: int = PAGE_MAX
+    tail: int | None = None
+    wait: float = 0.0
 
 
 class Logs(msgspec.Struct, frozen=True):

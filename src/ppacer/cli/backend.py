@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BackfillPlan,
         BackfillWanted,
         Done,
+        LogQuestion,
         Logs,
         Next,
         TokenMade,
@@ -45,18 +46,7 @@ class Backend(Protocol):
         limit: int = 20,
     ) -> "list[RunView]": ...
     def run(self, run_id: int, *, wait: float = 0.0) -> "RunDetail": ...
-    def logs(
-        self,
-        run_id: int,
-        *,
-        task_id: str | None = None,
-        retry: int | None = None,
-        after: int = 0,
-        limit: int = ...,
-        level: str | None = None,
-        tail: int | None = None,
-        wait: float = 0.0,
-    ) -> "Logs": ...
+    def logs(self, question: "LogQuestion") -> "Logs": ...
     def result(self, run_id: int, task_id: str) -> str: ...
     def why_dag(self, dag_id: str) -> str: ...
     def why_run(self, run_id: int) -> str: ...

@@ -13,7 +13,7 @@ from ppacer.choices import LEVELS
 from ppacer.cli.options import asking, json_text, run_id_of
 
 if TYPE_CHECKING:
-    from ppacer.api.wire import Logs
+    from ppacer.api.wire import LogQuestion
     from ppacer.cli.backend import Backend
     from ppacer.cli.screen import Screen
     from ppacer.tasklog import LogRow
@@ -21,34 +21,6 @@ if TYPE_CHECKING:
 LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 TAIL_MAX = 1_000
 OURS = ("stream", "end")  # attributes that ppacer adds, and that the line shows anyway
-
-
-class Wanted:
-    """Which records: of a task, of an attempt, from a level on, the last so many, and those still to come."""
-
-    def __init__(
-        self,
-        run_id: int,
-        task: str | None,
-        retry: int | None,
-        level: str | None,
-        tail: int | None,
-        follow: bool,
-    ) -> None:
-        self.run_id, self.task, self.retry = run_id, task, retry
-        self.level, self.tail, self.follow = level, tail, follow
-
-    def page(self, backend: "Backend", after: int, tail: int | None, wait: float) -> "Logs":
-        """One question to the backend."""
-        return backend.logs(
-            self.run_id,
-            task_id=self.task,
-            retry=self.retry,
-            level=self.level,
-            after=after,
-            tail=tail,
-            wait=wait,
-        )
 
 
 @click.command("logs")
@@ -76,44 +48,45 @@ def logs_command(
 
     RUN is the number of a run, or a dag: then its newest run.
     """
+    from ppacer.api.wire import LogQuestion
     from ppacer.cli.follow import ended_by_ctrl_c
 
-    wanted = Wanted(run_id_of(backend, run), task, retry, level, tail, follow)
+    wanted = LogQuestion(run_id_of(backend, run), task, retry, level, tail=tail)
     with ended_by_ctrl_c() if follow else nullcontext():
-        _print_all(backend, wanted, as_json)
+        _print_all(backend, wanted, follow, as_json)
 
 
-def _print_all(backend: "Backend", wanted: Wanted, as_json: bool) -> None:
-    rows = _rows(backend, wanted)
+def _print_all(backend: "Backend", wanted: "LogQuestion", follow: bool, as_json: bool) -> None:
+    rows = _rows(backend, wanted, follow)
     first = next(rows, None)  # an error comes before anything is printed
     if as_json:
-        _print_json(first, rows, wanted.follow)
+        _print_json(first, rows, follow)
     elif first is not None:
         _print(first, rows)
-    if wanted.follow:
+    if follow:
         _tell_end(backend, wanted.run_id)
     elif first is None:
         _tell_nothing(backend, wanted)
 
 
-def _rows(backend: "Backend", wanted: Wanted) -> "Iterator[LogRow]":
-    """The records in their order; while following, those that come."""
-    from ppacer.cli.follow import WAIT_SECONDS, patiently
-    from ppacer.store.views import PAGE_MAX
+def _rows(backend: "Backend", wanted: "LogQuestion", follow: bool) -> "Iterator[LogRow]":
+    """The records in their order; with `follow` also those that come."""
+    from msgspec.structs import replace
 
-    after, tail = 0, wanted.tail
+    from ppacer.cli.follow import WAIT_SECONDS, patiently
+
     while True:
-        wait = WAIT_SECONDS if wanted.follow and tail is None else 0.0
-        ask = partial(wanted.page, backend, after, tail, wait)
-        page = patiently(ask) if wanted.follow else ask()
+        question = replace(wanted, wait=WAIT_SECONDS if follow and wanted.tail is None else 0.0)
+        ask = partial(backend.logs, question)
+        page = patiently(ask) if follow else ask()
         yield from page.records
-        after = page.records[-1].log_id if page.records else after
-        if wanted.follow and backend.is_live:
-            if page.ended and (tail is None or not page.records):
+        if follow and backend.is_live:
+            if page.ended and (wanted.tail is None or not page.records):
                 return
-        elif tail is not None or len(page.records) < PAGE_MAX:
+        elif wanted.tail is not None or len(page.records) < wanted.limit:
             return
-        tail = None
+        after = page.records[-1].log_id if page.records else wanted.after
+        wanted = replace(wanted, after=after, tail=None)
 
 
 def _print(first: "LogRow", rows: "Iterator[LogRow]") -> None:
@@ -173,13 +146,13 @@ def _tell_end(backend: "Backend", run_id: int) -> None:
         click.echo(f"run {run_id} is {detail.run.status}, and no scheduler is running: that is all", err=True)
 
 
-def _tell_nothing(backend: "Backend", wanted: Wanted) -> None:
+def _tell_nothing(backend: "Backend", wanted: "LogQuestion") -> None:
     """Why there is nothing to print: no such task, or nothing said."""
     from ppacer.errors import NotFoundError
 
     detail = backend.run(wanted.run_id)
-    if wanted.task is not None and all(task.task_id != wanted.task for task in detail.tasks):
-        raise NotFoundError(f"run {wanted.run_id} of {detail.run.dag_id} has no task {wanted.task!r}")
+    if wanted.task_id is not None and all(task.task_id != wanted.task_id for task in detail.tasks):
+        raise NotFoundError(f"run {wanted.run_id} of {detail.run.dag_id} has no task {wanted.task_id!r}")
     click.echo(
         f"run {wanted.run_id} of {detail.run.dag_id} ({detail.run.status}) has no such log records", err=True
     )

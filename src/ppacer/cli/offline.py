@@ -15,6 +15,7 @@ from ppacer.api.wire import (
     BackfillPlan,
     BackfillWanted,
     Done,
+    LogQuestion,
     Logs,
     Next,
     TokenMade,
@@ -83,24 +84,13 @@ class Offline:
     def run(self, run_id: int, *, wait: float = 0.0) -> RunDetail:
         return self._reads.run_detail(run_id)
 
-    def logs(
-        self,
-        run_id: int,
-        *,
-        task_id: str | None = None,
-        retry: int | None = None,
-        after: int = 0,
-        limit: int = PAGE_MAX,
-        level: str | None = None,
-        tail: int | None = None,
-        wait: float = 0.0,
-    ) -> Logs:
-        run = self._reads.run(run_id)
-        key = (run.dag_id, run.exec_ts, task_id, retry)
-        if tail is not None:
-            records = self._logs.tail(*key, limit=tail, level=level)
+    def logs(self, question: LogQuestion) -> Logs:
+        run, limit, level = self._reads.run(question.run_id), question.limit, question.level
+        key = (run.dag_id, run.exec_ts, question.task_id, question.retry)
+        if question.tail is not None:
+            records = self._logs.tail(*key, limit=question.tail, level=level)
         else:
-            records = self._logs.read(*key, after=after, limit=limit, level=level)
+            records = self._logs.read(*key, after=question.after, limit=limit, level=level)
         return Logs(records, run.status in RUN_FINAL and len(records) < limit)
 
     def result(self, run_id: int, task_id: str) -> str:
