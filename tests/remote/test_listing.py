@@ -33,7 +33,7 @@ def test_executors_are_listed_with_what_they_run_and_whether_their_code_is_the_s
     assert (gpu["name"], gpu["state"], gpu["labels"], gpu["slots"]) == ("gpu-1", "UP", ["gpu", "big"], 3)
     assert gpu["running"] + plain["running"] == 1
     assert (gpu["differing"], plain["differing"]) == ([], [])  # one more dag than the scheduler has is none
-    assert (gpu["dags"], plain["dags"]) == (3, 4)
+    assert (gpu["dags"], plain["dags"]) == (5, 6)
     w.open()
     other.kill()
     until(lambda: w.rows("plain")[0][1], "the end of its lease")
