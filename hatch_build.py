@@ -51,7 +51,8 @@ def fetch(root: Path, folder: Path) -> Path:
     """The scripts in one file in the folder."""
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(root / name, folder / name)
-    npm("ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", folder=folder)
+    quiet = ("--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
+    npm("ci", "--ignore-scripts", "--omit=dev", *quiet, folder=folder)
     dist = folder / "node_modules" / "htmx.org" / "dist"
     texts = [(dist / name).read_text("utf-8").partition("\n//# sourceMappingURL")[0] for name in SCRIPTS]
     script = folder / "htmx.js"

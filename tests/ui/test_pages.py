@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from api.dags import NASTY
-from api.live import Live, until
+from api.live import Live, is_problem, until
 from ppacer.ui.environment import _environment
 from ppacer.ui.static import KINDS, asset
 from ui.markup import Element, parse
@@ -146,6 +146,13 @@ def test_a_page_that_is_not_there_says_so_in_html(shared: Live) -> None:
         tree = page(shared, path, 404)
         assert words in tree.one("main").text
         assert tree.one("h1").text == "Not found"
+
+
+def test_a_path_that_is_none_is_told_to_browsers_as_a_page_and_to_programs_as_json(shared: Live) -> None:
+    assert is_problem(shared.get("/nothing"), 404, "not_found")
+    answer = shared.get("/nothing", accept="text/html,*/*;q=0.8")
+    assert answer.status == 404
+    assert "there is nothing at /nothing" in parse(answer.text).one("main").text
 
 
 def test_a_state_that_is_none_is_told(shared: Live) -> None:

@@ -5,7 +5,8 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,14 +27,24 @@ from ppacer.errors import ConfigError, PpacerError
 
 log = logging.getLogger("ppacer.api")
 
+Lost: TypeAlias = Callable[[Request, Exception], Response]
+
 GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are answered at once
 END_SECONDS = 4  # for the rest: then the program ends in any case
 
 
 def make_app(
-    door: Door, hosts: Iterable[str], pages: Sequence[Route] = (), *, needs_token: bool = False
+    door: Door,
+    hosts: Iterable[str],
+    pages: Sequence[Route] = (),
+    *,
+    needs_token: bool = False,
+    lost: Lost | None = None,
 ) -> Guard:
-    """The whole application: JSON routes, `pages`, and the guard in front of both."""
+    """The whole application: JSON routes, `pages`, and the guard in front of both.
+
+    `lost` makes the page for a browser that asks for what is not there.
+    """
     every = [*executor_routes(door), *routes(door), *pages]
     for route in every:
         if not isinstance(route, Route):
@@ -49,16 +60,20 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False  # one path per thing
-    app.router.default = _elsewhere
+    app.router.default = partial(_elsewhere, lost)
     app.state.access = Access(door.tokens, needs_token)
     app.state.forbidden = door.forbidden
     return Guard(app, hosts)
 
 
-async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+async def _elsewhere(lost: Lost | None, scope: Scope, receive: Receive, send: Send) -> None:
     """What no route is there for is told to those who may look around."""
     await scope["app"].state.access.judge(scope, Permission.VIEW)
-    raise RequestError(f"there is nothing at {scope['path'][:200]}", 404, "not_found")
+    error = RequestError(f"there is nothing at {scope['path'][:200]}", 404, "not_found")
+    request = Request(scope)
+    if lost is None or "text/html" not in request.headers.get("accept", ""):
+        raise error
+    await lost(request, error)(scope, receive, send)
 
 
 def _other_methods(request: Request, error: Any) -> Response:

@@ -188,7 +188,7 @@ class SchedulerHalf:
 
     def _serve(self, stack: ExitStack, listener: Any) -> None:
         from ppacer.api.server import Server, make_app
-        from ppacer.ui.pages import pages
+        from ppacer.ui.pages import lost, pages
 
         reads = Reads(self.settings.db, self._mask)
         stack.callback(reads.close)
@@ -199,7 +199,8 @@ class SchedulerHalf:
         door.take_records = self.take_records
         self.on_changes(door.changed)
         stack.callback(self.logs.add_listener(door.logged))
-        app = make_app(door, hosts_of(self.settings), pages(door), needs_token=self.settings.needs_token)
+        hosts, needs_token = hosts_of(self.settings), self.settings.needs_token
+        app = make_app(door, hosts, pages(door), needs_token=needs_token, lost=lost(door))
         server = self._server = Server(app, listener, door.close)
         server.start()
         stack.callback(server.close)

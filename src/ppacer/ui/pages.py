@@ -1,5 +1,7 @@
 """The table of all pages, and the routes of everything that people see."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -11,13 +13,23 @@ from ppacer.ui.actions import Actions
 from ppacer.ui.login import login_routes
 from ppacer.ui.logs import log_routes
 from ppacer.ui.overview import overview
-from ppacer.ui.page import Pages
+from ppacer.ui.page import Page, Pages
 from ppacer.ui.static import static_routes
+
+
+def table() -> list[Page]:
+    """Every page there is; those with a tab in the order of the navigation."""
+    return [overview(), dags.PAGE, dags.TRIGGER, run.PAGE, attempt.TASK, attempt.PAGE]
+
+
+def lost(door: Door) -> Callable[[Request, Exception], HTMLResponse]:
+    """What a browser is shown that asks for a page which is not there."""
+    return Pages(door, table()).trouble
 
 
 def pages(door: Door) -> list[Route]:
     """The routes of all pages, of their streams and forms, and of what they are made with."""
-    every = Pages(door, [overview(), dags.PAGE, dags.TRIGGER, run.PAGE, attempt.TASK, attempt.PAGE])
+    every = Pages(door, table())
 
     def ask_again(request: Request, dag: DagView, form: dict[str, str], error: str) -> HTMLResponse:
         return every.response(request, "trigger.html", dags.trigger_values(dag, form, error), 422)
