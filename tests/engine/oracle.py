@@ -23,6 +23,7 @@ from ppacer.engine.changes import (
     AlertQueued,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     CancelRequested,
@@ -67,7 +68,7 @@ RUN_MOVES = {
 }
 
 
-OfAttempt = AttemptCreated | AttemptGranted | AttemptEnded | AttemptLost
+OfAttempt = AttemptCreated | AttemptGranted | AttemptEnded | AttemptLost | AttemptFound
 OfRun = RunCreated | RunChanged | RunRestarted | CancelRequested | AlertQueued | OfAttempt
 
 
@@ -199,7 +200,7 @@ class Rows:
                 key = (ref.run_id, task_id, retry, kind)
                 assert key not in self.alerts, change  # 32
                 self.alerts.add(key)
-            case AttemptCreated() | AttemptGranted() | AttemptEnded() | AttemptLost():
+            case AttemptCreated() | AttemptGranted() | AttemptEnded() | AttemptLost() | AttemptFound():
                 self._attempt(change)
             case _:
                 raise AssertionError(f"not a change of the engine: {change}")
@@ -232,6 +233,10 @@ class Rows:
             assert not row.lost, change
             assert not self._spec(run, change.task_id).at_most_once, change  # 23
             row.lost = True
+        elif isinstance(change, AttemptFound):
+            assert row.status is S.RUNNING, change
+            assert row.lost, change
+            row.lost = False
         else:
             assert row.status is change.was, change  # 2
             assert row.token == change.token, change  # 9

@@ -12,7 +12,7 @@ from ppacer.engine.events import Claimed, Event, Failed, LeaseExpired, RetryDue,
 
 REASONS = [Reason.FAILED, Reason.FAILED, Reason.TIMED_OUT, Reason.HANDED_BACK, Reason.REFUSED, Reason.LOST]
 RUNS_MAX = 4
-MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose wait "
+MOVES = "trigger claim claim claim succeed succeed succeed fail fail lose lose find wait "
 MOVES += "cancel restart room stale again forget"
 
 configs = st.fixed_dictionaries(
@@ -63,6 +63,9 @@ def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
     elif move == "lose":
         run_id, task_id = running[pick % len(running)]
         world.lose(task_id, run_id)
+    elif move == "find":
+        run_id, task_id = running[pick % len(running)]
+        world.find(task_id, run_id)
     elif move == "wait":
         world.wait(pick % 20)
     elif move == "cancel":
@@ -83,7 +86,7 @@ def play(world: World, graphs: list[Graph], move: str, pick: int) -> None:
 
 def possible(world: World, move: str) -> str:
     """The move, or what has to come before it."""
-    if move in ("succeed", "fail", "lose") and not held(world):
+    if move in ("succeed", "fail", "lose", "find") and not held(world):
         move = "claim"
     if move == "claim" and not world.engine.ready_count:
         move = "wait" if world.engine.next_due() else "trigger"

@@ -4,7 +4,7 @@ import pytest
 
 from engine.world import World, graph
 from ppacer.engine import Reason
-from ppacer.engine.events import Failed, LeaseExpired, Succeeded
+from ppacer.engine.events import Failed, LeaseExpired, LeaseRenewed, Succeeded
 
 LOST = "lost: executor x is gone, with its program or for longer than a lease"
 
@@ -65,6 +65,36 @@ def test_an_attempt_that_was_heard_of_after_all_is_no_lost_one() -> None:
         world.claim()
     world.forget_everything()
     assert world.lose("a") == ["a.4 lost"]
+
+
+def test_a_lost_attempt_whose_executor_comes_back_in_time_goes_on() -> None:
+    world = one()
+    world.lose("a")
+    assert world.find("a") == ["a.0 found"]
+    assert world.find("a") == []
+    assert world.engine.ready_count == 0
+    assert world.claim() == []
+    assert world.succeed("a")[0] == "a.0 RUNNING > SUCCESS by k1"
+
+
+def test_an_attempt_that_was_found_can_be_lost_again_and_is_offered_once() -> None:
+    world = one()
+    for _ in range(5):  # more often than losses are granted anew
+        world.lose("a")
+        world.find("a")
+    assert world.lose("a") == ["a.0 lost"]
+    assert len(world.engine.ready) == 1
+    assert world.claim(2)[-1] == "a.1 granted k2 to x"
+    assert world.handle(LeaseRenewed(1, "a", 0, "k1")) == []  # too late
+
+
+def test_a_found_attempt_was_never_lost_after_a_start() -> None:
+    world = one()
+    for _ in range(4):
+        world.lose("a")
+        world.find("a")
+    world.forget_everything()
+    assert world.lose("a") == ["a.0 lost"]
 
 
 def test_the_retry_of_a_lost_attempt_queues_behind_what_came_before_it() -> None:

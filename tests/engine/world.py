@@ -11,6 +11,7 @@ from ppacer.engine.changes import (
     AlertQueued,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     CancelRequested,
@@ -26,6 +27,7 @@ from ppacer.engine.events import (
     Event,
     Failed,
     LeaseExpired,
+    LeaseRenewed,
     Restart,
     RetryDue,
     RoomChanged,
@@ -121,6 +123,9 @@ class World:
     def lose(self, task_id: str, run_id: int = 1) -> list[str]:
         return self.handle(LeaseExpired(run_id, task_id, self.rows.latest(run_id, task_id)))
 
+    def find(self, task_id: str, run_id: int = 1) -> list[str]:
+        return self.handle(LeaseRenewed(run_id, task_id, *self.running(run_id, task_id)))
+
     def cancel(self, run_id: int = 1) -> list[str]:
         return self.handle(Cancel(run_id))
 
@@ -204,6 +209,8 @@ def _line(change: Change) -> str:
             return _ended(change)
         case AttemptLost(ref, task_id, retry, _):
             return f"{_name(ref, task_id, retry)} lost"
+        case AttemptFound(ref, task_id, retry, _):
+            return f"{_name(ref, task_id, retry)} found"
         case AlertQueued(ref, task_id, retry, kind, error, _):
             return f"alert {kind} {_name(ref, task_id, retry)} {error}"
         case _:

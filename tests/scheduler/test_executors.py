@@ -732,18 +732,83 @@ def test_the_trigger_is_in_the_grant(world: Make) -> None:
     assert [grant.exec_ts for grant in ex.seen] == [T0, at(10)]
 
 
-def test_what_was_given_to_somebody_else_is_to_be_ended_and_what_is_only_lost_is_not(world: Make) -> None:
+def test_what_was_given_to_somebody_else_is_to_be_ended(world: Make) -> None:
     w = world(dag("d", "a"))
     w.trigger()
     late, other = w.executor("late"), w.executor("other")
     [grant] = late.claim()
     w.run(31)
-    late.beat()
-    assert late.cancelled == []  # nobody has it now: its success would still count
     [newer] = other.claim()
     assert newer.retry == grant.retry + 1
     late.beat()
     assert late.cancelled == [grant.token]
+
+
+def test_who_comes_back_before_anybody_else_was_given_its_attempt_goes_on_with_it(world: Make) -> None:
+    """A laptop that slept for a minute does not begin a task of ten hours anew."""
+    w = world(dag("d", "a"))
+    late, other = w.executor("late"), w.executor("other")
+    run = w.trigger()
+    late.claim()
+    w.run(35)
+    assert lost(w)
+    assert late.beat().cancel == []
+    assert not lost(w)
+    assert other.claim() == []
+    w.run(100, beat=[late, other])
+    assert late.report(late.holding("a")).accepted == [True]
+    assert w.attempts(run) == [("a", 0, "SUCCESS", None)]
+
+
+def test_who_names_a_lost_attempt_in_the_step_in_which_another_one_claims_keeps_it(world: Make) -> None:
+    w = world(dag("d", "a"))
+    late, other = w.executor("late"), w.executor("other")
+    w.trigger()
+    late.claim()
+    w.run(35)
+    w.send(other.claims(), late.ask(Heartbeat("late", list(late.held))))
+    assert (len(late.held), len(other.held), late.cancelled) == (1, 0, [])
+
+
+def test_what_was_taken_back_and_is_lost_again_is_granted_anew(world: Make) -> None:
+    w = world(dag("d", "a"))
+    late, other = w.executor("late"), w.executor("other")
+    run = w.trigger()
+    late.claim()
+    for _ in range(5):
+        w.run(35)
+        late.beat()
+    w.run(35, beat=[other])
+    assert w.attempts(run) == [("a", 0, "FAILED_PENDING_RETRY", "LOST"), ("a", 1, "RUNNING", None)]
+
+
+def test_nobody_takes_back_what_was_granted_to_another_one(world: Make) -> None:
+    w = world(dag("d", "a"))
+    late, other = w.executor("late"), w.executor("other")
+    w.trigger()
+    [grant] = late.claim()
+    w.run(35)
+    assert w.do(Heartbeat("other", [grant.token])).cancel == []
+    assert lost(w)
+    w.send(late.ask(Heartbeat("late", [grant.token])), Goodbye("late"))
+    assert lost(w)  # it was its own again for a moment
+    assert len(other.claim()) == 1
+
+
+def test_a_hello_takes_back_what_is_only_lost(world: Make) -> None:
+    w = world(dag("d", "a"))
+    run = w.trigger()
+    w.do(hello())
+    [grant] = w.do(Claim("one", 4, 1.0, "l")).grants
+    w.run(40)
+    with pytest.raises(UnknownExecutorError):
+        w.do(Claim("one", 4, 1.0, "l"))
+    w.do(hello(tokens=[grant.token]))
+    assert w.do(Claim("one", 4, 0.0, "l")) == Answer()
+    assert not lost(w)
+    report = Report(run, "a", 0, grant.token, End.SUCCESS)
+    assert w.do(Reports("one", [report])).accepted == [True]
+    assert w.attempts(run) == [("a", 0, "SUCCESS", None)]
 
 
 def test_a_cancel_whose_answer_was_lost_is_told_with_every_heartbeat(world: Make) -> None:

@@ -26,6 +26,7 @@ from ppacer.engine.changes import (
     AlertTried,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     Audited,
@@ -262,6 +263,12 @@ class Fold:
         if row["Status"] is not TaskStatus.RUNNING:
             raise StaleWrite(f"{change} meets {row}")
         row["LostAt"] = change.at
+
+    def _attempt_found(self, change: AttemptFound) -> None:
+        row = self._update(self._attempts(change.ref), (change.task_id, change.retry))
+        if row["Status"] is not TaskStatus.RUNNING:
+            raise StaleWrite(f"{change} meets {row}")
+        row["LostAt"] = None
 
     def _attempt_ended(self, change: AttemptEnded) -> None:
         row = self._update(self._attempts(change.ref), (change.task_id, change.retry))
@@ -571,6 +578,7 @@ _FOLDS: dict[type, Callable[[Fold, Any], None]] = {
     AttemptCreated: Fold._attempt_created,
     AttemptGranted: Fold._attempt_granted,
     AttemptLost: Fold._attempt_lost,
+    AttemptFound: Fold._attempt_found,
     AttemptEnded: Fold._attempt_ended,
     AlertQueued: Fold._alert_queued,
     AlertTried: Fold._alert_tried,

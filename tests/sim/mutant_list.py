@@ -102,6 +102,18 @@ ENGINE = _in(
         (13,),
     ),
     (
+        "what was found is still offered",
+        "            self._drop_lost(task)\n            task.lost -= 1",
+        "            task.is_lost = False\n            task.lost -= 1",
+        (16,),
+    ),
+    (
+        "what was found still counts as a loss",
+        "            task.lost -= 1\n            out.append(AttemptFound",
+        "            out.append(AttemptFound",
+        (),
+    ),
+    (
         "lost attempts are not offered after a start",
         "if task.status is TaskStatus.SCHEDULED or task.is_lost:",
         "if task.status is TaskStatus.SCHEDULED:",
@@ -332,6 +344,12 @@ TASKS = _in(
         "if gap <= self.lease / 2:",
         "if gap >= 0.0:",
         (31,),
+    ),
+    (
+        "anybody takes back what is lost",
+        "task.token in named and task.executor == executor:",
+        "named and task.executor != executor:",
+        (12, 17),
     ),
     (
         "slots are not given back",

@@ -126,6 +126,16 @@ class Leases:
         heard = at - self.heard_at.get(executor, NEVER)
         wrong(14, f"{attempt} is lost though executor {executor!r} was heard {heard:.3f} s ago")
 
+    def judge_find(self, attempt: Attempt, now: Now) -> None:
+        """12: an attempt has its owner again only by a heartbeat of this step that names it.
+
+        Its timeout is counted anew, as after a start.
+        """
+        at = self.awake(now)
+        if attempt.named < at - EPSILON:
+            wrong(12, f"{attempt} is lost no more, and executor {attempt.executor!r} did not name it")
+        attempt.awake = at
+
     def judge_timeout(self, attempt: Attempt, now: Now) -> None:
         """31: the scheduler itself ends an attempt one lease after its timeout, not earlier."""
         if self.reported(attempt, End.TIMED_OUT) is not None:
@@ -155,7 +165,8 @@ class Leases:
         if attempt is None:
             return
         assert attempt.task.spec.timeout is not None
-        latest = self.up_at + attempt.task.spec.timeout + self.lease + LOOK  # a start may count anew
+        begin = max(self.up_at, attempt.awake)  # a start may count anew, and so does who was found
+        latest = begin + attempt.task.spec.timeout + self.lease + LOOK
         if latest >= at:
             heappush(self._deadlines, (latest, token))
         else:

@@ -15,6 +15,7 @@ from ppacer.engine.changes import (
     AlertTried,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     Audited,
@@ -275,6 +276,17 @@ class Runs:
             wrong(25, f"{attempt} is lost; it is {attempt.status}, and was lost at {attempt.lost_at}")
         self.leases.judge_loss(attempt, now)
         attempt.lost_at = change.at
+
+    def _attempt_found(self, change: AttemptFound, now: Now) -> None:
+        run = self._run(change.ref)
+        task = self._task(run, change.task_id)
+        attempt = self._attempt(task, run, change.retry)
+        if attempt is not task.attempts[-1] or attempt.status is not S.RUNNING:  # 25
+            wrong(25, f"{attempt} is found; it is {attempt.status}")
+        if attempt.lost_at is None:  # 25
+            wrong(25, f"{attempt} is found, and was not lost")
+        self.leases.judge_find(attempt, now)
+        attempt.lost_at = None
 
     def _attempt_ended(self, change: AttemptEnded, now: Now) -> None:
         run = self._run(change.ref)
@@ -539,6 +551,7 @@ _JUDGES: dict[type, Callable[[Runs, Any, Now], None]] = {
     AttemptGranted: Runs._attempt_granted,
     AttemptEnded: Runs._attempt_ended,
     AttemptLost: Runs._attempt_lost,
+    AttemptFound: Runs._attempt_found,
     AlertQueued: Runs._alert_queued,
     AlertTried: Runs._alert_tried,
     Audited: Runs._audited,

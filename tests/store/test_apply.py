@@ -11,6 +11,7 @@ from ppacer.engine.changes import (
     AlertTried,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptLost,
     CancelRequested,
     Change,
@@ -157,6 +158,16 @@ def test_a_lost_attempt_stays_running(store: Store, db: str) -> None:
     store.apply([AttemptLost(REF, "a", 0, at(40))])
     (row,) = rows(db, "dagruntasks")
     assert (row["Status"], row["LostAt"], row["EndedAt"]) == ("RUNNING", text(40), None)
+
+
+def test_an_attempt_that_was_found_is_not_lost(store: Store, db: str) -> None:
+    store.apply([*created(), new("a"), granted("a", "k"), AttemptLost(REF, "a", 0, at(40))])
+    store.apply([AttemptFound(REF, "a", 0, at(50))])
+    assert rows(db, "dagruntasks")[0]["LostAt"] is None
+    store.apply([AttemptLost(REF, "a", 0, at(90)), AttemptFound(REF, "a", 0, at(91))])
+    assert rows(db, "dagruntasks")[0]["LostAt"] is None
+    store.apply([AttemptFound(REF, "a", 0, at(91)), AttemptLost(REF, "a", 0, at(92))])
+    assert rows(db, "dagruntasks")[0]["LostAt"] == text(92)
 
 
 def test_a_point_moves_the_cursor_unless_it_is_manual_or_out_of_band(store: Store, db: str) -> None:

@@ -25,6 +25,7 @@ from ppacer.engine import RUN_FINAL
 from ppacer.engine.changes import (
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     Audited,
@@ -176,7 +177,9 @@ def _subjects(change: Change) -> Iterator[Hashable]:
                 yield end_of(ref.run_id)
         case RunCreated(ref=ref) | RunRestarted(ref=ref) | CancelRequested(ref=ref):
             yield from (RUNS, run_of(ref.run_id), dag_of(ref.dag_id))
-        case AttemptCreated(ref=ref) | AttemptGranted(ref=ref) | AttemptEnded(ref=ref) | AttemptLost(ref=ref):
+        case AttemptCreated(ref=ref) | AttemptGranted(ref=ref) | AttemptEnded(ref=ref):
+            yield from (run_of(ref.run_id), dag_of(ref.dag_id))
+        case AttemptLost(ref=ref) | AttemptFound(ref=ref):
             yield from (run_of(ref.run_id), dag_of(ref.dag_id))
         case PointRecorded(dag_id=dag_id) | DagMarked(dag_id=dag_id):
             yield from (DAGS, dag_of(dag_id))

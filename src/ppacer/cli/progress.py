@@ -70,6 +70,7 @@ class Progress:
         from ppacer.engine.changes import (
             AttemptCreated,
             AttemptEnded,
+            AttemptFound,
             AttemptGranted,
             AttemptLost,
             CancelRequested,
@@ -86,6 +87,8 @@ class Progress:
                     self._details(change.task_id, change.retry, change.at, change.error or "")
             case AttemptLost():
                 self._set(change.task_id, "RUNNING", change.at, change.retry, "lost; it is started anew")
+            case AttemptFound():
+                self._set(change.task_id, "RUNNING", change.at, change.retry, "its executor is back")
             case CancelRequested():
                 self._lines.append(f"{_clock(change.at)} cancelling: running tasks are being stopped")
 

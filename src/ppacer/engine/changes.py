@@ -119,6 +119,15 @@ class AttemptLost(msgspec.Struct, frozen=True, gc=False):
     at: datetime
 
 
+class AttemptFound(msgspec.Struct, frozen=True, gc=False):
+    """A lost attempt is lost no more: its executor has it."""
+
+    ref: RunRef
+    task_id: str
+    retry: int
+    at: datetime
+
+
 class AlertQueued(msgspec.Struct, frozen=True, gc=False):
     """A new row in `outbox`; written with the fact it tells about, or not at all."""
 
@@ -278,6 +287,7 @@ Change = (
     | AttemptGranted
     | AttemptEnded
     | AttemptLost
+    | AttemptFound
     | AlertQueued
     | AlertTried
     | Audited

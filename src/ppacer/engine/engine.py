@@ -5,6 +5,7 @@
     Succeeded ──────────► children lose an unmet parent ──► _ready ──► or the run ends
     Failed ─────────────► retry later | _fail ──► _close everything downstream ──► or the run ends
     LeaseExpired ───────► marked lost, ready again | _fail
+    LeaseRenewed ───────► lost no more, if nobody else has been given it
     Cancel ─────────────► _close everything that waits; what runs ends by itself
     Restart ────────────► what is not SUCCESS begins anew
 
@@ -26,6 +27,7 @@ from ppacer.engine.changes import (
     AlertQueued,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     CancelRequested,
@@ -41,6 +43,7 @@ from ppacer.engine.events import (
     Event,
     Failed,
     LeaseExpired,
+    LeaseRenewed,
     PointsSkipped,
     Restart,
     RetryDue,
@@ -99,9 +102,8 @@ class Engine:
         if event.ref.run_id in self.runs:
             return
         out.append(PointRecorded(event.ref.dag_id, now, event.event, event.ref.exec_ts, event.next_ts))
-        self._create(
-            RunState(event.ref, event.graph, Trigger.SCHEDULE, event.params), event.version, now, out
-        )
+        run = RunState(event.ref, event.graph, Trigger.SCHEDULE, event.params)
+        self._create(run, event.version, now, out)
 
     def _triggered(self, event: Triggered, now: datetime, out: Changes) -> None:
         if event.ref.run_id in self.runs:
@@ -228,11 +230,8 @@ class Engine:
                 self._replace_lost(run, position, now, out)
             self._move(task, TaskStatus.RUNNING)
             task.token, task.executor = token, event.executor
-            out.append(
-                AttemptGranted(
-                    run.ref, position, task_id, task.retry, now, token, event.executor, event.lease_end_at
-                )
-            )
+            grant = (run.ref, position, task_id, task.retry, now, token, event.executor, event.lease_end_at)
+            out.append(AttemptGranted(*grant))
 
     def _next_ready(self, lanes: list[Lane], without: frozenset[str]) -> tuple[RunState | None, int]:
         while (entry := take(lanes, without)) is not None:
@@ -250,7 +249,7 @@ class Engine:
         task, task_id = run.tasks[position], run.graph.tasks[position].id
         error = f"lost: executor {task.executor} is gone, with its program or for longer than a lease"
         lost = Failed(run.ref.run_id, task_id, task.retry, token="", reason=Reason.LOST, error=error)
-        self._record_failure(out, run, position, now, TaskStatus.FAILED_PENDING_RETRY, lost, now)
+        out.append(_ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, lost, now))
         task.is_lost = False
         task.retry += 1
         out.append(AttemptCreated(run.ref, task_id, task.retry, run.restart, now))
@@ -301,7 +300,7 @@ class Engine:
             self._fail(run, position, event, now, out)
             return
         retry_at = now + delay
-        self._record_failure(out, run, position, now, TaskStatus.FAILED_PENDING_RETRY, event, retry_at)
+        out.append(_ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, event, retry_at))
         self._drop_lost(task)
         self._move(task, TaskStatus.FAILED_PENDING_RETRY)
         task.token, task.retry_at = None, retry_at
@@ -316,7 +315,7 @@ class Engine:
         """The attempt was the last one: the task is final, and so is everything downstream."""
         task, spec = run.tasks[position], run.graph.tasks[position]
         status = TaskStatus.CANCELLED if run.cancelling else TaskStatus.FAILED
-        self._record_failure(out, run, position, now, status, end)
+        out.append(_ended(run, position, now, status, end, None))
         self._settle_task(run, task, status)
         if status is TaskStatus.FAILED and spec.alert_on_failure:
             out.append(AlertQueued(run.ref, spec.id, task.retry, AlertKind.FAILURE, end.error, now))
@@ -358,12 +357,18 @@ class Engine:
         out.append(AttemptLost(run.ref, spec.id, task.retry, now))
         self._offer(run, position)
 
+    def _lease_renewed(self, event: LeaseRenewed, now: datetime, out: Changes) -> None:
+        run, position = self._holder(event.run_id, event.task_id, event.token)
+        if run is not None and (task := run.tasks[position]).is_lost:
+            self._drop_lost(task)
+            task.lost -= 1
+            out.append(AttemptFound(run.ref, event.task_id, task.retry, now))
+
     def _give_up_lost(self, run: RunState, position: int, now: datetime, out: Changes) -> None:
         task, spec = run.tasks[position], run.graph.tasks[position]
         error = lost_for_good(task, spec)
-        self._fail(
-            run, position, Failed(run.ref.run_id, spec.id, task.retry, "", Reason.LOST, error), now, out
-        )
+        end = Failed(run.ref.run_id, spec.id, task.retry, "", Reason.LOST, error)
+        self._fail(run, position, end, now, out)
 
     def _retry_due(self, event: RetryDue, now: datetime, out: Changes) -> None:
         run, position = self._find(event.run_id, event.task_id)
@@ -407,9 +412,8 @@ class Engine:
         if run is None or run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
             return
         run.restart += 1
-        out.append(RunRestarted(run.ref, now, run.restart))
-        out.append(RunChanged(run.ref, now, run.status, RunStatus.SCHEDULED))
-        run.status = RunStatus.SCHEDULED
+        was, run.status = run.status, RunStatus.SCHEDULED
+        out += [RunRestarted(run.ref, now, run.restart), RunChanged(run.ref, now, was, run.status)]
         run.cancelling, run.failed, run.is_cancelled, run.open = False, 0, False, 0
         for task in run.tasks:  # what is SUCCESS stays, so the counts of unmet parents do too
             if task.status is not TaskStatus.SUCCESS:
@@ -445,20 +449,6 @@ class Engine:
         elif status is TaskStatus.CANCELLED:
             run.is_cancelled = True
 
-    def _record_failure(
-        self,
-        out: Changes,
-        run: RunState,
-        position: int,
-        now: datetime,
-        status: TaskStatus,
-        end: Failed,
-        retry_at: datetime | None = None,
-    ) -> None:
-        task, was = run.tasks[position], TaskStatus.RUNNING
-        head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
-        out.append(AttemptEnded(*head, end.reason, end.error, None, retry_at, end.peak_memory))
-
     # -- recovery ------------------------------------------------------------------------------------------
 
     def restore(self, row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> RunState:
@@ -485,6 +475,15 @@ class Engine:
             self._count_for_backfill(run, -1)
 
 
+def _ended(
+    run: RunState, position: int, now: datetime, status: TaskStatus, end: Failed, retry_at: datetime | None
+) -> AttemptEnded:
+    """The end without success of the attempt that runs."""
+    task, was = run.tasks[position], TaskStatus.RUNNING
+    head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
+    return AttemptEnded(*head, end.reason, end.error, None, retry_at, end.peak_memory)
+
+
 _HANDLERS: dict[type, Callable[[Engine, Any, datetime, Changes], None]] = {
     RunDue: Engine._run_due,
     Triggered: Engine._triggered,
@@ -493,6 +492,7 @@ _HANDLERS: dict[type, Callable[[Engine, Any, datetime, Changes], None]] = {
     Succeeded: Engine._succeeded,
     Failed: Engine._failed,
     LeaseExpired: Engine._lease_expired,
+    LeaseRenewed: Engine._lease_renewed,
     RetryDue: Engine._retry_due,
     Cancel: Engine._cancel,
     Restart: Engine._restart,

@@ -87,6 +87,15 @@ class LeaseExpired(msgspec.Struct, frozen=True, gc=False):
     retry: int
 
 
+class LeaseRenewed(msgspec.Struct, frozen=True, gc=False):
+    """The executor of a lost attempt has it still, and nobody else was given the next one yet."""
+
+    run_id: int
+    task_id: str
+    retry: int
+    token: str
+
+
 class RetryDue(msgspec.Struct, frozen=True, gc=False):
     """The delay after the failed attempt number `retry` is over."""
 
@@ -122,6 +131,7 @@ Event = (
     | Succeeded
     | Failed
     | LeaseExpired
+    | LeaseRenewed
     | RetryDue
     | Cancel
     | Restart

@@ -161,7 +161,8 @@ class Rounds:
                 work.replies.append((request, flags))
                 if request.is_awaited:
                     work.reachable.add(executor)
-            case Heartbeat():
+            case Heartbeat(executor, tokens):
+                work.changes += self.memory.tasks.take_back(executor, tokens, now)
                 work.replies.append((request, None))
             case Greeting(hello):
                 work.replies.append((request, self._greet(hello, now, work)))
@@ -184,6 +185,7 @@ class Rounds:
         if greeted is not None:
             work.changes.append(greeted)
             work.changes += self._losses(self.memory.roll.orphans(hello), now)
+            work.changes += self.memory.tasks.take_back(hello.name, hello.tokens, now)
         return reply
 
     def _losses(self, losses: Iterable[LeaseExpired], now: Now) -> list[Change]:

@@ -11,7 +11,7 @@ from math import inf
 from ppacer.clock import Now
 from ppacer.engine import Engine, Reason, RunRef, TaskStatus
 from ppacer.engine.changes import AttemptGranted, CancelRequested, Change, ExecutorGreeted
-from ppacer.engine.events import Claimed, Failed, LeaseExpired
+from ppacer.engine.events import Claimed, Failed, LeaseExpired, LeaseRenewed
 from ppacer.engine.ready import Needs, are_met, needs_of
 from ppacer.errors import UnknownExecutorError
 from ppacer.protocol import LOCAL, Answer, End, Report
@@ -223,6 +223,22 @@ class TaskScheduler:
                 held.missing_since = None
             elif held.missing_since is None:
                 held.missing_since = now.mono
+
+    def take_back(self, executor: str, tokens: Sequence[str], now: Now) -> list[Change]:
+        """What an executor names that is only lost is its own again: it would take hours to do it anew.
+
+        From now on it counts as held, so that a goodbye in the same round loses it once more.
+        """
+        changes: list[Change] = []
+        session = self.sessions.get(executor)  # None: its goodbye came just before
+        named = {token for token in tokens if session is not None and token not in session.held}
+        for run in self.engine.runs.values() if named else ():
+            for position, task in enumerate(run.tasks):
+                if session is not None and task.is_lost and task.token in named and task.executor == executor:
+                    held = session.held[task.token] = self._held(run.ref, position, now)
+                    found = LeaseRenewed(held.ref.run_id, held.task_id, held.retry, task.token)
+                    changes += self.engine.handle(found, now.utc)
+        return changes
 
     def poll(self, request: Request, ask: Claim, now: Now) -> None:
         """Keeps the executor's long poll; the one before it is answered with nothing."""

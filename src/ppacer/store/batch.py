@@ -15,6 +15,7 @@ from ppacer.engine.changes import (
     AlertTried,
     AttemptCreated,
     AttemptEnded,
+    AttemptFound,
     AttemptGranted,
     AttemptLost,
     Audited,
@@ -42,6 +43,7 @@ from ppacer.store.hot import Row
 from ppacer.store.schema import ATTEMPT_WAITING
 from ppacer.version import VERSION
 
+OfAttempt = AttemptGranted | AttemptLost | AttemptFound | AttemptEnded
 Stamp = Callable[[datetime | None], Any]
 
 
@@ -167,6 +169,9 @@ class Batch:
     def _attempt_lost(self, change: AttemptLost) -> None:
         self._update_attempt("lose_attempt", change, {"LostAt": self.stamp(change.at)})
 
+    def _attempt_found(self, change: AttemptFound) -> None:
+        self._update_attempt("lose_attempt", change, {"LostAt": None})
+
     def _attempt_ended(self, change: AttemptEnded) -> None:
         at, result = self.stamp(change.at), change.result
         new = {"Status": change.status, "StatusUpdateTs": at, "EndedAt": at}
@@ -190,9 +195,7 @@ class Batch:
                 }
             )
 
-    def _update_attempt(
-        self, name: str, change: AttemptGranted | AttemptLost | AttemptEnded, new: Row, **condition: Any
-    ) -> None:
+    def _update_attempt(self, name: str, change: OfAttempt, new: Row, **condition: Any) -> None:
         row = self._attempts.get((change.ref.run_id, change.task_id, change.retry))
         if row is not None:
             row.update(new)
@@ -360,6 +363,7 @@ _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     AttemptCreated: Batch._attempt_created,
     AttemptGranted: Batch._attempt_granted,
     AttemptLost: Batch._attempt_lost,
+    AttemptFound: Batch._attempt_found,
     AttemptEnded: Batch._attempt_ended,
     AlertQueued: Batch._alert_queued,
     AlertTried: Batch._alert_tried,
