@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 9.0  # from the connection, or the first byte of a further request, to the end of its header
 SILENT_MAX = 100  # connections of one address that have not sent a whole header; of more the oldest is closed
-HURRY_SECONDS = 0.1  # that it still has: what lies in its buffer is read in this time
+HURRY_SECONDS = 1.0  # that it still has: time to read what lies in its buffer, on a busy machine too
 OTHER_FILES = 256  # that the program may have open besides its connections
 CONNECTIONS = range(100, 10_001)  # that a server takes, however many files it may open
 
