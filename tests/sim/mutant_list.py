@@ -412,12 +412,6 @@ ROUNDS = _in(
         "case CancelRun(run_id) | RestartRun(run_id) if not run_id:",
         (),
     ),
-    (
-        "dags at their cap are not looked at again",
-        "        self.memory.watcher.unblock({ref.dag_id for ref in work.ended()})\n",
-        "",
-        (13,),
-    ),
 )
 
 RECOVERED = _in(
@@ -490,6 +484,12 @@ COMMANDS = _in(
 
 MEMORY = _in(
     "scheduler.memory",
+    (
+        "dags at their cap are not looked at again",
+        "        self.watcher.unblock(dag_ids)\n",
+        "",
+        (13,),
+    ),
     (
         "two triggers of one instant",
         "if (dag_id, exec_ts) in self._fresh or self.store.has_run(dag_id, exec_ts):",
