@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from api.dags import NASTY
 from ppacer.store.views import TaskView
 from ppacer.ui.environment import _environment
-from ppacer.ui.graph import BENDS_MAX, HEIGHT, LAYERS_MAX, NODES_MAX, Node, Picture, lay_out, picture
+from ppacer.ui.graph import (
+    ALIKE_MAX,
+    BENDS_MAX,
+    HEIGHT,
+    LAYERS_MAX,
+    NODES_MAX,
+    Node,
+    Picture,
+    lay_out,
+    picture,
+)
 from ui.markup import Element, parse
 
 Parents = tuple[tuple[int, ...], ...]
@@ -124,14 +134,28 @@ def test_no_task_is_no_box() -> None:
     assert drawn(()) == Picture([], [], drawn(()).width, drawn(()).height, "no tasks")
 
 
-def test_what_is_too_much_to_be_seen_is_one_box_for_a_layer() -> None:
+def test_many_tasks_between_the_same_others_are_one_box() -> None:
     fan = ((), *(((0,),) * NODES_MAX), tuple(range(1, NODES_MAX + 1)))
     found = picture(tasks(fan), lambda task: f"/{task.task_id}")
     assert [node.name[:2] for node in found.nodes] == ["t0", "1,", "t1"]
     assert [node.url is None for node in found.nodes] == [False, True, False]
     assert "1,000 SUCCESS" in found.nodes[1].title
     assert len(found.edges) == 2
-    assert len(drawn(fan[:NODES_MAX]).nodes) == NODES_MAX
+
+
+def test_few_tasks_that_are_alike_are_drawn_one_by_one() -> None:
+    few = ((), *(((0,),) * ALIKE_MAX))
+    assert len(drawn(few).nodes) == ALIKE_MAX + 1
+    assert [node.name for node in drawn((*few, (0,))).nodes][1:] == [f"{ALIKE_MAX + 1} tasks"]
+    other = (*few, (0,), (7,))
+    assert len(drawn(other).nodes) == len(other)
+
+
+def test_a_layer_is_one_box_when_boxes_are_still_too_many() -> None:
+    pairs = ((), *(((0,),) * NODES_MAX), *((at,) for at in range(1, NODES_MAX + 1)))
+    found = drawn(pairs)
+    assert [node.name for node in found.nodes] == ["t0", "1,000 tasks", "1,000 tasks"]
+    assert len(found.edges) == 2
 
 
 def test_a_long_chain_has_a_limit_too() -> None:

@@ -1,7 +1,6 @@
 """`ppacer next`: the points of a schedule, with what clock changes do to them."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -17,11 +16,7 @@ from ppacer.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
     from ppacer.store.views import DagView
-
-TICK = timedelta(microseconds=1)
 
 
 class Point(NamedTuple):
@@ -81,24 +76,12 @@ def next_command(
 
 
 def _noted(points: list[datetime], tz: str, now: datetime) -> list[Point]:
+    from ppacer.schedule import clock_notes
     from ppacer.schedule.cron_text import known_zone
 
     zone = known_zone(tz)
-    line = [min([now, *points[:1]]), *points]
-    return [Point(at.astimezone(zone), _note(at, before, zone)) for before, at in pairwise(line)]
-
-
-def _note(point: datetime, before: datetime, zone: "ZoneInfo") -> str:
-    """What the clocks do at this point, or between the one before and this one."""
-    local, ago = point.astimezone(zone), (point - TICK).astimezone(zone)
-    if local.utcoffset() != ago.utcoffset():
-        return f"clocks go from {ago.replace(tzinfo=None) + TICK:%H:%M} to {local:%H:%M} at this moment"
-    if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
-        which = "second" if local.fold else "first"
-        return f"comes twice, this is the {which} time"
-    if before.astimezone(zone).utcoffset() != local.utcoffset():
-        return "clocks have changed"
-    return ""
+    notes = clock_notes(points, zone, now)
+    return [Point(at.astimezone(zone), note) for at, note in zip(points, notes, strict=True)]
 
 
 def _about(dag: "DagView") -> str:

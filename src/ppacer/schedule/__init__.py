@@ -10,6 +10,7 @@ from ppacer.schedule.catch_up import (
     settle_missed,
     validate_catch_up,
 )
+from ppacer.schedule.changes_of_clocks import clock_notes, next_change
 from ppacer.schedule.cron import (
     FRIDAY,
     MONDAY,
@@ -42,11 +43,13 @@ __all__ = [
     "Stretch",
     "Weekday",
     "backlog",
+    "clock_notes",
     "daily",
     "every_minute",
     "first_point",
     "hourly",
     "monthly",
+    "next_change",
     "next_point",
     "points_in",
     "settle_missed",

@@ -39,7 +39,7 @@ def next_by_the_wall(walls: Walls, zone: tzinfo, current: datetime) -> datetime 
     while (wall := next(walls(after), None)) is not None:
         point = (wall - _offset(zone, at)).replace(tzinfo=UTC)
         horizon = min(point, at + DAY)
-        change = _change(zone, at, horizon)
+        change = change_between(zone, at, horizon)
         if change is not None:
             at, after = change, _wall(zone, change) - TICK  # a point on the change itself counts
         elif horizon == point:
@@ -56,12 +56,12 @@ def _first_instant(zone: tzinfo, wall: datetime) -> datetime:
     if _wall(zone, instant) == wall:
         return instant
     # In a gap fold=0 means the offset before it, which gives an instant after it, and fold=1 the reverse.
-    end = _change(zone, wall.replace(tzinfo=zone, fold=1).astimezone(UTC), instant)
+    end = change_between(zone, wall.replace(tzinfo=zone, fold=1).astimezone(UTC), instant)
     assert end is not None, (zone, wall)
     return end
 
 
-def _change(zone: tzinfo, low: datetime, high: datetime) -> datetime | None:
+def change_between(zone: tzinfo, low: datetime, high: datetime) -> datetime | None:
     """The first instant in (low, high] with another offset than `low`, if `high` has another."""
     offset = _offset(zone, low)
     if _offset(zone, high) == offset:

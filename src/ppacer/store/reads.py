@@ -14,7 +14,7 @@ from ppacer.config import Mask, masked
 from ppacer.dag import Graph
 from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.errors import NotFoundError, StoreError
-from ppacer.store import database
+from ppacer.store import dag_pages, database
 from ppacer.store.attempts import (
     around,
     attempt_view,
@@ -74,6 +74,7 @@ class Reads:
                 f"there is no database {path}; start a scheduler with `ppacer serve`, or name it with --db"
             )
         self._engine = database.reader_engine(self.url)
+        self.dag_pages = dag_pages.DagPages(self._connect)
         self._graphs: dict[tuple[str, str], Graph] = {}
 
     def close(self) -> None:
@@ -154,12 +155,14 @@ class Reads:
                 raise NotFoundError(f"there is no dag {dag_id!r}; `ppacer dags` lists them")
             return _with_runs(connection, rows, self._mask)[0]
 
-    def points(self, dag_id: str, *, limit: int = 20) -> list[PointView]:
-        """What became of the latest schedule points of a dag, newest first."""
+    def points(self, dag_id: str, *, before: datetime | None = None, limit: int = 20) -> list[PointView]:
+        """What became of the latest schedule points of a dag before that time, newest first."""
         s = schedules.c
         query = (
             sa.select(schedules).where(s.DagId == dag_id).order_by(s.ScheduleTs.desc()).limit(_page(limit))
         )
+        if before is not None:
+            query = query.where(s.ScheduleTs < before)
         with self._connect() as connection:
             rows = connection.execute(query)
             return [PointView(row.Event, row.ScheduleTs, row.NextScheduleTs, row.InsertTs) for row in rows]
@@ -232,6 +235,13 @@ class Reads:
         with self._connect() as connection:
             return hours(connection, since, count)
 
+    def runs_at(self, dag_id: str, times: Sequence[datetime]) -> list[RunView]:
+        """The runs of a dag with these execution times."""
+        r = dagruns.c
+        query = sa.select(dagruns).where(r.DagId == dag_id, r.ExecTs.in_(times))
+        with self._connect() as connection:
+            return [_run(row, self._mask) for row in connection.execute(query)]
+
     def run(self, run_id: int) -> RunView:
         """One run without its tasks. Raises NotFoundError."""
         with self._connect() as connection:
@@ -242,7 +252,7 @@ class Reads:
         with self._connect() as connection:
             row = _find_run(connection, run_id)
             attempts = rows_of(connection, row)
-            tasks = task_views(self._graph(connection, row), attempts, row.Restarts)
+            tasks = task_views(self._graph(connection, row.DagId, row.DagVersion), attempts, row.Restarts)
         return RunDetail(_run(row, self._mask), tasks, [attempt_view(attempt) for attempt in attempts])
 
     def task_detail(self, run_id: int, task_id: str) -> RunDetail:
@@ -252,16 +262,21 @@ class Reads:
         """
         with self._connect() as connection:
             row = _find_run(connection, run_id)
-            graph = self._graph(connection, row)
+            graph = self._graph(connection, row.DagId, row.DagVersion)
             if task_id not in graph.index:
                 raise NotFoundError(f"run {run_id} of {row.DagId} has no task {task_id!r}")
             return RunDetail(_run(row, self._mask), *around(connection, row, graph, task_id))
 
-    def _graph(self, connection: sa.Connection, run: Any) -> Graph:
+    def graph(self, dag_id: str, version: str) -> Graph:
+        """The graph of a version of a dag."""
+        with self._connect() as connection:
+            return self._graph(connection, dag_id, version)
+
+    def _graph(self, connection: sa.Connection, dag_id: str, version: str) -> Graph:
         """The graph with which a run began. A version never changes, so a few are kept."""
-        key, v = (run.DagId, run.DagVersion), dagversions.c
+        key, v = (dag_id, version), dagversions.c
         if (graph := self._graphs.get(key)) is None:
-            query = sa.select(v.Graph).where(v.DagId == run.DagId, v.DagVersion == run.DagVersion)
+            query = sa.select(v.Graph).where(v.DagId == dag_id, v.DagVersion == version)
             graph = Graph.from_json(connection.execute(query).scalar_one())
             kept = [*self._graphs.items()][1 - GRAPHS_MAX :]
             self._graphs = dict([*kept, (key, graph)])  # replaced, never changed: by many threads

@@ -215,3 +215,31 @@ class BackfillDetail(msgspec.Struct, frozen=True):
 
     backfill: BackfillView
     runs: dict[str, int]
+
+
+class CellView(msgspec.Struct, frozen=True, gc=False):
+    """What became of a task in a run, in short: its latest attempt (`retry` -1: none yet)."""
+
+    retry: int
+    status: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class ConfigView(msgspec.Struct, frozen=True):
+    """A task as it is defined now; `revision` counts how often it has changed, `place` is for paging."""
+
+    task_id: str
+    type_name: str
+    config: dict[str, Any]
+    revision: int
+    inserted_at: datetime
+    place: tuple[int, int]
+
+
+class VersionView(msgspec.Struct, frozen=True):
+    """A version of a dag, and the tasks (with their revisions) that are new or differ in it."""
+
+    version: str
+    inserted_at: datetime
+    changed: list[tuple[str, int]]

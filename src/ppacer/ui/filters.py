@@ -77,6 +77,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def spoken(state: str) -> str:
+    """A state as it is said: `UPSTREAM FAILED`."""
+    return state.replace("_", " ")
+
+
 def params(values: dict[str, Any]) -> str:
     """The parameters of a run on one line: `country=PL, rows=3`."""
     words = (f"{name}={value if isinstance(value, str) else json(value)}" for name, value in values.items())

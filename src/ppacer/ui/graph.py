@@ -1,8 +1,8 @@
 """Draws the tasks of a dag in layers, from left to right: numbers for SVG, made of read models. Pure.
 
 Layers by the longest path, the order inside a layer by barycenters, places by least squares. An edge over
-several layers goes through a bend in each, which all long edges of one task share. What is too much to be
-seen as a whole is drawn as one box for each layer.
+several layers goes through a bend in each, which all long edges of one task share. Many tasks between the
+same others are one box, and where that is still too much to be seen, a layer is.
 """
 
 from collections import Counter
@@ -15,13 +15,15 @@ from typing import NamedTuple
 from ppacer.api.why import about
 from ppacer.engine import TaskStatus
 from ppacer.store.views import TaskView
+from ppacer.ui.filters import spoken
 
 NODES_MAX, EDGES_MAX = 1_000, 4_000  # of a drawing; beyond, a layer is one box
+ALIKE_MAX = 40  # tasks with the same parents and children that are drawn one by one
 LAYERS_MAX = 200  # of boxes: layers that follow each other share one
 BENDS_MAX = 4_000  # beyond, long edges are drawn straight
 SWEEPS = 4  # there and back; more does not change what people see
 HEIGHT, GAP, BEND = 26, 10, 4  # pixels of a node, between neighbours, and of a bend
-BETWEEN = 44  # layers
+BETWEEN, BETWEEN_MAX = 44, 140  # pixels between layers; the more edges, the more room they need
 CHAR, AROUND = 7.25, 36  # pixels of a character, and of what stands around the name
 NAME_MAX = 26  # characters of a name that are shown
 EDGE = 1.5  # pixels around everything, for outlines
@@ -73,9 +75,7 @@ def picture(tasks: Sequence[TaskView], url: Url) -> Picture:
     """The tasks, in topological order, as boxes; `url`: where the box of a task leads."""
     at = {task.task_id: position for position, task in enumerate(tasks)}
     parents: Parents = tuple(tuple(at[parent] for parent in task.parents) for task in tasks)
-    groups = [[position] for position in range(len(tasks))]
-    if len(tasks) > NODES_MAX or sum(map(len, parents)) > EDGES_MAX:
-        groups, parents = _collapsed(parents)
+    groups, parents = _grouped(parents)
     members = [[tasks[position] for position in group] for group in groups]
     names = [_name(group) for group in members]
     widths = tuple(_width(name) for name in names)
@@ -87,16 +87,48 @@ def picture(tasks: Sequence[TaskView], url: Url) -> Picture:
     return Picture(nodes, list(layout.edges), layout.width, layout.height, _words(tasks))
 
 
-def _collapsed(parents: Parents) -> tuple[list[list[int]], Parents]:
+def _grouped(parents: Parents) -> tuple[list[list[int]], Parents]:
+    """Which tasks share a box, and from which boxes each of them comes."""
+    groups = _alike(parents)
+    boxes = _between(groups, parents)
+    if len(groups) > NODES_MAX or sum(map(len, boxes)) > EDGES_MAX:
+        groups = _by_layer(parents)
+        boxes = _between(groups, parents)
+    return groups, boxes
+
+
+def _alike(parents: Parents) -> list[list[int]]:
+    """Tasks with the same parents and children together, when they are many."""
+    children: list[list[int]] = [[] for _ in parents]
+    for position, above in enumerate(parents):
+        for parent in above:
+            children[parent].append(position)
+    kinds: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for position, above in enumerate(parents):
+        kinds.setdefault((above, tuple(children[position])), []).append(position)
+    groups = [
+        part
+        for kind in kinds.values()
+        for part in ([kind] if len(kind) > ALIKE_MAX else [[position] for position in kind])
+    ]
+    return sorted(groups)
+
+
+def _by_layer(parents: Parents) -> list[list[int]]:
     layer = _layers(parents)
     share = -(-(max(layer) + 1) // LAYERS_MAX)
     groups: list[list[int]] = [[] for _ in range(max(layer) // share + 1)]
     for position, depth in enumerate(layer):
         groups[depth // share].append(position)
-    before: list[set[int]] = [set() for _ in groups]
-    for position, above in enumerate(parents):
-        before[layer[position] // share].update(layer[parent] // share for parent in above)
-    return groups, tuple(tuple(sorted(above - {at})) for at, above in enumerate(before))
+    return groups
+
+
+def _between(groups: Sequence[Sequence[int]], parents: Parents) -> Parents:
+    box = {position: at for at, group in enumerate(groups) for position in group}
+    return tuple(
+        tuple(sorted({box[parent] for position in group for parent in parents[position]} - {at}))
+        for at, group in enumerate(groups)
+    )
 
 
 def _name(group: Sequence[TaskView]) -> str:
@@ -112,7 +144,7 @@ def _title(group: Sequence[TaskView]) -> str:
         return f"{group[0].task_id} … {group[-1].task_id}: {_counts(group)}"
     [task] = group
     took = f", {about(task.ended_at - task.started_at)}" if task.started_at and task.ended_at else ""
-    return f"{task.task_id}: {_spoken(task.status)}{took}"
+    return f"{task.task_id}: {spoken(task.status)}{took}"
 
 
 def _state(group: Sequence[TaskView]) -> str:
@@ -126,11 +158,7 @@ def _words(tasks: Sequence[TaskView]) -> str:
 
 def _counts(tasks: Sequence[TaskView]) -> str:
     counts = Counter(task.status for task in tasks)
-    return ", ".join(f"{counts[state]:,} {_spoken(state)}" for state in WORST_FIRST if counts[state])
-
-
-def _spoken(state: str) -> str:
-    return state.replace("_", " ")
+    return ", ".join(f"{counts[state]:,} {spoken(state)}" for state in WORST_FIRST if counts[state])
 
 
 def _width(name: str) -> float:
@@ -161,7 +189,11 @@ def lay_out(parents: Parents, widths: tuple[float, ...]) -> Layout:
     column_widths = [
         max((widths[at] for at in column if at < net.nodes), default=0) for column in net.columns
     ]
-    lefts = [*accumulate((wide + BETWEEN for wide in column_widths), initial=EDGE)]
+    gaps = [
+        min(BETWEEN_MAX, BETWEEN + 2 * sum(len(net.above[at]) for at in column)) for column in net.columns
+    ]
+    steps = (wide + gap for wide, gap in zip(column_widths, [*gaps[1:], 0], strict=False))
+    lefts = [*accumulate(steps, initial=EDGE)]
     rights = [lefts[at] + wide for at, wide in enumerate(column_widths)]
     ends = [
         lefts[layer] + widths[at] if at < net.nodes else rights[layer] for at, layer in enumerate(net.layer)

@@ -96,7 +96,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
     found = [
-        Item("disabled", "disabled", dag.dag_id, f"/dags?text={dag.dag_id}", dag.disabled_reason or "")
+        Item("disabled", "disabled", dag.dag_id, f"/dags/{dag.dag_id}", dag.disabled_reason or "")
         for dag in door.reads.disabled(limit=ATTENTION_MAX)
     ]
     found += [
@@ -105,7 +105,7 @@ def _attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[It
     ]
     late = [point for point in points if now - point.next_at > LATE]
     found += [
-        Item("waits", "late", point.dag_id, f"/dags?text={point.dag_id}", "was due", point.next_at)
+        Item("waits", "late", point.dag_id, f"/dags/{point.dag_id}", "was due", point.next_at)
         for point in late[:ATTENTION_MAX]
     ]
     lost = [one for one in door.reads.executors(limit=EXECUTORS_MAX) if _is_lost(one, now)]

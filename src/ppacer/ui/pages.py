@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 from ppacer.api.door import Door
 from ppacer.api.route import Route
 from ppacer.store.views import DagView
-from ppacer.ui import attempt, dags, run
+from ppacer.ui import attempt, dag_code, dag_graph, dag_grid, dag_schedule, dag_settings, dags, run
 from ppacer.ui.actions import Actions
 from ppacer.ui.login import login_routes
 from ppacer.ui.logs import log_routes
@@ -16,10 +16,13 @@ from ppacer.ui.overview import overview
 from ppacer.ui.page import Page, Pages
 from ppacer.ui.static import static_routes
 
+OF_A_DAG = (dag_grid.PAGE, dag_graph.PAGE, dag_schedule.PAGE, dag_code.PAGE, dag_settings.PAGE)
+OF_A_RUN = (run.PAGE, attempt.TASK, attempt.PAGE)
+
 
 def table() -> list[Page]:
     """Every page there is; those with a tab in the order of the navigation."""
-    return [overview(), dags.PAGE, dags.TRIGGER, run.PAGE, attempt.TASK, attempt.PAGE]
+    return [overview(), dags.PAGE, dags.TRIGGER, *OF_A_DAG, *OF_A_RUN]
 
 
 def lost(door: Door) -> Callable[[Request, Exception], HTMLResponse]:

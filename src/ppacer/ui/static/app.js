@@ -132,6 +132,42 @@
     event.preventDefault();
   }
 
+  // -- what squares and bars say when they are pointed at, and a way over the grid for the arrow keys -------
+
+  let tip = null;
+  function hint(event) {
+    const over = event.target.closest?.("[data-tip]");
+    tip?.remove();
+    tip = null;
+    if (!over || event.type === "focusout" || event.type === "mouseout") return;
+    tip = document.createElement("p");
+    tip.className = "tip";
+    tip.setAttribute("aria-hidden", "true");
+    tip.textContent = [over.getAttribute("aria-label") || over.textContent, timeOver(over)].filter(Boolean).join(" · ");
+    document.body.append(tip);
+    const at = over.getBoundingClientRect(), size = tip.getBoundingClientRect();
+    const top = at.top - size.height - 6;
+    tip.style.top = `${top < 4 ? at.bottom + 6 : top}px`;
+    tip.style.left = `${Math.max(4, Math.min(innerWidth - size.width - 4, at.left + at.width / 2 - size.width / 2))}px`;
+  }
+
+  // The time of the run at the head of the column in which a square stands.
+  function timeOver(square) {
+    const cell = square.closest("td");
+    return cell?.closest("table").tHead.rows[0].cells[cell.cellIndex].querySelector("time")?.textContent;
+  }
+
+  const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  function walk(event) {
+    const cell = event.target.closest?.(".grid td, .grid th");
+    if (!cell || !ARROWS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    const [down, right] = ARROWS[event.key], rows = cell.closest("table").rows;
+    let row = cell.parentElement.rowIndex, column = cell.cellIndex, found = null;
+    while (!found && rows[row += down]?.cells[column += right]) found = rows[row].cells[column].querySelector("a");
+    found?.focus();
+    event.preventDefault();
+  }
+
   // -- a form of another page, in a dialog over this one -------------------------------------------------
 
   async function openForm(link) {
@@ -183,6 +219,8 @@
     localize(document);
     setInterval(tick, 1000);
     document.addEventListener("keydown", press);
+    document.addEventListener("keydown", walk);
     document.addEventListener("click", click);
+    for (const name of ["mouseover", "mouseout", "focusin", "focusout"]) document.addEventListener(name, hint);
   });
 })();
