@@ -34,7 +34,14 @@ EVERY = [
 ]
 BAD = ("none", "garbage", "revoked", "expired")
 CREDENTIALS = (*BAD, *(str(role) for role in Role))
-IDS = {"dag_id": "talking", "task_id": "talk", "run_id": "999", "executor": "nobody", "name": "nobody"}
+IDS = {
+    "dag_id": "talking",
+    "task_id": "talk",
+    "run_id": "999",
+    "retry": "0",
+    "executor": "nobody",
+    "name": "nobody",
+}
 IDS["backfill_id"] = "999"
 
 
@@ -200,7 +207,7 @@ def test_a_person_logs_in_and_out(guarded: Guarded) -> None:
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
-    page = live.ask("GET", "/", headers={"Cookie": cookie.split(";")[0]})
+    page = live.ask("GET", "/dags", headers={"Cookie": cookie.split(";")[0]})
     assert page.status == 200
     assert "talking" in page.text
     out = live.ask("POST", "/logout", headers={**form})

@@ -1,14 +1,24 @@
 """The executors' verbs over HTTP, as raw JSON: what executors of each version say and are told."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.client import HTTPConnection
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from starlette.requests import Request
 
 from api.live import Live
 from ppacer import Dag, task
+from ppacer.api import executors as module
+from ppacer.api.door import Door
+from ppacer.api.wire import RecordsBody
+from ppacer.tasklog import LogRecord
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @task
@@ -117,3 +127,23 @@ def test_a_hello_that_no_database_could_keep_is_refused(server: Live, facts: str
 @pytest.mark.parametrize("name", ["local", "a%2Fb", "%00", "x" * 201])
 def test_what_is_no_name_of_an_executor_is_not_found(server: Live, name: str) -> None:
     assert say(server, f"/api/v1/executors/{name}/claim", '{"slots": 1}')[0] == 404
+
+
+def test_what_was_sent_last_is_remembered_of_the_newest_executors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEEN_MAX", 2)
+    taken: list[int] = []
+    door = SimpleNamespace(take_records=lambda records: taken.append(len(records)))
+    verbs = module.Verbs(cast(Door, door))
+    record = LogRecord("a", AT, "a", 0, AT, "INFO", "hello")
+
+    def send(executor: str, number: int) -> None:
+        asyncio.run(verbs.logs(cast(Request, None), executor, RecordsBody([record] * number, "l", number)))
+
+    for executor in ("one", "two", "one", "three"):
+        send(executor, 1)
+    assert taken == [1, 1, 1]  # the second batch of `one` was the first again
+    send("one", 2)
+    send("three", 1)
+    assert taken == [1, 1, 1, 2]
+    send("two", 1)  # so long ago that nobody knows
+    assert taken == [1, 1, 1, 2, 1]

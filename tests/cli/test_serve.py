@@ -192,7 +192,7 @@ def test_the_page_and_the_health_are_served(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         with urlopen(f"{server.url}/healthz", timeout=PATIENCE) as answer:
             assert answer.status == 200
-        with urlopen(server.url, timeout=PATIENCE) as answer:
+        with urlopen(f"{server.url}/dags", timeout=PATIENCE) as answer:
             assert b"good" in answer.read()
 
 
