@@ -234,6 +234,17 @@ def test_the_points_of_the_dag_go_first(world: Make) -> None:
     assert w.exec_times() == [*TEN[:2], at(1800), TEN[2]]
 
 
+def test_points_that_take_several_steps_all_go_first(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppacer.scheduler.watcher.POINTS_PER_STEP", 1)
+    w = world(hourly())
+    w.send(StartBackfill("d", AGO, max_active_runs=1), PauseBackfill(1))
+    w.restart(hourly(catch_up=True), after=5 * 3600)
+    w.do(UnpauseBackfill(1))
+    for _ in range(5):
+        w.send()
+    assert w.exec_times() == [*(T0 + HOUR / 2 + n * HOUR for n in range(5)), TEN[0]]
+
+
 def test_a_dag_that_is_behind_holds_its_backfill_up_and_not_for_ever(world: Make) -> None:
     w = world(hourly(max_active_runs=1))
     ex = w.executor()

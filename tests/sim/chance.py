@@ -58,6 +58,7 @@ RATES = {
     "restart": 0.05,
     "pause": 0.02,
     "nonsense": 0.02,
+    "backfill": 0.02,
     "unsent": 0.3,  # for each alert: it cannot be delivered
 }
 KINDS = tuple(RATES)

@@ -491,6 +491,12 @@ MEMORY = _in(
         (13,),
     ),
     (
+        "a backfill is not looked at again",
+        "        self.backfills.wake(dag_ids)\n",
+        "",
+        (10,),
+    ),
+    (
         "two triggers of one instant",
         "if (dag_id, exec_ts) in self._fresh or self.store.has_run(dag_id, exec_ts):",
         "if self.store.has_run(dag_id, exec_ts):",
@@ -529,6 +535,50 @@ GRANTS = _in(
         "    for parent in spec.parents:\n",
         "    for parent in spec.parents[:1]:\n",
         (21,),
+    ),
+)
+
+BACKFILLS = _in(
+    "scheduler.backfills",
+    (
+        "a backfill has one run too many at once",
+        "engine.backfilling[one.ref.backfill_id] < one.max_active_runs",
+        "engine.backfilling[one.ref.backfill_id] <= one.max_active_runs",
+        (36,),
+    ),
+    (
+        "a paused backfill goes on",
+        "            one.paused_at is None\n            and dag_id in",
+        "            dag_id in",
+        (36,),
+    ),
+    (
+        "a backfill ends before its runs have",
+        "if one.is_over and not engine.backfilling[backfill_id]:",
+        "if one.is_over:",
+        (36,),
+    ),
+    (
+        "a point that had a run counts as one that got one",
+        "yield BackfillMoved(one.ref.backfill_id, position, ref is None)",
+        "yield BackfillMoved(one.ref.backfill_id, position, False)",
+        (36,),
+    ),
+)
+
+BACKFILL_COMMANDS = _in(
+    "scheduler.backfill_commands",
+    (
+        "the cancel of a backfill leaves one run",
+        "    for run_id in mine:\n",
+        "    for run_id in mine[1:]:\n",
+        (36,),
+    ),
+    (
+        "newest first is oldest first",
+        "return free[::-1] if newest_first else free",
+        "return free",
+        (36,),
     ),
 )
 
@@ -615,5 +665,7 @@ PARTS = (
     COMMANDS,
     MEMORY,
     GRANTS,
+    BACKFILLS,
+    BACKFILL_COMMANDS,
 )
 MUTANTS = [mutant for part in (*PARTS, BATCH, HOT, STORE, SYNC) for mutant in part]

@@ -1,4 +1,4 @@
-"""The judge of the simulator: 35 invariants, written from the documents and not from the code they judge.
+"""The judge of the simulator: 36 invariants, written from the documents and not from the code they judge.
 
     committed changes ─► Runs, Points     a model of every run and dag, each change judged as it comes
     heard messages    ─► Leases           who was heard when, who holds what

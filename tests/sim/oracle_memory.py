@@ -76,6 +76,7 @@ def judge_everything(scheduler: Any, tables: Any, runs: Runs) -> None:
         _judge_run(run, engine.runs[run_id])
     _judge_ready(engine, runs)
     _judge_rooms(engine, runs)
+    runs.backfills.judge_memory(memory)
     _judge_fresh(engine, tables, runs)
     _judge_cursors(memory.watcher, runs)
     _judge_sessions(memory.tasks, runs)
@@ -170,6 +171,7 @@ def _run_row(run: Run, row: dict[str, Any]) -> RunRow:
         row["Params"],
         row["Restarts"],
         row["CancelRequestedAt"] is not None,
+        row["BackfillId"],
     )
 
 

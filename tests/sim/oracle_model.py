@@ -87,8 +87,9 @@ class Run:
     """A run, open or ended, with every attempt."""
 
     __slots__ = (
-        *("cancel_at", "cancels", "changed_at", "created_at", "ended_at", "graph", "is_fresh", "open"),
-        *("params", "ref", "restart", "restarts", "started_at", "status", "tasks", "trigger", "version"),
+        *("backfill_id", "cancel_at", "cancels", "changed_at", "created_at", "ended_at", "graph"),
+        *("is_fresh", "open", "params", "ref", "restart", "restarts", "started_at", "status"),
+        *("tasks", "trigger", "version"),
     )
 
     def __init__(self, change: RunCreated, graph: Graph) -> None:
@@ -96,6 +97,7 @@ class Run:
         self.version = change.version
         self.trigger: Trigger = change.trigger
         self.params = change.params
+        self.backfill_id = change.backfill_id
         self.graph = graph
         self.status = RunStatus.SCHEDULED
         self.created_at = self.changed_at = change.at

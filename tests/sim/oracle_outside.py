@@ -6,11 +6,15 @@ from ppacer.engine.model import RunRef, TaskStatus
 from ppacer.protocol import Answer, End, Grant, Report
 from ppacer.scheduler.requests import (
     Ask,
+    CancelBackfill,
     CancelRun,
+    PauseBackfill,
     PauseDag,
     Reports,
     RestartRun,
+    StartBackfill,
     TriggerRun,
+    UnpauseBackfill,
     UnpauseDag,
 )
 from sim.oracle_leases import is_garbled
@@ -72,6 +76,9 @@ class Outside:
             case PauseDag(dag_id=dag_id) | UnpauseDag(dag_id=dag_id):
                 state = self.runs.points.dags.get(dag_id)
                 return None if state is None else (state.pause_marks, state.unpause_marks, state.paused_at)
+            case PauseBackfill(backfill_id) | UnpauseBackfill(backfill_id):
+                one = self.runs.backfills.all.get(backfill_id)
+                return None if one is None else (one.pause_marks, one.unpause_marks, one.paused_at)
         return None
 
     def answered(self, ask: Ask, reply: Any) -> None:
@@ -91,6 +98,21 @@ class Outside:
                 run = self.runs.runs.get(ask.run_id)
                 if run is None or run.restart == 0 or (before and before[2] and run.restart == before[1]):
                     wrong(11, f"the restart of run {ask.run_id} is acknowledged, and {run} was not restarted")
+            case StartBackfill(dag_id):
+                made = self.runs.backfills.all.get(reply.backfill_id)
+                if made is None or made.made.dag_id != dag_id:
+                    wrong(11, f"{ask} is answered with {reply}, of which there is no row")
+            case CancelBackfill(backfill_id):
+                if self.runs.backfills.all[backfill_id].cancel_at is None:
+                    wrong(11, f"{ask} is acknowledged, and nothing is cancelled")
+            case PauseBackfill():
+                after = self._state(ask)
+                if after is None or (after[2] is None and before and after[0] == before[0] and not before[2]):
+                    wrong(11, f"{ask} is acknowledged, and it is not paused")
+            case UnpauseBackfill():
+                after = self._state(ask)
+                if after is None or (after[2] and before and after[1] == before[1] and before[2]):
+                    wrong(11, f"{ask} is acknowledged, and it is paused")
             case PauseDag():
                 after = self._state(ask)
                 if after is None or (after[2] is None and before and after[0] == before[0] and not before[2]):
@@ -141,3 +163,4 @@ class Outside:
                 if task.status is not TaskStatus.SUCCESS
             }
             wrong(10, f"{len(left)} runs have not ended: {left[0]} is {left[0].status}, {waits}")
+        self.runs.backfills.judge_end()

@@ -19,6 +19,11 @@ from ppacer.engine.changes import (
     AttemptGranted,
     AttemptLost,
     Audited,
+    BackfillCancelled,
+    BackfillCreated,
+    BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
     CancelRequested,
     Change,
     DagMarked,
@@ -29,6 +34,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus, Trigger
 from ppacer.protocol import End
+from sim.oracle_backfills import Backfills
 from sim.oracle_leases import Leases
 from sim.oracle_model import RUN_ENDED, TASK_ENDED, Attempt, Run, Task, wrong
 from sim.oracle_points import Points
@@ -66,6 +72,7 @@ class Runs:
         self.points, self.leases = points, leases
         self.runs: dict[int, Run] = {}
         self.by_ts: dict[tuple[str, Any], Run] = {}
+        self.backfills = Backfills(points, self.by_ts)
         self.tokens: dict[str, Attempt] = {}
         self.finished: dict[str, End] = {}  # how executions ended, by token; `Outside` writes it
         self.running: dict[str, int] = {}  # RUNNING runs of a dag
@@ -92,6 +99,7 @@ class Runs:
             self._settle(self.runs[run_id], tasks)
         if self._created or self._recorded:
             self._match_points()
+        self.backfills.settled([one.backfill_id for one in changes if isinstance(one, BackfillCancelled)])
         if self._ended or self._queued:
             self._match_alerts()
         self._restarted.clear()
@@ -135,7 +143,10 @@ class Runs:
             self.points.may_run(ref.dag_id, ref.exec_ts, now)
             if self.running.get(ref.dag_id, 0) >= state.dag.max_active_runs:  # 17: the cursor waits
                 wrong(17, f"{ref} is created ahead, with {self.running[ref.dag_id]} runs active")
+        elif change.backfill_id is not None and self.running.get(ref.dag_id, 0) >= state.dag.max_active_runs:
+            wrong(17, f"{ref} of backfill {change.backfill_id} is created ahead")
         run = Run(change, state.versions[change.version])
+        self.backfills.run_created(change, run, now)
         self.runs[ref.run_id] = self.by_ts[ref.dag_id, ref.exec_ts] = self.opened[ref.run_id] = run
         self.waiting.setdefault(ref.dag_id, set()).add(ref.run_id)
         self._created.append(change)
@@ -183,6 +194,21 @@ class Runs:
             if task.status is not S.SUCCESS:
                 run.set_status(task, S.NO_STATUS)
             task.spent = task.lost = 0
+
+    def _backfill_created(self, change: BackfillCreated, now: Now) -> None:
+        self.backfills.created(change, now)
+
+    def _backfill_moved(self, change: BackfillMoved, now: Now) -> None:
+        self.backfills.moved(change, now)
+
+    def _backfill_marked(self, change: BackfillMarked, now: Now) -> None:
+        self.backfills.marked(change, now)
+
+    def _backfill_cancelled(self, change: BackfillCancelled, now: Now) -> None:
+        self.backfills.cancelled(change, now)
+
+    def _backfill_ended(self, change: BackfillEnded, now: Now) -> None:
+        self.backfills.ended(change, now)
 
     def _cancel_requested(self, change: CancelRequested, now: Now) -> None:
         run = self._run(change.ref)
@@ -480,7 +506,7 @@ class Runs:
         for created in self._created:
             record = records.pop((created.ref.dag_id, created.ref.exec_ts), None)
             is_manual = record is not None and record.event is ScheduleEvent.MANUALLY_TRIGGERED
-            if record is None or is_manual != (created.trigger is Trigger.MANUAL):
+            if record is None or is_manual != (created.trigger is not Trigger.SCHEDULE):
                 wrong(7, f"{created.ref} ({created.trigger}) comes with the record {record}")
         for (dag_id, ts), record in records.items():
             if record.event is not ScheduleEvent.OUT_OF_BAND and (dag_id, ts) not in self.by_ts:
@@ -544,6 +570,11 @@ _JUDGES: dict[type, Callable[[Runs, Any, Now], None]] = {
     RunCreated: Runs._run_created,
     RunChanged: Runs._run_changed,
     RunRestarted: Runs._run_restarted,
+    BackfillCreated: Runs._backfill_created,
+    BackfillMoved: Runs._backfill_moved,
+    BackfillMarked: Runs._backfill_marked,
+    BackfillCancelled: Runs._backfill_cancelled,
+    BackfillEnded: Runs._backfill_ended,
     CancelRequested: Runs._cancel_requested,
     PointRecorded: Runs._point_recorded,
     DagMarked: Runs._dag_marked,

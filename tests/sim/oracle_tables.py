@@ -18,6 +18,7 @@ def compare(tables: Any, runs: Runs, whole: bool) -> None:
     _compare_dags(tables, runs)
     _compare_schedules(tables, runs)
     _compare_outbox(tables, runs)
+    runs.backfills.compare(tables)
     if tables.dagruns.keys() != runs.runs.keys():
         wrong(
             24, f"there are rows of the runs {tables.dagruns.keys() ^ runs.runs.keys()} too many or too few"
@@ -73,6 +74,7 @@ def _compare_run(tables: Any, run_id: int, run: Run) -> None:
     mine = (
         *(run.ref.dag_id, run.ref.exec_ts, run.created_at, run.status, run.changed_at, run.version),
         *(run.trigger, run.params, run.restart, run.started_at, run.ended_at, run.cancel_at),
+        run.backfill_id,
     )
     if facts != mine:
         wrong(24, f"run {run_id} is {facts} in its row, and should be {mine}")
@@ -85,6 +87,7 @@ def _compare_run(tables: Any, run_id: int, run: Run) -> None:
 _run_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "StatusUpdateTs", "DagVersion"),
     *("TriggeredBy", "Params", "Restarts", "StartedAt", "EndedAt", "CancelRequestedAt"),
+    "BackfillId",
 )
 _attempt_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "Restart", "Reason", "Error", "Executor"),

@@ -1,9 +1,23 @@
 """Everybody else who asks the scheduler for something: people with commands, the postman of the outbox."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ppacer.engine.changes import AlertQueued, AlertTried, Change
-from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.errors import ScheduleError
+from ppacer.schedule import points_in
+from ppacer.scheduler import (
+    CancelBackfill,
+    CancelRun,
+    Command,
+    PauseBackfill,
+    PauseDag,
+    RestartRun,
+    StartBackfill,
+    TriggerRun,
+    UnpauseBackfill,
+    UnpauseDag,
+)
 from sim.dags import seconds
 from sim.wires import Call, Link
 
@@ -15,6 +29,7 @@ TRIES_MAX = 4
 ROUND = 2.0  # seconds between two looks of the postman
 OPEN_MAX = 30  # runs; nobody starts more while so many are not done
 ASKS_MAX = 4  # times for the same thing
+BACKFILLED_MAX = 12  # points of one backfill
 
 
 class People:
@@ -26,7 +41,7 @@ class People:
         self.rng = world.chance.stream("people")
         self.pace = self.rng.choice([3.0, 8.0, 20.0])  # seconds between triggers
         self._trigger()
-        for kind in ("cancel", "restart", "pause", "nonsense"):
+        for kind in ("cancel", "restart", "pause", "nonsense", "backfill"):
             self._next(kind)
 
     def _next(self, kind: str) -> None:
@@ -78,8 +93,31 @@ class People:
                 return RestartRun(run_id)
             case "pause":
                 return PauseDag(dag_id) if rng.random() < 0.3 else UnpauseDag(dag_id)
+            case "backfill":
+                return self._backfill(dag_id)
         nonsense: list[Command] = [TriggerRun("nobody"), TriggerRun(dag_id, {"no": 1}), CancelRun(0)]
         return rng.choice([*nonsense, RestartRun(10**12), PauseDag("")])
+
+    def _backfill(self, dag_id: str) -> Command:
+        """A new one, or something with one of the newest."""
+        rng, newest = self.rng, self.world.shelf.fold.newest_backfill_id()
+        if newest and rng.random() < 0.5:
+            number = rng.randint(max(1, newest - 3), newest + 1)
+            pauses: list[Command] = [PauseBackfill(number), UnpauseBackfill(number), UnpauseBackfill(number)]
+            return rng.choice([*pauses, CancelBackfill(number)])
+        now = self.world.now().utc
+        begin = now - seconds(rng.choice([60, 600, 7200, 200_000]) * rng.random())
+        end = self._few(dag_id, begin, now)
+        return StartBackfill(dag_id, begin, end, rng.choice([1, 2, 5]), rng.random() < 0.5)
+
+    def _few(self, dag_id: str, begin: datetime, now: datetime) -> datetime | None:
+        """The end of a range with few points; None where there are few up to now."""
+        schedule = next((spec.schedule for spec in self.world.scenario.specs if spec.id == dag_id), None)
+        try:
+            points = [] if schedule is None else points_in(schedule, begin, now, BACKFILLED_MAX)
+        except ScheduleError:
+            return None
+        return points[-1] if len(points) > BACKFILLED_MAX else None
 
     def ask(self, command: Command, tries: int = ASKS_MAX) -> None:
         """Asks, and asks again when there is no answer and it can do no harm."""
@@ -99,8 +137,13 @@ class People:
         world = self.world
         if isinstance(error, Exception) and not _is_broken(error):
             world.oracle.answered(command, error)
-        elif left and not (isinstance(command, TriggerRun) and command.exec_ts is None):
+        elif left and not _is_new_each_time(command):
             world.timeline.after(1.0 + 9.0 * self.rng.random(), self.ask, command, left)
+
+
+def _is_new_each_time(command: Command) -> bool:
+    """Whether the same command again is another one."""
+    return isinstance(command, StartBackfill) or (isinstance(command, TriggerRun) and command.exec_ts is None)
 
 
 def _is_broken(error: Exception) -> bool:

@@ -16,10 +16,16 @@ from ppacer.engine.changes import (
     AlertTried,
     AttemptCreated,
     AttemptLost,
+    BackfillCancelled,
+    BackfillCreated,
+    BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
+    Change,
     DagMarked,
     PointRecorded,
 )
-from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus
+from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus, Trigger
 from ppacer.engine.ready import ReadyQueue
 from ppacer.protocol import Answer, End
 from ppacer.schedule import Cron, Fixed
@@ -204,7 +210,7 @@ def test_7_a_sound_schedule_is_said_to_be_out_of_band() -> None:
 def test_every_invariant_has_a_judge_and_a_test() -> None:
     judges = "".join(path.read_text() for path in Path(__file__).parent.glob("oracle_*.py"))
     tests = Path(__file__).read_text()
-    for number in range(1, 36):
+    for number in range(1, 37):
         assert re.search(rf"wrong\(\s*{number}\b", judges), number
         assert f"breaks({number})" in tests or f"({number}, _" in tests, number
 
@@ -857,7 +863,8 @@ def remember(story: Story) -> Any:
         name: SimpleNamespace(held=all, ended={}, untold=[], cancels=[]) for name, all in held.items()
     }
     tasks = SimpleNamespace(sessions=sessions)
-    memory = SimpleNamespace(engine=engine, watcher=watcher, tasks=tasks, _fresh=set())
+    backfills = SimpleNamespace(open={})
+    memory = SimpleNamespace(engine=engine, watcher=watcher, tasks=tasks, backfills=backfills, _fresh=set())
     return SimpleNamespace(memory=memory, trouble=None)
 
 
@@ -988,3 +995,78 @@ def test_a_record_of_a_dag_without_schedule() -> None:
     record = PointRecorded("d", BEGIN, ScheduleEvent.SKIPPED, BEGIN, None)
     with breaks(7):
         story.oracle.committed([record], story.now)
+
+
+# -- backfills ---------------------------------------------------------------------------------------------
+
+PAST = [after(60.0 * minutes) for minutes in range(-65, 0, 10)]  # the points of this dag before it begins
+TENTH = Fixed(PAST[0], timedelta(minutes=10))
+
+
+def backfill(story: Story, points: list[datetime] = PAST) -> None:
+    """A backfill of everything before the story, two at once."""
+    story.commit(BackfillCreated(1, "d", PAST[0], BEGIN, False, 2, None, points, story.utc, "ann"))
+
+
+def move(story: Story, position: int) -> list[Change]:
+    """The point at a position gets its run."""
+    ref = RunRef(position + 1, "d", PAST[position])
+    made = story.triggered(ref, trigger=Trigger.BACKFILL, backfill_id=1)
+    return [BackfillMoved(1, position, False), *made, *story.begun(ref)]
+
+
+def test_a_backfill_that_is_as_it_should_be() -> None:
+    story = Story(chain("a", schedule=TENTH))
+    backfill(story)
+    story.commit(*move(story, 0), *move(story, 1))
+    for position in range(len(PAST)):
+        ref = RunRef(position + 1, "d", PAST[position])
+        story.finish(ref, "a", 0, story.run(ref, R.RUNNING, R.SUCCESS))
+        if position + 2 < len(PAST):
+            story.commit(*move(story, position + 2))
+    story.commit(BackfillEnded(1, story.utc))
+    story.end()
+
+
+BROKEN: dict[str, Callable[[Story], list[Change]]] = {
+    "out of turn": lambda story: move(story, 1),
+    "too many": lambda story: [*move(story, 0), *move(story, 1), *move(story, 2)],
+    "without its run": lambda story: [BackfillMoved(1, 0, False)],
+    "passed over": lambda story: [BackfillMoved(1, 0, True)],
+    "a run to which it has not moved": lambda story: move(story, 0)[1:],
+    "paused": lambda story: [BackfillMarked(1, story.utc), *move(story, 0)],
+    "cancelled": lambda story: [BackfillCancelled(1, story.utc), *move(story, 0)],
+    "a cancel without its runs": lambda story: [*move(story, 0), BackfillCancelled(1, story.utc)],
+    "ended too early": lambda story: [BackfillEnded(1, story.utc)],
+    "ended twice": lambda story: [BackfillCancelled(1, story.utc), *[BackfillEnded(1, story.utc)] * 2],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_36_a_backfill_that_is_not(name: str) -> None:
+    story = Story(chain("a", schedule=TENTH))
+    backfill(story)
+    with breaks(36):
+        story.commit(*BROKEN[name](story))
+
+
+@pytest.mark.parametrize("points", [PAST[1:], PAST[::-1], [*PAST, after(-1)]], ids=["few", "order", "more"])
+def test_36_a_backfill_of_other_points(points: list[datetime]) -> None:
+    story = Story(chain("a", schedule=TENTH))
+    with breaks(36):
+        backfill(story, points)
+
+
+def test_36_a_backfill_goes_before_the_points_of_its_dag() -> None:
+    story = Story(chain("a", schedule=TENTH))
+    backfill(story)
+    story.wait(360)
+    with breaks(36):
+        story.commit(*move(story, 0))
+
+
+def test_10_a_backfill_never_ends() -> None:
+    story = Story(chain("a", schedule=TENTH))
+    backfill(story)
+    with breaks(10):
+        story.end()

@@ -18,7 +18,7 @@ from ppacer.engine import TaskStatus
 from ppacer.engine.changes import Change, RunCreated, RunRestarted
 from ppacer.errors import ConflictError, StoreError
 from ppacer.protocol import Grant, Report
-from ppacer.scheduler import PauseDag, RestartRun, Scheduler, TriggerRun
+from ppacer.scheduler import CancelBackfill, PauseDag, RestartRun, Scheduler, TriggerRun, UnpauseBackfill
 from ppacer.scheduler import scheduler as scheduler_module
 from ppacer.scheduler.requests import FromExecutor, Request
 from ppacer.store import Store
@@ -163,6 +163,12 @@ class World:
         for row in self.shelf.fold.tables.dags.values():
             if row["PausedAt"] is None and row["RemovedAt"] is None:
                 self.people.ask(PauseDag(row["DagId"]))
+        for backfill in self.shelf.fold.open_backfills():
+            number = backfill.ref.backfill_id
+            if self.shelf.fold.tables.dags[backfill.ref.dag_id]["RemovedAt"] is not None:
+                self.people.ask(CancelBackfill(number))
+            elif backfill.paused_at is not None:
+                self.people.ask(UnpauseBackfill(number))
         self.timeline.after(7.0, self._pause_all)
 
     def _open(self) -> list[Any]:
@@ -173,6 +179,8 @@ class World:
         if scheduler is None or scheduler.trouble is not None or self.inbox:
             return False
         tables = self.shelf.fold.tables
+        if self.shelf.fold.open_backfills():
+            return False
         if any(row["PausedAt"] is None and row["RemovedAt"] is None for row in tables.dags.values()):
             return False
         return not any(ex.running or ex.spool for ex in self.executors) and not self.shelf.fold.open
