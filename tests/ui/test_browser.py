@@ -13,7 +13,7 @@ from ui.browser import Browser, Served
 
 pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
 Make = Callable[..., Live]
-PATHS = ("/", "/dags", "/dags/orders/trigger", "/runs/1")
+PATHS = ("/", "/dags", "/dags/orders/trigger", "/runs/1", "/runs/1/tasks/fail")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_run_is_triggered_with_parameters_in_a_dialog(browser: Browser, ran: s
         page.wait_for_url(re.compile(r"/runs/\d+$"))
         assert page.get_by_role("status").get_by_text("of orders was started").is_visible()
         page.locator(".head .state.SUCCESS").wait_for()
-        facts = page.locator("dl.facts").inner_text()
+        facts = page.locator("dl.params-of").inner_text()
         assert "DK" in facts
         assert "<img src=x onerror=alert(1)>" in facts
 

@@ -4,12 +4,13 @@ Walks along the primary key (dag, run, task, attempt): a million rows of other r
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from ppacer.dag import Graph
-from ppacer.engine import TaskStatus
+from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.schema import dagrunresults, dagruns, dagruntasks, dagtasks
 from ppacer.store.views import AttemptView, PastRun, ResultView, SourceView, TaskView
 
@@ -84,11 +85,9 @@ def source_view(row: Any) -> SourceView:
 def past_runs(connection: sa.Connection, run: Any, task_ids: Sequence[str], count: int) -> list[PastRun]:
     """How long these tasks took in the last runs that ended before it, where they succeeded; oldest first."""
     r, t = dagruns.c, dagruntasks.c
-    ended = sa.select(r.RunId, r.ExecTs).where(
-        r.DagId == run.DagId, r.RunId < run.RunId, r.EndedAt.is_not(None)
-    )
+    ended = sa.select(dagruns).where(r.DagId == run.DagId, r.RunId < run.RunId, r.EndedAt.is_not(None))
     before = connection.execute(ended.order_by(r.RunId.desc()).limit(count)).all()[::-1]
-    found = {row.ExecTs: PastRun(row.RunId, {}) for row in before}
+    found = {row.ExecTs: PastRun(row.RunId, _span(row), {}) for row in before}
     query = sa.select(t.ExecTs, t.TaskId, t.StartedAt, t.EndedAt).where(
         t.DagId == run.DagId, t.ExecTs.in_(list(found)), t.TaskId.in_(task_ids),
         t.Status == TaskStatus.SUCCESS, t.StartedAt.is_not(None),
@@ -96,6 +95,14 @@ def past_runs(connection: sa.Connection, run: Any, task_ids: Sequence[str], coun
     for row in connection.execute(query) if found and task_ids else ():
         found[row.ExecTs].took[row.TaskId] = row.EndedAt - row.StartedAt
     return list(found.values())
+
+
+def _span(run: Any) -> timedelta | None:
+    """How long a run took that needed no restart, whose pauses would count."""
+    if run.Status != RunStatus.SUCCESS or run.Restarts or run.StartedAt is None:
+        return None
+    span: timedelta = run.EndedAt - run.StartedAt
+    return span
 
 
 def attempt_view(row: Any) -> AttemptView:

@@ -136,9 +136,10 @@ class RunDetail(msgspec.Struct, frozen=True):
 
 
 class PastRun(msgspec.Struct, frozen=True):
-    """An earlier run of a dag, and how long tasks took in it, by their ids; only of those that succeeded."""
+    """An earlier run of a dag: how long it took, if it succeeded at once, and tasks of it that succeeded."""
 
     run_id: int
+    span: timedelta | None
     took: dict[str, timedelta]
 
 

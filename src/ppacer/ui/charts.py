@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 
 from ppacer.api.why import about
 from ppacer.engine import RunStatus
@@ -12,6 +13,7 @@ from ppacer.store.views import AttemptView, HourView, RunView
 BAR, GAP = 6, 2  # pixels of the bars of latest runs
 TALL, BELOW = 24, 5  # of the highest bar, and of what hangs below the line
 HOUR_WIDTH, HOUR_HEIGHT = 20, 72
+SPARK_BAR, SPARK_TALL = 4, 18
 TRACK = 1000  # units of a time axis, however wide it is shown
 ORDER = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.RUNNING, RunStatus.SCHEDULED)
 
@@ -98,6 +100,39 @@ def attempts(rows: Sequence[AttemptView], begin: datetime, end: datetime, now: d
         for row in rows
         if row.started_at is not None
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """Durations of the past as one path, that of now as a bar behind them, and the height of the median."""
+
+    path: str
+    now: Bar
+    median: float
+    width: int
+    words: str
+
+
+def typical(spans: Sequence[timedelta]) -> timedelta:
+    """The median of durations, of which there is one at least."""
+    return timedelta(seconds=median(span.total_seconds() for span in spans))
+
+
+def spark(before: Sequence[timedelta], took: timedelta, state: str, words: str) -> Spark:
+    """How long something took before, oldest first, and now."""
+    longest = max(*before, took) or timedelta(seconds=1)
+
+    def height(span: timedelta) -> float:
+        return round(max(1.0, SPARK_TALL * (span / longest)), 1)
+
+    step = SPARK_BAR + 1
+    path = "".join(
+        f"M{at * step} {SPARK_TALL}v-{height(span):g}h{SPARK_BAR}V{SPARK_TALL}z"
+        for at, span in enumerate(before)
+    )
+    x, tall = len(before) * step + 2, height(took)
+    bar = Bar(state, x, round(SPARK_TALL - tall, 1), SPARK_BAR + 1, tall)
+    return Spark(path, bar, round(SPARK_TALL - height(typical(before)), 1), x + SPARK_BAR + 1, words)
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

@@ -71,11 +71,11 @@ class Layout:
     height: float
 
 
-def picture(tasks: Sequence[TaskView], url: Url) -> Picture:
+def picture(tasks: Sequence[TaskView], url: Url, nodes_max: int = NODES_MAX) -> Picture:
     """The tasks, in topological order, as boxes; `url`: where the box of a task leads."""
     at = {task.task_id: position for position, task in enumerate(tasks)}
     parents: Parents = tuple(tuple(at[parent] for parent in task.parents) for task in tasks)
-    groups, parents = _grouped(parents)
+    groups, parents = _grouped(parents, nodes_max)
     members = [[tasks[position] for position in group] for group in groups]
     names = [_name(group) for group in members]
     widths = tuple(_width(name) for name in names)
@@ -87,11 +87,11 @@ def picture(tasks: Sequence[TaskView], url: Url) -> Picture:
     return Picture(nodes, list(layout.edges), layout.width, layout.height, _words(tasks))
 
 
-def _grouped(parents: Parents) -> tuple[list[list[int]], Parents]:
+def _grouped(parents: Parents, nodes_max: int) -> tuple[list[list[int]], Parents]:
     """Which tasks share a box, and from which boxes each of them comes."""
     groups = _alike(parents)
     boxes = _between(groups, parents)
-    if len(groups) > NODES_MAX or sum(map(len, boxes)) > EDGES_MAX:
+    if len(groups) > nodes_max or sum(map(len, boxes)) > EDGES_MAX:
         groups = _by_layer(parents)
         boxes = _between(groups, parents)
     return groups, boxes

@@ -1,103 +1,127 @@
-"""One run: what it is, why it is where it is, its tasks, and what can be done about it."""
+"""One run: what it is and why, who did what to it, its tasks, and what can be done about it."""
 
-from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from ppacer.api.door import Door, run_of
-from ppacer.api.why import way_on, why_run, why_task
+from ppacer.api.parameters import whole
+from ppacer.api.why import way_on, why_run
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
-from ppacer.store.views import AttemptView, RunDetail, TaskView
-from ppacer.ui.charts import Bar, attempts
+from ppacer.store.views import PAGE_MAX, AuditView, PastRun, RunDetail, TaskView
+from ppacer.ui.charts import typical
 from ppacer.ui.filters import plural
+from ppacer.ui.graph import picture
 from ppacer.ui.page import Page
+from ppacer.ui.run_tasks import STATE, chosen, rows, states
 
-TASKS_MAX = 300  # on the page
-WHY_MAX = 50  # of the tasks that are explained in words: one may cost a look at all others
-SILENT = (TaskStatus.SUCCESS, TaskStatus.NO_STATUS)
-AGAIN = (TaskStatus.FAILED, TaskStatus.UPSTREAM_FAILED, TaskStatus.CANCELLED)
+PAST = 10  # earlier runs that this one is compared with
+NODES_MAX = 150  # boxes of the graph, which is sent anew at each change; beyond, a layer is one box
+BESIDE = 640  # pixels up to which the graph stands beside the tasks; a wider one stands above
+NAMES_MAX = 12  # of the tasks that a command concerns
+FROM = whole("first", "The place of the first task that is shown.", 0)
+COMMANDS = {"trigger": "triggered", "cancel": "cancelled", "restart": "restarted"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A task with what is drawn and said of it."""
+class Effect:
+    """What a command does to some tasks: how many, what, and the names of the first."""
 
-    task: TaskView
-    bars: list[Bar]
-    attempts: int
-    why: str
+    count: int
+    words: str
+    names: list[str]
 
 
-def show(door: Door, now: datetime, run_id: int) -> dict[str, Any]:
-    """The run with the first of its tasks."""
+def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first: int) -> dict[str, Any]:
+    """The run with some of its tasks."""
     detail = door.reads.run_detail(run_id)
     run = detail.run
     dag = door.reads.dag(run.dag_id)
     is_final = run.status in RUN_FINAL
+    can_restart = is_final and run.status != RunStatus.SUCCESS
+    part = chosen(detail.tasks, state, first)
+    past = door.reads.past_runs(run_id, [task.task_id for task in part.tasks], count=PAST)
+    drawing = picture(detail.tasks, partial(_url, run_id), NODES_MAX)
     return {
         "run": run,
-        "why": why_run(dag, detail, now, door.is_live),
-        "tasks": _rows(detail, now, door.is_live),
-        "more": max(0, len(detail.tasks) - TASKS_MAX),
-        "counts": _counts(detail),
+        "why": _why(why_run(dag, detail, now, door.is_live), detail),
+        "story": _story(door.reads.audit(run_id=run_id, limit=PAGE_MAX)),
+        "usual": _usual(past),
+        "before": past[-1].run_id if past else None,
+        "picture": drawing,
+        "is_beside": drawing.width <= BESIDE,
+        "part": part,
+        "chosen": state.lower() if state else "",
+        "tasks": rows(detail, part.tasks, past, now, door.is_live),
+        "past": len(past),
+        "states": states(detail.tasks, state, f"/runs/{run_id}"),
+        "tried_again": any(task.retry > 0 or task.retries for task in part.tasks),
+        "elsewhere": any(task.executor not in (None, "local") for task in part.tasks),
         "can_cancel": not is_final and run.cancel_requested_at is None,
-        "can_restart": is_final and run.status != RunStatus.SUCCESS,
-        "cancel_words": _cancel_words(detail),
-        "restart_words": _restart_words(detail),
+        "can_restart": can_restart,
+        "cancel": _cancel(detail.tasks),
+        "restart": _restart(detail.tasks),
+        "code_note": door.code_note() if can_restart else None,
     }
 
 
-def _rows(detail: RunDetail, now: datetime, is_live: bool) -> list[Row]:
-    by_task: dict[str, list[AttemptView]] = {}
-    for attempt in detail.attempts:
-        by_task.setdefault(attempt.task_id, []).append(attempt)
-    begin = detail.run.started_at or now
-    end = detail.run.ended_at or now
-    rows, explained = [], 0
-    for task in detail.tasks[:TASKS_MAX]:
-        tried = by_task.get(task.task_id, [])
-        explains = task.status not in SILENT and explained < WHY_MAX
-        explained += explains
-        why = _why(detail, task, now, is_live) if explains else ""
-        begun = sum(one.started_at is not None for one in tried)
-        rows.append(Row(task, attempts(tried, begin, end, now), begun, why))
-    return rows
+def _url(run_id: int, task: TaskView) -> str:
+    return f"/runs/{run_id}/tasks/{task.task_id}"
 
 
-def _why(detail: RunDetail, task: TaskView, now: datetime, is_live: bool) -> str:
-    """In fewer words than elsewhere: the page says which run it is, and has a button to try again."""
-    words = why_task(detail, task, now, is_live)
-    return words.removeprefix(
-        f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
-    ).removesuffix(way_on(detail))
+def _why(words: str, detail: RunDetail) -> str:
+    """In fewer words than elsewhere: the page says which run it is."""
+    name = f"run {detail.run.run_id} of {detail.run.dag_id} "
+    short = words.removeprefix(name).removesuffix(way_on(detail)).strip()
+    return short[:1].upper() + short[1:]
 
 
-def _counts(detail: RunDetail) -> str:
-    counts = Counter(task.status for task in detail.tasks)
-    return ", ".join(
-        f"{counts[status]} {status}".replace("_", " ") for status in TaskStatus if counts[status]
+def _story(audit: Sequence[AuditView]) -> list[tuple[str, AuditView]]:
+    """Who did what to the run, oldest first."""
+    return [
+        (COMMANDS[row.command], row)
+        for row in audit[::-1]
+        if row.command in COMMANDS and row.outcome == "done"
+    ]
+
+
+def _usual(past: Sequence[PastRun]) -> timedelta | None:
+    """How long the runs before took that succeeded, at the median."""
+    spans = [run.span for run in past if run.span is not None]
+    return typical(spans) if spans else None
+
+
+# -- what a command would do -------------------------------------------------------------------------------
+
+
+def _cancel(tasks: Sequence[TaskView]) -> list[Effect]:
+    running = [task for task in tasks if task.status == TaskStatus.RUNNING]
+    waiting = (TaskStatus.SCHEDULED, TaskStatus.NO_STATUS, TaskStatus.FAILED_PENDING_RETRY)
+    return _effects(
+        ("will be told to end", running),
+        ("will not begin", [task for task in tasks if task.status in waiting]),
+        ("succeeded and stays so", [task for task in tasks if task.status == TaskStatus.SUCCESS]),
     )
 
 
-def _cancel_words(detail: RunDetail) -> str:
-    counts = Counter(task.status for task in detail.tasks)
-    running = counts[TaskStatus.RUNNING]
-    waiting = sum(counts[status] for status in (TaskStatus.SCHEDULED, TaskStatus.NO_STATUS))
-    waiting += counts[TaskStatus.FAILED_PENDING_RETRY]
-    return (
-        f"{plural(running, 'running task')} will be told to end, {plural(waiting, 'task')} will not begin. "
-        f"What has succeeded stays, and a cancelled run can be restarted."
+def _restart(tasks: Sequence[TaskView]) -> list[Effect]:
+    return _effects(
+        ("will run again, with new retries", [task for task in tasks if task.status != TaskStatus.SUCCESS]),
+        ("succeeded and will not", [task for task in tasks if task.status == TaskStatus.SUCCESS]),
     )
 
 
-def _restart_words(detail: RunDetail) -> str:
-    counts = Counter(task.status for task in detail.tasks)
-    again = sum(counts[status] for status in (*AGAIN, TaskStatus.NO_STATUS))
-    return (
-        f"{plural(again, 'task')} will run again, with a new budget of retries; "
-        f"{plural(counts[TaskStatus.SUCCESS], 'task')} that succeeded will not."
-    )
+def _effects(*effects: tuple[str, list[TaskView]]) -> list[Effect]:
+    found = [(len(tasks), words, [task.task_id for task in tasks[:NAMES_MAX]]) for words, tasks in effects]
+    return [
+        Effect(count, f"{plural(count, 'task')} {words}", names) for count, words, names in found if count
+    ]
 
 
-PAGE = Page("/runs/{run_id}", "run.html", show, lambda run_id: (run_of(run_id),))
+def _watches(run_id: int, **question: Any) -> tuple[Hashable, ...]:
+    return (run_of(run_id),)
+
+
+PAGE = Page("/runs/{run_id}", "run.html", show, _watches, (STATE, FROM))

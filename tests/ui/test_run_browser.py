@@ -1,0 +1,57 @@
+"""A run in a browser: a task that failed, a restart and a cancel, each after a look at what they will do."""
+
+import re
+from typing import Any
+
+import pytest
+
+from ppacer.ui.static import asset
+from ui.browser import Browser
+from ui.served_dags import NASTY
+
+pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
+
+
+def trigger(page: Any, url: str, dag_id: str, state: str) -> None:
+    """Starts a run of a dag, and opens it when it is in this state."""
+    page.goto(f"{url}/dags")
+    page.get_by_role("button", name=f"Trigger {dag_id}").click()
+    page.locator(f"[id='dag-{dag_id}'] .last .state.{state}").click()
+    page.wait_for_url("**/runs/*")
+    page.evaluate("window.stays = true")
+
+
+def test_a_failing_task_is_looked_at_and_restarted(browser: Browser, served: str) -> None:
+    with browser.page() as page:
+        trigger(page, served, "broken.always", "FAILED")
+        page.locator(".graph a.node.FAILED").click()
+        page.wait_for_url("**/tasks/fail")
+        assert NASTY in page.locator("pre.error").inner_text()
+        assert "raise RuntimeError(NASTY)" in page.locator("pre.code").last.inner_text()
+        page.go_back()
+        page.get_by_text("Restart…").click()
+        card = page.locator(".ask[open] .card")
+        assert "1 task will run again" in card.inner_text()
+        assert card.locator(".names").first.inner_text() == "fail"
+        page.evaluate("window.stays = true")
+        card.get_by_role("button", name="Restart the run").click()
+        page.locator("dl.facts", has_text="Restarted by").wait_for()
+        page.locator(".head .state.FAILED").wait_for()
+        assert page.evaluate("window.stays")
+        page.locator("#task-fail a").click()
+        assert page.get_by_role("navigation", name="Attempts").locator("a").count() == 2
+
+
+def test_a_run_is_cancelled_after_a_look_at_what_that_does(browser: Browser, served: str) -> None:
+    with browser.page() as page:
+        trigger(page, served, "patient", "RUNNING")
+        page.locator("#task-wait_for_file .state.RUNNING").wait_for()
+        page.get_by_text("Cancel…").click()
+        card = page.locator(".ask[open] .card")
+        assert "1 task will be told to end" in card.inner_text()
+        assert card.locator(".names").first.inner_text() == "wait_for_file"
+        card.get_by_role("button", name="Cancel the run").click()
+        page.locator(".head .state", has_text=re.compile("^CANCELLED$")).wait_for()
+        page.locator("#task-wait_for_file .state.CANCELLED").wait_for()
+        assert page.evaluate("window.stays")
+        assert page.get_by_text("Cancelled by").is_visible()
