@@ -95,7 +95,7 @@ def test_the_dags_of_a_file_are_listed_with_tasks_and_next_point() -> None:
     assert by_dag["good"].split()[1] == "2"
     assert by_dag["good"].endswith("Cron: 15 3 * * * (Europe/Warsaw)")
     assert by_dag["sleeper"].endswith("by hand")
-    assert lines[-1] == "✓ 6 dags with 10 tasks"
+    assert lines[-1] == "✓ 9 dags with 13 tasks"
 
 
 def test_only_what_is_named_is_listed() -> None:
