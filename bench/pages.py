@@ -21,7 +21,16 @@ PATHS = (
     "/",
     "/dags",
     "/dags?text=report",
+    "/runs",
+    "/runs?status=FAILED&status=CANCELLED&before=50000",
+    "/runs?text=sales&last=7d",
+    "/runs?sort=slowest",
     "/runs/50000",
+    "/schedules",
+    "/schedules?span=7d",
+    "/executors",
+    "/audit",
+    "/search?q=report",
 )
 
 

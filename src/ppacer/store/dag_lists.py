@@ -23,6 +23,7 @@ def dag_rows(
     removed: bool,
     text: str | None,
     state: DagState | None,
+    planned: bool = False,
 ) -> Sequence[Any]:
     """A page of dags in the order of their ids, from the first one behind `after`."""
     d = dags.c
@@ -31,6 +32,8 @@ def dag_rows(
         query = query.where(d.RemovedAt.is_(None))
     if state is not None:
         query = query.where(_is(state))
+    if planned:
+        query = query.where(d.Schedule.is_not(None))
     if tag is not None:
         query = query.where(d.Attributes.contains(_json(tag), autoescape=True))
     if tag is None and not text:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ppacer.choices import DagState
 from ppacer.config import Mask, masked
 from ppacer.dag import Graph
+from ppacer.dag.values import dumps
 from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import dag_pages, database
@@ -28,7 +29,8 @@ from ppacer.store.attempts import (
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views
-from ppacer.store.recent import failing, hours, recent_runs
+from ppacer.store.recent import failing, hours, lane_runs, recent_runs
+from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
     audit,
     dagrunresults,
@@ -38,6 +40,7 @@ from ppacer.store.schema import (
     dagversions,
     schedules,
 )
+from ppacer.store.store import RUN_ID_MAX
 from ppacer.store.tokens import TokenRow, every_token
 from ppacer.store.views import (
     PAGE_MAX,
@@ -52,6 +55,8 @@ from ppacer.store.views import (
     PointView,
     ResultView,
     RunDetail,
+    RunMark,
+    RunsFound,
     RunView,
     SourceView,
 )
@@ -130,12 +135,15 @@ class Reads:
         removed: bool = False,
         text: str | None = None,
         state: DagState | None = None,
+        planned: bool = False,
     ) -> list[DagView]:
-        """Dags in order of their ids, from the first one behind `after`; `text`: in the id or in a tag."""
+        """Dags in order of their ids, from the first one behind `after`; `text`: in the id or in a tag.
+
+        `planned`: only those that have a schedule.
+        """
+        asked: dict[str, Any] = {"tag": tag, "removed": removed, "text": text, "state": state}
         with self._connect() as connection:
-            rows = dag_rows(
-                connection, after=after, limit=_page(limit), tag=tag, removed=removed, text=text, state=state
-            )
+            rows = dag_rows(connection, after=after, limit=_page(limit), planned=planned, **asked)
             return _with_runs(connection, rows, self._mask)
 
     def disabled(self, *, limit: int = 20) -> list[DagView]:
@@ -188,12 +196,15 @@ class Reads:
         run_id: int | None = None,
         actor: str | None = None,
         command: str | None = None,
+        refused: bool | None = None,
         before: int | None = None,
         limit: int = 20,
     ) -> list[AuditView]:
         """What was asked for, newest first, from the first row with a number below `before`."""
         a = audit.c
         query = sa.select(audit).order_by(a.AuditId.desc()).limit(_page(limit))
+        if refused is not None:
+            query = query.where(a.Outcome != "done" if refused else a.Outcome == "done")
         for column, value in ((a.DagId, dag_id), (a.RunId, run_id), (a.Actor, actor), (a.Command, command)):
             if value is not None:
                 query = query.where(column == value)
@@ -213,9 +224,26 @@ class Reads:
         limit: int = 20,
     ) -> list[RunView]:
         """Runs, newest first, from the first one with a number below `before`."""
-        query = _page_of_runs(dag_id, status, before, _page(limit))
+        query = page_of_runs(dag_id, status, before, _page(limit))
         with self._connect() as connection:
             return [_run(row, self._mask) for row in connection.execute(query)]
+
+    def find_runs(self, search: RunSearch, now: datetime, *, limit: int = 50) -> RunsFound:
+        """A page of runs as they are searched for, newest or slowest first."""
+        with self._connect() as connection:
+            found = find_runs(connection, search, now, _page(limit))
+        runs = [_run(row, self._mask) for row in found.rows]
+        if search.text:  # a secret is not found by trying: what is hidden does not count
+            runs = [run for run in runs if _is_seen(search.text, run)]
+        return RunsFound(runs, found.before, found.looked)
+
+    def lane_runs(self, dag_ids: Sequence[str], since: datetime, count: int) -> dict[str, list[RunMark]]:
+        """The newest `count` runs at most of each of these dags created since then, oldest first."""
+        found: dict[str, list[RunMark]] = {dag_id: [] for dag_id in dag_ids}
+        with self._connect() as connection:
+            for row in lane_runs(connection, dag_ids, since, count):
+                found[row.DagId].append(RunMark(row.RunId, row.ExecTs, row.Status))
+        return found
 
     def recent_runs(self, dag_ids: Sequence[str], count: int) -> dict[str, list[RunView]]:
         """The newest `count` runs of each of these dags, oldest first."""
@@ -246,6 +274,13 @@ class Reads:
         """One run without its tasks. Raises NotFoundError."""
         with self._connect() as connection:
             return _run(_find_run(connection, run_id), self._mask)
+
+    def runs_of(self, run_ids: Sequence[int]) -> list[RunView]:
+        """Those of these runs that there are, newest first."""
+        r, possible = dagruns.c, [run_id for run_id in run_ids if run_id <= RUN_ID_MAX]
+        query = sa.select(dagruns).where(r.RunId.in_(possible)).order_by(r.RunId.desc()).limit(PAGE_MAX)
+        with self._connect() as connection:
+            return [_run(row, self._mask) for row in connection.execute(query)]
 
     def run_detail(self, run_id: int) -> RunDetail:
         """One run with every task and attempt. Raises NotFoundError."""
@@ -318,35 +353,13 @@ class Reads:
             return {row.TaskId: row.Result for row in connection.execute(query)}
 
 
+def _is_seen(text: str, run: RunView) -> bool:
+    wanted = text.casefold()
+    return wanted in run.dag_id.casefold() or (bool(run.params) and wanted in dumps(run.params).casefold())
+
+
 def _page(limit: int) -> int:
     return max(1, min(limit, PAGE_MAX))
-
-
-def _page_of_runs(
-    dag_id: str | None, statuses: Sequence[str], before: int | None, limit: int
-) -> sa.Select[Any]:
-    """The newest runs of each status, and of these the newest: every part walks along an index, and ends.
-
-    Most runs succeed, so those of one dag are looked for among its runs, all others by their status.
-    """
-    r = dagruns.c
-    query = sa.select(r.RunId).order_by(r.RunId.desc()).limit(limit)
-    if dag_id is not None:
-        query = query.where(r.DagId == dag_id)
-    if before is not None:
-        query = query.where(r.RunId < before)
-    parts = [
-        query.where((_value(r.Status) if dag_id and status == RunStatus.SUCCESS else r.Status) == status)
-        for status in sorted({*statuses})
-    ]
-    each = [part.subquery() for part in parts or [query]]
-    found = sa.union_all(*(sa.select(part.c.RunId) for part in each))
-    return sa.select(dagruns).where(r.RunId.in_(found)).order_by(r.RunId.desc()).limit(limit)
-
-
-def _value(column: sa.Column[str]) -> sa.ColumnElement[str]:
-    """The same text, but no column: so no index of it is chosen where that of another column is better."""
-    return column.concat("")
 
 
 def _find_run(connection: sa.Connection, run_id: int) -> Any:
@@ -386,7 +399,7 @@ def _with_runs(connection: sa.Connection, rows: Sequence[Any], mask: Mask) -> li
     latest = {row.DagId: _run(row, mask) for row in runs}
     unfinished = [status for status in RunStatus if status not in RUN_FINAL]
     counts = sa.select(r.DagId, r.Status, sa.func.count().label("n"))
-    counts = counts.where(r.Status.in_(unfinished), _value(r.DagId).in_(ids)).group_by(r.DagId, r.Status)
+    counts = counts.where(r.Status.in_(unfinished), plain(r.DagId).in_(ids)).group_by(r.DagId, r.Status)
     open_runs: Counter[tuple[str, str]] = Counter()
     for row in connection.execute(counts):
         open_runs[row.DagId, row.Status] = row.n

@@ -32,6 +32,19 @@ def recent_runs(connection: sa.Connection, dag_ids: Sequence[str], count: int) -
     return connection.execute(query).all()
 
 
+def lane_runs(
+    connection: sa.Connection, dag_ids: Sequence[str], since: datetime, count: int
+) -> Sequence[Any]:
+    """Number, dag, time and state of the newest `count` runs created since then, oldest first."""
+    r, d = dagruns.c, dags.c
+    inner = dagruns.alias("earlier").c
+    earlier = sa.select(inner.RunId).where(inner.DagId == d.DagId).order_by(inner.RunId.desc())
+    first = sa.func.coalesce(earlier.offset(count - 1).limit(1).scalar_subquery(), 0)
+    mine = sa.and_(r.DagId == d.DagId, r.RunId >= first, r.RunId >= first_run(connection, since))
+    query = sa.select(r.RunId, r.DagId, r.ExecTs, r.Status).select_from(dags.join(dagruns, mine))
+    return connection.execute(query.where(d.DagId.in_(dag_ids)).order_by(r.DagId, r.RunId)).all()
+
+
 def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:
     """The newest run of each dag whose newest run has failed, newest first."""
     r, later = dagruns.c, dagruns.alias("later").c
@@ -52,7 +65,7 @@ def hours(connection: sa.Connection, since: datetime, count: int) -> list[HourVi
     hour = sa.func.substr(sa.cast(r.InsertTs, sa.String), 1, HOUR_CHARS)
     query = (
         sa.select(hour, r.Status, sa.func.count())
-        .where(r.RunId >= _first_run(connection, since), r.InsertTs >= since, r.InsertTs < until)
+        .where(r.RunId >= first_run(connection, since), r.InsertTs >= since, r.InsertTs < until)
         .group_by(hour, r.Status)
     )
     found: dict[str, dict[str, int]] = {}
@@ -62,7 +75,7 @@ def hours(connection: sa.Connection, since: datetime, count: int) -> list[HourVi
     return [HourView(begin, found.get(f"{begin:%Y-%m-%d %H}", {})) for begin in begins]
 
 
-def _first_run(connection: sa.Connection, at: datetime) -> int:
+def first_run(connection: sa.Connection, at: datetime) -> int:
     """The number of the first run created at that time or later; one behind the last if there is none."""
     r = dagruns.c
     low, high = 0, (connection.execute(sa.select(sa.func.max(r.RunId))).scalar() or -1) + 1

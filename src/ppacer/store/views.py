@@ -26,6 +26,25 @@ class RunView(msgspec.Struct, frozen=True):
     backfill_id: int | None = None
 
 
+class RunsFound(msgspec.Struct, frozen=True):
+    """A page of a search for runs; `before` is the way to the next one, None at the end.
+
+    `looked`: the search ended after so many runs, and can go on; None when that was not needed.
+    """
+
+    runs: list[RunView]
+    before: int | None
+    looked: int | None
+
+
+class RunMark(msgspec.Struct, frozen=True):
+    """As much of a run as a point on a time axis needs."""
+
+    run_id: int
+    exec_ts: datetime
+    status: str
+
+
 class DagView(msgspec.Struct, frozen=True):
     """One dag as it is defined now, with its newest run."""
 

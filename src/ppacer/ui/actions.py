@@ -3,6 +3,7 @@
 A form that htmx has sent is answered with the sentence alone; the live page shows what has changed.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,14 +16,16 @@ from ppacer.api.door import Door
 from ppacer.api.problems import RequestError, status_of
 from ppacer.api.route import Route, check_depth, origin_of
 from ppacer.engine import RunRef
-from ppacer.errors import DagError
+from ppacer.errors import DagError, PpacerError
 from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
 from ppacer.store.views import DagView
+from ppacer.ui.filters import plural
 from ppacer.ui.forms import fields_of, filled
 from ppacer.ui.login import SEE_OTHER, entrance
 from ppacer.ui.notices import keep_notice
 
 FIELDS_MAX = 1_000
+SELECTED_MAX = 1_000  # runs of one form
 Form = dict[str, str]
 Trouble = Callable[[Request, Exception], Response]
 AskAgain = Callable[[Request, DagView, Form, str], HTMLResponse]
@@ -41,6 +44,8 @@ class Actions:
             self._route(f"{dag}/trigger", self.trigger),
             self._route(f"{dag}/pause", self.pause),
             self._route(f"{dag}/unpause", self.unpause),
+            self._route("/runs/cancel", self.cancel_many),
+            self._route("/runs/restart", self.restart_many),
             self._route(f"{run}/cancel", self.cancel),
             self._route(f"{run}/restart", self.restart),
         ]
@@ -91,8 +96,39 @@ class Actions:
         words = f"Run {run_id} goes on." + (f" Mind that {note}." if note else "")
         return _done(request, form, words, f"/runs/{run_id}")
 
+    async def cancel_many(self, request: Request) -> Response:
+        """Ends the runs whose numbers are in the form."""
+        return await self._each(request, CancelRun, "being cancelled")
+
+    async def restart_many(self, request: Request) -> Response:
+        """Lets the runs whose numbers are in the form go on."""
+        return await self._each(request, RestartRun, "going on")
+
+    async def _each(self, request: Request, command: type[CancelRun | RestartRun], words: str) -> Response:
+        """The same command for each of several runs: one that is refused stops no other."""
+        form = await form_of(request)
+        told = await asyncio.gather(
+            *(self._do(request, command(run_id)) for run_id in _numbers(form)), return_exceptions=True
+        )
+        refused = [answer for answer in told if isinstance(answer, BaseException)]
+        for error in refused:
+            if not isinstance(error, PpacerError):
+                raise error
+        done = len(told) - len(refused)
+        sentence = f"{plural(done, 'run')} {'is' if done == 1 else 'are'} {words}."
+        if refused:
+            sentence += f" {len(refused)} refused: {refused[0]}."
+        return _done(request, form, sentence, "/runs")
+
     async def _do(self, request: Request, command: Command) -> RunRef | Any:
         return await self._door.command(command, origin_of(request))
+
+
+def _numbers(form: Form) -> list[int]:
+    words = form.get("runs", "").split()[:SELECTED_MAX]
+    if not words or not all(word.isascii() and word.isdigit() and len(word) < 19 for word in words):
+        raise RequestError("no run was selected: tick some in the list of runs")
+    return [int(word) for word in words]
 
 
 async def form_of(request: Request) -> Form:

@@ -89,6 +89,12 @@ def params(values: dict[str, Any]) -> str:
     return text if len(text) <= PARAMS_CHARS_MAX else f"{text[:PARAMS_CHARS_MAX]}…"
 
 
+def asked_for(details: dict[str, Any]) -> str:
+    """What was asked for besides what has a place of its own: the parameters of a command, on one line."""
+    rest = {name: value for name, value in details.items() if name not in ("dag_id", "run_id")}
+    return params({name: value for name, value in rest.items() if value not in (None, {}, [])})
+
+
 def json(value: Any) -> str:
     """A value as JSON, on one line."""
     return msgspec.json.encode(value).decode()
@@ -108,6 +114,6 @@ def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
 
 
 FILTERS = (
-    about, breakable, code, exactly, json, milliseconds, moment, next_run, params, plain, plural, relative,
-    schedule_in_words, shape, size, tried,
+    about, asked_for, breakable, code, exactly, json, milliseconds, moment, next_run, params, plain, plural,
+    relative, schedule_in_words, shape, size, tried,
 )  # fmt: skip

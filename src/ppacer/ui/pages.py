@@ -8,21 +8,36 @@ from starlette.responses import HTMLResponse
 from ppacer.api.door import Door
 from ppacer.api.route import Route
 from ppacer.store.views import DagView
-from ppacer.ui import attempt, dag_code, dag_graph, dag_grid, dag_schedule, dag_settings, dags, run
+from ppacer.ui import (
+    attempt,
+    audit,
+    dag_code,
+    dag_graph,
+    dag_grid,
+    dag_schedule,
+    dag_settings,
+    dags,
+    executors,
+    run,
+    runs,
+    schedules,
+)
 from ppacer.ui.actions import Actions
 from ppacer.ui.login import login_routes
 from ppacer.ui.logs import log_routes
 from ppacer.ui.overview import overview
 from ppacer.ui.page import Page, Pages
+from ppacer.ui.search import search_route
 from ppacer.ui.static import static_routes
 
 OF_A_DAG = (dag_grid.PAGE, dag_graph.PAGE, dag_schedule.PAGE, dag_code.PAGE, dag_settings.PAGE)
+LISTS = (runs.PAGE, runs.SELECTED, schedules.PAGE, executors.PAGE, audit.PAGE)
 OF_A_RUN = (run.PAGE, attempt.TASK, attempt.PAGE)
 
 
 def table() -> list[Page]:
     """Every page there is; those with a tab in the order of the navigation."""
-    return [overview(), dags.PAGE, dags.TRIGGER, *OF_A_DAG, *OF_A_RUN]
+    return [overview(), dags.PAGE, dags.TRIGGER, *OF_A_DAG, *LISTS, *OF_A_RUN]
 
 
 def lost(door: Door) -> Callable[[Request, Exception], HTMLResponse]:
@@ -40,5 +55,5 @@ def pages(door: Door) -> list[Route]:
     actions = Actions(door, every.trouble, ask_again)
     return [
         *static_routes(), *login_routes(door), *every.routes(), *actions.routes(),
-        *log_routes(door, every.trouble),
+        *log_routes(door, every.trouble), search_route(door, every),
     ]  # fmt: skip

@@ -57,6 +57,7 @@
   const SHOW = {
     ago,
     since,
+    day: (at) => at.toLocaleDateString("en", { weekday: "short", day: "2-digit" }).split(" ").reverse().join(" "),
     hour: (at) => clock(at).slice(0, 5),
     clock: (at) => day(at) === day(new Date(now())) ? clock(at) : `${day(at)} ${clock(at).slice(0, 5)}`,
   };
@@ -211,6 +212,14 @@
   document.addEventListener("htmx:sse:after:connection", () => root.removeAttribute("data-away"));
   document.addEventListener("full", (event) => tell(event.detail.data, true));
 
+  // -- lists: rows that are ticked, filters that need no button -----------------------------------------
+
+  function change(event) {
+    const all = event.target.closest("[data-pick-all]");
+    if (all) for (const one of all.form.querySelectorAll("input[name=run]")) one.checked = all.checked;
+    event.target.closest("select[data-submits]")?.form.requestSubmit();
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     const server = document.querySelector("meta[name=now]");
     if (server) ahead = new Date(server.content) - Date.now();
@@ -222,5 +231,6 @@
     document.addEventListener("keydown", walk);
     document.addEventListener("click", click);
     for (const name of ["mouseover", "mouseout", "focusin", "focusout"]) document.addEventListener(name, hint);
+    document.addEventListener("change", change);
   });
 })();

@@ -1,0 +1,84 @@
+"""The audit: who asked for what, from where, and what became of it."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from ppacer.api.door import AUDIT, Door
+from ppacer.api.parameters import Parameter, text, whole
+from ppacer.api.problems import RequestError
+from ppacer.dag.check import shown
+from ppacer.scheduler.audit import DONE, NAMES
+from ppacer.ui.page import Page
+
+ROWS_MAX = 50  # on one page
+OUTCOMES = (DONE, "refused")
+
+
+def show(
+    door: Door,
+    now: datetime,
+    *,
+    actor: str | None,
+    command: str | None,
+    dag: str | None,
+    run: int | None,
+    outcome: str | None,
+    before: int | None,
+) -> dict[str, Any]:
+    """A page of what was asked for, newest first."""
+    rows = door.reads.audit(
+        dag_id=dag or None,
+        run_id=run,
+        actor=actor or None,
+        command=command or None,
+        refused=None if outcome is None else outcome != DONE,
+        before=before,
+        limit=ROWS_MAX + 1,
+    )
+    asked = {"actor": actor, "command": command, "dag": dag, "run": run, "outcome": outcome}
+    shown, has_more = rows[:ROWS_MAX], len(rows) > ROWS_MAX
+    return {
+        "rows": shown,
+        "asked": asked,
+        "is_asked": any(value is not None and value != "" for value in asked.values()),
+        "commands": [*NAMES.values()],
+        "outcomes": OUTCOMES,
+        "first": url_of(asked) if before else None,
+        "next": url_of({**asked, "before": shown[-1].audit_id}) if has_more else None,
+        "url_of": lambda **more: url_of({**asked, **more}),
+    }
+
+
+def url_of(asked: dict[str, Any]) -> str:
+    """The address of a list of commands."""
+    question = urlencode({name: value for name, value in asked.items() if value not in (None, "")})
+    return f"/audit?{question}" if question else "/audit"
+
+
+def _outcome(word: str) -> str | None:
+    if word and word not in OUTCOMES:
+        raise RequestError(f"outcome is one of {', '.join(OUTCOMES)}, not {shown(word)}")
+    return word or None
+
+
+PAGE = Page(
+    "/audit",
+    "audit.html",
+    show,
+    lambda **_: (AUDIT,),
+    query=(
+        text("actor", "Only what this actor asked for."),
+        text("command", "Only this command."),
+        text("dag", "Only what concerned this dag."),
+        whole("run", "Only what concerned this run."),
+        Parameter(
+            "outcome",
+            "Only what was done, or refused.",
+            _outcome,
+            {"type": "string", "enum": ["", *OUTCOMES]},
+        ),
+        whole("before", "Only rows with a lower number: the page behind the last one."),
+    ),
+    tab="Audit",
+)

@@ -1,0 +1,216 @@
+"""Runs: all of them, found by dag, state, time and text; and what can be done with the selected ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from ppacer.api.door import RUNS, Door, run_of
+from ppacer.api.parameters import STATUS, Parameter, text, whole
+from ppacer.api.problems import RequestError
+from ppacer.dag.check import shown
+from ppacer.engine import RUN_FINAL, RunStatus
+from ppacer.engine.model import Trigger
+from ppacer.store.run_lists import RunSearch
+from ppacer.store.views import RunView
+from ppacer.ui.charts import TRACK
+from ppacer.ui.filters import plural
+from ppacer.ui.page import Page
+
+RUNS_MAX = 50  # on one page, and so in one form
+PERIODS = {"1h": 1, "6h": 6, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}
+NEWEST, SLOWEST = "newest", "slowest"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run with the bar of its duration, in units of a track."""
+
+    run: RunView
+    width: float
+
+
+def show(
+    door: Door,
+    now: datetime,
+    *,
+    dag: str | None,
+    status: list[RunStatus],
+    text: str | None,
+    trigger: str | None,
+    last: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    sort: str,
+    before: int | None,
+) -> dict[str, Any]:
+    """A page of runs, as far as they fit."""
+    begin = now - timedelta(hours=PERIODS[last]) if last else since
+    search = RunSearch(dag, status, begin, until, text, trigger, sort == SLOWEST, before)
+    found = door.reads.find_runs(search, now, limit=RUNS_MAX)
+    asked = {
+        "dag": dag, "status": [*status], "text": text, "trigger": trigger, "last": last,
+        "since": _typed(since), "until": _typed(until), "sort": sort if sort == SLOWEST else None,
+    }  # fmt: skip
+    return {
+        "rows": _rows(found.runs, now),
+        "asked": asked,
+        "is_asked": any(value for name, value in asked.items() if name != "sort"),
+        "states": [_toggle(one, asked) for one in RunStatus],
+        "periods": tuple(PERIODS),
+        "triggers": tuple(Trigger),
+        "any_dag": url_of({**asked, "dag": None}),
+        "first": url_of(asked) if before else None,
+        "next": url_of({**asked, "before": found.before}) if found.before else None,
+        "looked": found.looked,
+    }
+
+
+def _rows(runs: Sequence[RunView], now: datetime) -> list[Row]:
+    spans = [_span(run, now) for run in runs]
+    longest = max(spans, default=timedelta()) or timedelta(seconds=1)
+    return [
+        Row(run, round(TRACK * (span / longest), 1) if span else 0.0)
+        for run, span in zip(runs, spans, strict=True)
+    ]
+
+
+def _span(run: RunView, now: datetime) -> timedelta:
+    return timedelta() if run.started_at is None else (run.ended_at or now) - run.started_at
+
+
+def _toggle(status: RunStatus, asked: dict[str, Any]) -> tuple[str, str, bool]:
+    """A state, the list with it more or less, and whether it is asked for."""
+    taken: list[str] = asked["status"]
+    without = [one for one in taken if one != status]
+    is_taken = status in taken
+    return status, url_of({**asked, "status": without if is_taken else [*taken, status]}), is_taken
+
+
+def url_of(asked: dict[str, Any]) -> str:
+    """The address of a list of runs."""
+    question = urlencode({name: value for name, value in asked.items() if value}, doseq=True)
+    return f"/runs?{question}" if question else "/runs"
+
+
+def _typed(at: datetime | None) -> str:
+    """As a field for date and time has it."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}"
+
+
+# -- what was selected -----------------------------------------------------------------------------------
+
+
+def show_selected(door: Door, now: datetime, *, do: str | None, run: list[int]) -> dict[str, Any]:
+    """What a command would do to each of the selected runs."""
+    runs = door.reads.runs_of(run[:RUNS_MAX])
+    is_cancel = do != RESTART
+    fits = [one for one in runs if (_can_cancel(one) if is_cancel else _can_restart(one))]
+    return {
+        "do": CANCEL if is_cancel else RESTART,
+        "runs": runs,
+        "numbers": " ".join(str(one.run_id) for one in fits),
+        "fits": {one.run_id for one in fits},
+        "words": _cancel_words(fits) if is_cancel else _restart_words(fits),
+        "button": f"{'Cancel' if is_cancel else 'Restart'} {plural(len(fits), 'run')}",
+        "others": _other_words(len(runs) - len(fits), is_cancel),
+    }
+
+
+def _can_cancel(run: RunView) -> bool:
+    return run.status not in RUN_FINAL and run.cancel_requested_at is None
+
+
+def _can_restart(run: RunView) -> bool:
+    return run.status in RUN_FINAL and run.status != RunStatus.SUCCESS
+
+
+def _cancel_words(runs: Sequence[RunView]) -> str:
+    dags = len({run.dag_id for run in runs})
+    return (
+        f"{plural(len(runs), 'run')} of {plural(dags, 'dag')} will be cancelled: running tasks are told to "
+        "end, no other begins. What has succeeded stays, and a cancelled run can be restarted."
+    )
+
+
+def _restart_words(runs: Sequence[RunView]) -> str:
+    dags = len({run.dag_id for run in runs})
+    return (
+        f"{plural(len(runs), 'run')} of {plural(dags, 'dag')} will go on: tasks that did not succeed run "
+        "again, with a new budget of retries; those that succeeded do not."
+    )
+
+
+def _other_words(count: int, is_cancel: bool) -> str:
+    if not count:
+        return ""
+    why = "ended already, or being cancelled" if is_cancel else "not failed and not cancelled"
+    return f"{plural(count, 'other')} of those selected stay as they are: {why}."
+
+
+# -- parameters ------------------------------------------------------------------------------------------
+
+
+def _one_of(name: str, words: Sequence[str]) -> Callable[[str], str | None]:
+    def read(word: str) -> str | None:
+        if word and word not in words:
+            raise RequestError(f"{name} is one of {', '.join(words)}, not {shown(word)}")
+        return word or None
+
+    return read
+
+
+def _choice(name: str, about: str, words: Sequence[str], default: str | None = None) -> Parameter:
+    read = _one_of(name, words)
+    return Parameter(
+        name, about, lambda word: read(word) or default, {"type": "string", "enum": ["", *words]}, default
+    )
+
+
+def _instant(name: str, about: str) -> Parameter:
+    def read(word: str) -> datetime | None:
+        try:
+            at = datetime.fromisoformat(word) if word else None
+            return at if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise RequestError(f"{name} is a time like 2026-01-31T18:00, not {shown(word)}") from None
+
+    return Parameter(name, about, read, {"type": "string"})
+
+
+def _number(word: str) -> int:
+    found = whole("run", "").read(word)
+    assert isinstance(found, int)
+    return found
+
+
+CANCEL, RESTART = "cancel", "restart"
+PAGE = Page(
+    "/runs",
+    "runs.html",
+    show,
+    lambda **_: (RUNS,),
+    query=(
+        text("dag", "Only runs of this dag."),
+        STATUS,
+        text("text", "Only runs with this text in the id of their dag or in their parameters."),
+        _choice("trigger", "Only runs started by this.", tuple(Trigger)),
+        _choice("last", "Only runs created in this time up to now.", tuple(PERIODS)),
+        _instant("since", "Only runs created since then (UTC)."),
+        _instant("until", "Only runs created before (UTC)."),
+        _choice("sort", "Which come first.", (NEWEST, SLOWEST), NEWEST),
+        whole("before", "Only runs with a lower number: the page behind the last one."),
+    ),
+    tab="Runs",
+)
+SELECTED = Page(
+    "/runs/selected",
+    "runs_selected.html",
+    show_selected,
+    lambda do, run: tuple(run_of(one) for one in run[:RUNS_MAX]),
+    query=(
+        _choice("do", "What is to be done with them.", (CANCEL, RESTART)),
+        Parameter("run", "The numbers of the runs.", _number, {"type": "integer"}, repeated=True),
+    ),
+)
