@@ -13,7 +13,18 @@ from ui.browser import Browser, Served
 
 pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
 Make = Callable[..., Live]
-PATHS = ("/", "/dags", "/dags/orders/trigger", "/runs/1", "/runs/1/tasks/fail")
+PATHS = (
+    "/",
+    "/dags",
+    "/dags/orders/trigger",
+    "/runs",
+    "/schedules",
+    "/executors",
+    "/audit",
+    "/search?q=o",
+    "/runs/1",
+    "/runs/1/tasks/fail",
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +149,7 @@ def test_the_keyboard_leads_everywhere(browser: Browser, ran: str) -> None:
         page.keyboard.press("/")
         page.keyboard.type("broken")
         page.keyboard.press("Enter")
-        page.wait_for_url("**/dags?text=broken")
+        page.wait_for_url("**/search?q=broken")
         page.keyboard.press("j")
         assert page.locator("tr[data-at]").get_attribute("id") == "dag-broken.always"
 
@@ -191,3 +202,40 @@ def test_everything_can_be_read_without_scripts(browser: Browser, ran: str) -> N
         page.get_by_role("link", name="Trigger orders with parameters").click()
         page.get_by_role("button", name="Start a run").click()
         page.wait_for_url(re.compile(r"/runs/\d+$"))
+
+
+def test_ticked_runs_stay_ticked_while_the_page_lives_and_are_restarted(browser: Browser, ran: str) -> None:
+    with browser.page() as page, browser.page() as other:
+        page.goto(f"{ran}/runs?dag=broken.always")
+        page.get_by_label("Select run 1", exact=True).check()
+        count = page.locator("table.runs tbody tr").count()
+        other.goto(f"{ran}/dags")
+        other.get_by_role("button", name="Trigger broken.always").click()
+        page.locator("table.runs tbody tr").nth(count).wait_for()
+        assert page.get_by_label("Select run 1", exact=True).is_checked()
+        assert page.locator("table.runs :checked").count() == 1
+        page.get_by_role("button", name="Restart selected").click()
+        page.get_by_role("button", name="Restart 1 run").click()
+        page.wait_for_url("**/runs")
+        assert page.get_by_role("status").get_by_text("1 run is going on.").is_visible()
+        page.locator("#run-1", has_text="restarted").wait_for()
+
+
+def test_all_runs_are_ticked_at_once_and_a_filter_needs_no_button(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/runs")
+        page.get_by_label("Select all on this page").check()
+        assert (
+            page.locator("table.runs tbody :checked").count() == page.locator("table.runs tbody tr").count()
+        )
+        page.get_by_label("Created").select_option("1h")
+        page.wait_for_url("**last=1h**")
+        page.get_by_label("Part of a dag's id").fill("nothing like it")
+        page.keyboard.press("Enter")
+        page.get_by_text("No run fits.").wait_for()
+        for key, path in (("r", "runs"), ("s", "schedules"), ("e", "executors"), ("a", "audit")):
+            page.keyboard.press("Escape")
+            page.locator("main").focus()
+            page.keyboard.press("g")
+            page.keyboard.press(key)
+            page.wait_for_url(f"**/{path}")

@@ -28,6 +28,12 @@ PAGES = (
     "/dags/hostile/code",
     "/dags/hostile/settings",
     "/dags/hostile/trigger",
+    "/runs",
+    "/runs?status=FAILED&text=f&last=7d",
+    "SELECTED",
+    "/schedules",
+    "/executors",
+    "/audit",
     "RUN",
     "HOSTILE",
     "TASK",
@@ -47,6 +53,7 @@ def busy(shared: Live) -> dict[str, str]:
     shared.post(f"/api/v1/runs/{restarted}/restart")
     until(lambda: shared.ended(restarted)["run"]["restarts"] == 1)
     runs = {"RUN": f"/runs/{restarted}", "HOSTILE": f"/runs/{hostile}"}
+    runs["SELECTED"] = f"/runs/selected?do=restart&run={restarted}&run={talking}"
     runs["TASK"] = f"/runs/{talking}/tasks/talk"
     runs["ATTEMPT"] = f"/runs/{restarted}/tasks/fail/0?text={quote(NASTY)}"
     runs["WAITING"] = f"/runs/{restarted}/tasks/after_failure"

@@ -90,8 +90,10 @@ def params(values: dict[str, Any]) -> str:
 
 
 def asked_for(details: dict[str, Any]) -> str:
-    """What was asked for besides what has a place of its own: the parameters of a command, on one line."""
-    rest = {name: value for name, value in details.items() if name not in ("dag_id", "run_id")}
+    """What was asked for besides what has a place of its own, on one line; parameters as those of a run."""
+    rest = {name: value for name, value in details.items() if name not in ("dag_id", "run_id", "params")}
+    given = details.get("params")
+    rest |= given if isinstance(given, dict) else {"params": given}
     return params({name: value for name, value in rest.items() if value not in (None, {}, [])})
 
 
