@@ -21,6 +21,8 @@ from api.live import PATIENCE
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE, DESK = (390, 844), (1440, 900)
 SERVE = "import sys; from ppacer.cli import main; sys.exit(main())"
+REPORTS = """addEventListener("securitypolicyviolation", (event) => console.error(
+  `CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));"""
 DAGS = Path(__file__).with_name("served_dags.py")
 
 
@@ -78,6 +80,8 @@ class Browser:
         page = context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._heard)
+        page.on("dialog", self._asked)
+        page.add_init_script(REPORTS)
         try:
             yield page
         finally:
@@ -86,6 +90,10 @@ class Browser:
     def forgive(self, *causes: str) -> None:
         """Forgets the complaints that a test has provoked."""
         self.complaints = [one for one in self.complaints if not any(cause in one for cause in causes)]
+
+    def _asked(self, dialog: Any) -> None:
+        self.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
