@@ -31,6 +31,7 @@ PATHS = (
     "/executors",
     "/audit",
     "/search?q=report",
+    "/runs/50000/tasks/join",
 )
 
 

@@ -127,6 +127,14 @@ def test_what_could_take_over_a_terminal_is_left_out(text: str, said: str) -> No
     assert plain(text) == said
 
 
+def test_what_was_logged_beside_a_message_is_shown_and_what_is_ours_is_not(shared: Live) -> None:
+    [line] = page(shared, f"/runs/{shared.run('etl', country='DK')}/tasks/extract").one("ol").all("li")
+    assert line.one("span", class_="text").text == 'extracting for DK {"country":"DK"}'
+    [line] = page(shared, f"/runs/{shared.run('failing')}/tasks/fail").one("ol").all("li")
+    assert not line.all("span", class_="more")
+    assert line.one("span", class_="level").text == "ERROR"
+
+
 def test_a_log_is_narrowed_by_text_and_level(tried: Live) -> None:
     assert len(lines(page(tried, "/runs/2/tasks/shout?level=ERROR"))) == 8
     assert len(lines(page(tried, "/runs/2/tasks/shout/0?text=LINE+7&level="))) == 1

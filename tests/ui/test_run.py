@@ -34,7 +34,7 @@ def test_a_run_shows_what_it_is_and_each_task(shared: Live) -> None:
     assert "Took" in facts
     assert list(tasks(tree)) == ["extract", "load"]
     assert states(tasks(tree)["load"]) == ["SUCCESS"]
-    assert len(tasks(tree)["load"].all("rect", class_="SUCCESS")) == 1
+    assert len(tasks(tree)["load"].one("td", class_="track").all("rect", class_="SUCCESS")) == 1
 
 
 def test_a_failed_run_says_why_and_offers_a_restart_with_its_consequences(shared: Live) -> None:

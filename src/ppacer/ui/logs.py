@@ -24,15 +24,19 @@ TEXT_CHARS_MAX = 4_000  # of one line on the page; `log.js` has the same number
 FILE_ROWS = 2_000  # that are read at once for a file
 
 
+OURS = ("stream", "end")  # attributes that ppacer adds; `log.js` has the same
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A record as it is shown; `more` is what was logged beside the message."""
+    """A record as it is shown. `source`: its level, or the stream that it came by; `more`: its attributes."""
 
     log_id: int
     at: datetime
     level: str
+    source: str
     text: str
-    more: dict[str, Any] | None
+    more: dict[str, Any]
 
 
 def lines(
@@ -49,7 +53,14 @@ def lines(
         return []
     key = (run.dag_id, run.exec_ts, task_id, attempt.retry)
     rows = door.logs.tail(*key, before=before, limit=LINES, level=level, text=text)
-    return [Line(row.log_id, row.at, row.level, _cut(plain(row.message)), row.attributes) for row in rows]
+    return [_line(row) for row in rows]
+
+
+def _line(row: LogRow) -> Line:
+    given = row.attributes or {}
+    source = str(given.get("stream", row.level)) if row.level == "INFO" else row.level
+    more = {name: value for name, value in given.items() if name not in OURS}
+    return Line(row.log_id, row.at, row.level, source, _cut(plain(row.message)), more)
 
 
 def _cut(text: str) -> str:

@@ -43,6 +43,7 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
     can_restart = is_final and run.status != RunStatus.SUCCESS
     part = chosen(detail.tasks, state, first)
     past = door.reads.past_runs(run_id, [task.task_id for task in part.tasks], count=PAST)
+    shown = rows(detail, part.tasks, past, now, door.is_live)
     drawing = picture(detail.tasks, partial(_url, run_id), NODES_MAX)
     return {
         "run": run,
@@ -54,8 +55,8 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
         "is_beside": drawing.width <= BESIDE,
         "part": part,
         "chosen": state.lower() if state else "",
-        "tasks": rows(detail, part.tasks, past, now, door.is_live),
-        "past": len(past),
+        "tasks": shown,
+        "past": len(past) if any(row.spark for row in shown) else 0,
         "states": states(detail.tasks, state, f"/runs/{run_id}"),
         "tried_again": any(task.retry > 0 or task.retries for task in part.tasks),
         "elsewhere": any(task.executor not in (None, "local") for task in part.tasks),

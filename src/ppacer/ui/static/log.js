@@ -6,6 +6,7 @@
   const NEAR = 800; // pixels before an end at which the next page is asked for
   const BURST = 1000; // lines in one answer to a follower, at which it goes on from the end
   const CHARS_MAX = 4000; // of one line; the rest is shown when asked for
+  const OURS = ["stream", "end"]; // attributes that ppacer adds
   const WAIT = 25, AGAIN = 2000; // seconds of one long poll, milliseconds after one that failed
   const ESCAPE = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])?/g;
   const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
@@ -60,7 +61,8 @@
       more.addEventListener("click", () => more.replaceWith(whole.slice(CHARS_MAX)));
       place.append("… ", more);
     }
-    if (record.attributes) place.append(" ", element("span", "more", JSON.stringify(record.attributes)));
+    const more = Object.entries(record.attributes ?? {}).filter(([name]) => !OURS.includes(name));
+    if (more.length) place.append(" ", element("span", "more", JSON.stringify(Object.fromEntries(more))));
     return place;
   }
 
@@ -70,7 +72,8 @@
     link.href = `#${line.id}`;
     time.dateTime = record.at;
     link.append(element("span", "no", record.log_id), " ", time);
-    line.append(link, element("span", "level", record.level), body(record));
+    const source = record.level === "INFO" && record.attributes?.stream || record.level;
+    line.append(link, element("span", "level", source), body(record));
     showTime(time);
     return line;
   }
