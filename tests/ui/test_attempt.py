@@ -37,6 +37,13 @@ def shout(ctx: TaskContext) -> str:
     return "y" * 30_000
 
 
+def said(live: Live, dag_id: str, **params: Any) -> int:
+    """A run to its end, of which all that was said can be read."""
+    run_id = live.run(dag_id, **params)
+    assert live.get(f"/api/v1/runs/{run_id}/logs").json["ended"]
+    return run_id
+
+
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A program whose run 1 has succeeded at the third attempt, and whose run 2 has shouted."""
@@ -45,7 +52,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with Dag("loud") as loud:
         shout()
     with Live(tmp_path_factory.mktemp("tried"), lucky, loud, retrying(), held()) as live:
-        assert [live.run("lucky"), live.run("loud")] == [1, 2]
+        assert [said(live, "lucky"), said(live, "loud")] == [1, 2]
         yield live
 
 
@@ -128,9 +135,9 @@ def test_what_could_take_over_a_terminal_is_left_out(text: str, said: str) -> No
 
 
 def test_what_was_logged_beside_a_message_is_shown_and_what_is_ours_is_not(shared: Live) -> None:
-    [line] = page(shared, f"/runs/{shared.run('etl', country='DK')}/tasks/extract").one("ol").all("li")
+    [line] = page(shared, f"/runs/{said(shared, 'etl', country='DK')}/tasks/extract").one("ol").all("li")
     assert line.one("span", class_="text").text == 'extracting for DK {"country":"DK"}'
-    [line] = page(shared, f"/runs/{shared.run('failing')}/tasks/fail").one("ol").all("li")
+    [line] = page(shared, f"/runs/{said(shared, 'failing')}/tasks/fail").one("ol").all("li")
     assert not line.all("span", class_="more")
     assert line.one("span", class_="level").text == "ERROR"
 

@@ -7,7 +7,7 @@
   const BURST = 1000; // lines in one answer to a follower, at which it goes on from the end
   const CHARS_MAX = 4000; // of one line; the rest is shown when asked for
   const OURS = ["stream", "end"]; // attributes that ppacer adds
-  const WAIT = 25, AGAIN = 2000; // seconds of one long poll, milliseconds after one that failed
+  const WAIT = 25, REST = 2, AGAIN = 2000; // seconds of a long poll, for the last lines, milliseconds after a failure
   const ESCAPE = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])?/g;
   const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -153,8 +153,9 @@
     prepend(records);
   });
 
-  const newer = () => load(async (isCurrent) => {
-    const { records } = await ask({ after: idOf(list.lastElementChild), limit: PAGE });
+  const newer = (wait = 0) => load(async (isCurrent) => {
+    const known = list.lastElementChild ? idOf(list.lastElementChild) : 0;
+    const { records } = await ask({ after: known, limit: PAGE, wait });
     if (!isCurrent()) return;
     isLast = records.length < PAGE;
     append(records);
@@ -228,7 +229,7 @@
       poll = new AbortController();
       try {
         const isAsked = isOpen();
-        const { records, ended } = await ask({ after: lastId(), limit: BURST, wait: isAsked ? WAIT : 0 }, poll.signal);
+        const { records, ended } = await ask({ after: lastId(), limit: BURST, wait: isAsked ? WAIT : REST }, poll.signal);
         if (!isFollowing || mine !== turn) return;
         if (records.length === BURST) { showEnd(true); return; }
         append(records);
@@ -324,5 +325,12 @@
   const wanted = /^#L(\d+)$/.exec(location.hash);
   if (wanted) showLine(Number(wanted[1]));
   else if (new URLSearchParams(location.search).has("before")) isLast = false;
-  else { counted(); toEnd(); if (isOpen()) follow(); }
+  else {
+    toEnd();
+    if (isOpen()) follow();
+    else { // what was said last may have been on its way
+      const top = box.scrollTop;
+      newer(REST).then(() => { if (box.scrollTop === top) toEnd(); });
+    }
+  }
 })();
