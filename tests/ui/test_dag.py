@@ -17,7 +17,7 @@ from ui.test_dags import states
 from ui.test_pages import page
 
 Make = Callable[..., Live]
-PATHS = ("", "/graph", "/schedule", "/code", "/settings")
+PATHS = ("", "/graph", "/schedule", "/code", "/settings", "/backfill")
 
 
 def rows(tree: Element) -> dict[str, list[Element]]:

@@ -27,6 +27,7 @@ PAGES = (
     "/dags/broken/schedule",
     "/dags/hostile/code",
     "/dags/hostile/settings",
+    "/dags/etl/backfill?from=2026-01-01",
     "/dags/hostile/trigger",
     "/runs",
     "/runs?status=FAILED&text=f&last=7d",

@@ -29,7 +29,11 @@ from ppacer.engine.changes import (
     AttemptGranted,
     AttemptLost,
     Audited,
+    BackfillCancelled,
+    BackfillCreated,
     BackfillEnded,
+    BackfillMarked,
+    BackfillMoved,
     CancelRequested,
     Change,
     DagMarked,
@@ -144,7 +148,7 @@ def end_of(run_id: int) -> Hashable:
     return "end", run_id
 
 
-RUNS, DAGS, EXECUTORS, AUDIT = "runs", "dags", "executors", "audit"
+RUNS, DAGS, EXECUTORS, AUDIT, BACKFILLS = "runs", "dags", "executors", "audit", "backfills"
 """The subjects of all lists: a row is new, or has changed its state."""
 
 
@@ -186,7 +190,9 @@ def _subjects(change: Change) -> Iterator[Hashable]:
         case ExecutorGreeted() | ExecutorHeard() | ExecutorDraining() | ExecutorGone():
             yield EXECUTORS
         case BackfillEnded(backfill_id=backfill_id):
-            yield end_of_backfill(backfill_id)
+            yield from (BACKFILLS, end_of_backfill(backfill_id))
+        case BackfillCreated() | BackfillMoved() | BackfillMarked() | BackfillCancelled():
+            yield BACKFILLS
         case Audited():
             yield AUDIT
 

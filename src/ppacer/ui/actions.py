@@ -51,9 +51,10 @@ class Actions:
         ]
 
     def _route(self, path: str, endpoint: Callable[..., Any]) -> Route:
-        return Route("POST", path, endpoint, Permission.COMMAND, entrance=entrance, trouble=self._refused)
+        return Route("POST", path, endpoint, Permission.COMMAND, entrance=entrance, trouble=self.refused)
 
-    def _refused(self, request: Request, error: Exception) -> Response:
+    def refused(self, request: Request, error: Exception) -> Response:
+        """What cannot be done, as a sentence for a script and a page for a person."""
         if "hx-request" in request.headers:
             return _sentence(str(error), status_of(error))
         return self._trouble(request, error)
@@ -68,25 +69,25 @@ class Actions:
             ref = await self._do(request, TriggerRun(dag_id, params))
         except DagError as error:
             return self._ask_again(request, dag, form, str(error))
-        return _done(request, form, f"Run {ref.run_id} of {dag_id} was started.", f"/runs/{ref.run_id}")
+        return back_with(request, form, f"Run {ref.run_id} of {dag_id} was started.", f"/runs/{ref.run_id}")
 
     async def pause(self, request: Request, dag_id: str) -> Response:
         """No new scheduled runs of a dag."""
         form = await form_of(request)
         await self._do(request, PauseDag(dag_id))
-        return _done(request, form, f"{dag_id} is paused: points of its schedule are skipped.", "/dags")
+        return back_with(request, form, f"{dag_id} is paused: points of its schedule are skipped.", "/dags")
 
     async def unpause(self, request: Request, dag_id: str) -> Response:
         """Scheduled runs of a dag again, from now on."""
         form = await form_of(request)
         await self._do(request, UnpauseDag(dag_id))
-        return _done(request, form, f"{dag_id} runs by its schedule again.", "/dags")
+        return back_with(request, form, f"{dag_id} runs by its schedule again.", "/dags")
 
     async def cancel(self, request: Request, run_id: int) -> Response:
         """Ends a run."""
         form = await form_of(request)
         await self._do(request, CancelRun(run_id))
-        return _done(request, form, f"Run {run_id} is being cancelled.", f"/runs/{run_id}")
+        return back_with(request, form, f"Run {run_id} is being cancelled.", f"/runs/{run_id}")
 
     async def restart(self, request: Request, run_id: int) -> Response:
         """Lets a failed or cancelled run go on."""
@@ -94,7 +95,7 @@ class Actions:
         await self._do(request, RestartRun(run_id))
         note = await self._door.read(self._door.code_note)
         words = f"Run {run_id} goes on." + (f" Mind that {note}." if note else "")
-        return _done(request, form, words, f"/runs/{run_id}")
+        return back_with(request, form, words, f"/runs/{run_id}")
 
     async def cancel_many(self, request: Request) -> Response:
         """Ends the runs whose numbers are in the form."""
@@ -118,7 +119,7 @@ class Actions:
         sentence = f"{plural(done, 'run')} {'is' if done == 1 else 'are'} {words}."
         if refused:
             sentence += f" {len(refused)} refused: {refused[0]}."
-        return _done(request, form, sentence, "/runs")
+        return back_with(request, form, sentence, "/runs")
 
     async def _do(self, request: Request, command: Command) -> RunRef | Any:
         return await self._door.command(command, origin_of(request))
@@ -140,7 +141,7 @@ async def form_of(request: Request) -> Form:
         raise RequestError(f"this is no form: {error}") from error
 
 
-def _done(request: Request, form: Form, words: str, there: str) -> Response:
+def back_with(request: Request, form: Form, words: str, there: str) -> Response:
     """Back to where the form was, or else `there`; with what was done in words."""
     if "hx-request" in request.headers:
         return _sentence(words, 200)

@@ -16,6 +16,7 @@ SECTIONS = (
     ("Schedule", "/schedule"),
     ("Code", "/code"),
     ("Settings", "/settings"),
+    ("Backfill", "/backfill"),
 )
 
 

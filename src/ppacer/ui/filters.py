@@ -72,9 +72,9 @@ def size(bytes: int) -> str:
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 run`, `2 runs`, `10,000 runs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """`1 run`, `2 runs`, `10,000 runs`; `nouns` where it is more than an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
 
 
 def spoken(state: str) -> str:

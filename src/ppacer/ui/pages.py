@@ -11,6 +11,7 @@ from ppacer.store.views import DagView
 from ppacer.ui import (
     attempt,
     audit,
+    dag_backfill,
     dag_code,
     dag_graph,
     dag_grid,
@@ -23,6 +24,7 @@ from ppacer.ui import (
     schedules,
 )
 from ppacer.ui.actions import Actions
+from ppacer.ui.backfill_actions import BackfillActions
 from ppacer.ui.login import login_routes
 from ppacer.ui.logs import log_routes
 from ppacer.ui.overview import overview
@@ -30,7 +32,14 @@ from ppacer.ui.page import Page, Pages
 from ppacer.ui.search import search_route
 from ppacer.ui.static import static_routes
 
-OF_A_DAG = (dag_grid.PAGE, dag_graph.PAGE, dag_schedule.PAGE, dag_code.PAGE, dag_settings.PAGE)
+OF_A_DAG = (
+    dag_grid.PAGE,
+    dag_graph.PAGE,
+    dag_schedule.PAGE,
+    dag_code.PAGE,
+    dag_settings.PAGE,
+    dag_backfill.PAGE,
+)
 LISTS = (runs.PAGE, runs.SELECTED, schedules.PAGE, executors.PAGE, audit.PAGE)
 OF_A_RUN = (run.PAGE, attempt.TASK, attempt.PAGE)
 
@@ -54,6 +63,6 @@ def pages(door: Door) -> list[Route]:
 
     actions = Actions(door, every.trouble, ask_again)
     return [
-        *static_routes(), *login_routes(door), *every.routes(), *actions.routes(),
-        *log_routes(door, every.trouble), search_route(door, every),
+        *static_routes(), *login_routes(door), *every.routes(), *log_routes(door, every.trouble),
+        *actions.routes(), *BackfillActions(door, actions.refused).routes(), search_route(door, every),
     ]  # fmt: skip

@@ -1,0 +1,120 @@
+"""Backfills of a dag: what one would do, starting it, and looking after those that there are."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ppacer.api.door import BACKFILLS, Door, dag_of
+from ppacer.api.parameters import Parameter, read_instant, text, whole
+from ppacer.api.why_backfill import why_backfill
+from ppacer.dag import Dag
+from ppacer.errors import ConflictError, ParamsError, ScheduleError
+from ppacer.scheduler.span import span_of
+from ppacer.store.views import BackfillView, DagView
+from ppacer.ui.charts import TRACK
+from ppacer.ui.dag import head_of
+from ppacer.ui.forms import fields_of
+from ppacer.ui.page import Page
+
+BACKFILLS_MAX = 10
+SHOWN_MAX = 6  # points at each end of what will be created
+AT_ONCE = 4
+NEWEST = "newest"
+FINISHED = ("DONE", "CANCELLED")
+SHAPES = {"DONE": "SUCCESS", "PAUSED": "paused", "CANCELLING": "CANCELLED"}  # the state with the same look
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill would do: of its points so many have a run, for the others one is created."""
+
+    begin: datetime
+    end: datetime
+    points: int
+    taken: int
+    free: int
+    first: list[datetime]
+    last: list[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A backfill, how far it has come, and why it is there."""
+
+    one: BackfillView
+    state: str
+    far: float
+    why: str
+
+
+def show(door: Door, now: datetime, dag_id: str, **asked: Any) -> dict[str, Any]:
+    """The form, what it would do if a range was given, and the latest backfills."""
+    head = head_of(door, now, dag_id, "Backfill")
+    begin, end = asked["from"], asked["to"]
+    dag = door.scheduler.registry.get(dag_id)
+    plan, error = None, ""
+    if begin is not None and dag is not None:
+        try:
+            plan = _plan(door, dag, begin, end, ZoneInfo(head["zone"]), now)
+        except (ConflictError, ParamsError, ScheduleError) as trouble:
+            error = str(trouble)
+    return {
+        **head,
+        "can_start": dag is not None and dag.schedule is not None,
+        "begin": begin,
+        "end": end,
+        "at_once": min(max(1, asked["at_once"]), 1_000),
+        "is_newest_first": asked["order"] == NEWEST,
+        "plan": plan,
+        "error": error,
+        "fields": fields_of(head["dag"].params_schema),
+        "rows": [_row(door, head["dag"], one, now) for one in _latest(door, dag_id)],
+    }
+
+
+def _plan(door: Door, dag: Dag, begin: datetime, end: datetime | None, zone: ZoneInfo, now: datetime) -> Plan:
+    span = span_of(dag, begin, end, now)
+    had = door.reads.with_runs(dag.id, span.points)
+    free = [point.astimezone(zone) for point in span.points if point not in had]
+    first, last = free[:SHOWN_MAX], free[SHOWN_MAX:][-SHOWN_MAX:]
+    return Plan(
+        span.begin.astimezone(zone),
+        span.end.astimezone(zone),
+        len(span.points),
+        len(had),
+        len(free),
+        first,
+        last,
+    )
+
+
+def _latest(door: Door, dag_id: str) -> list[BackfillView]:
+    return door.reads.backfills(dag_id=dag_id, limit=BACKFILLS_MAX)
+
+
+def _row(door: Door, dag: DagView, one: BackfillView, now: datetime) -> Row:
+    """Those that go on are explained, which takes a count of their runs."""
+    is_over = one.state in FINISHED
+    why = "" if is_over else why_backfill(dag, door.reads.backfill(one.backfill_id), now, door.is_live)
+    why = why.removeprefix(f"backfill {one.backfill_id} of {one.dag_id} ")
+    return Row(one, SHAPES.get(one.state, one.state), round(TRACK * one.position / one.points, 1), why)
+
+
+def _watches(dag_id: str, **_: Any) -> tuple[Hashable, ...]:
+    return dag_of(dag_id), BACKFILLS
+
+
+def _moment(name: str, about: str) -> Parameter:
+    """A field of a form: an empty one is none."""
+    return Parameter(name, about, lambda text: read_instant(name, text) if text else None, {"type": "string"})
+
+
+QUERY = (
+    _moment("from", "The begin of the range; without a zone on the clock of the dag's schedule."),
+    _moment("to", "Its end, which does not belong to it; now when not given."),
+    whole("at_once", "How many runs at once.", AT_ONCE),
+    text("order", "Which points come first: oldest or newest."),
+)
+PAGE = Page("/dags/{dag_id}/backfill", "dag_backfill.html", show, _watches, query=QUERY)
