@@ -123,6 +123,7 @@ def slow_rows() -> Iterator[Row]:
     )
     yield from rows_with_a_past()
     yield from rows_of_pages()
+    yield from rows_of_live_pages()
     count, size = programs.installed()
     yield at_most("installed packages", float(count), 24.0, "packages")
     yield at_most("installed size", size, 60.0, "MB")
@@ -155,6 +156,15 @@ def rows_of_pages() -> Iterator[Row]:
         filled.fill(Path(folder, "scheduler.db"), filled.RUNS, datetime.now(UTC))
         for path, milliseconds in pages.pages(f"{folder}/scheduler.db").items():
             yield at_most(f"page {path}", milliseconds, 100.0, "ms")
+
+
+def rows_of_live_pages() -> Iterator[Row]:
+    """Fifty open pages beside none, and how long a page of a running dag does not know what is committed."""
+    ratio = median("cost", module="bench.live")
+    yield "50 live pages / none, tasks/s", f"{ratio:.2f}", ">= 0.90", verdict(ratio >= 0.9)
+    yield at_most(
+        "a commit is on the open page, worst of 40", max(figures("lag", module="bench.live")), 1.0, "s"
+    )
 
 
 def main() -> None:

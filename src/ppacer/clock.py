@@ -39,6 +39,11 @@ def utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def processor_seconds() -> float:
+    """How long this thread has kept a processor; the difference of two is what something has cost."""
+    return time.thread_time()
+
+
 def to_text(value: datetime) -> str:
     """ISO 8601 in UTC, of fixed width, so that text order is time order: 2024-03-11T22:50:20.000000Z."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

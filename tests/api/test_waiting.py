@@ -1,5 +1,6 @@
 """Long polls: many at once cost nobody anything, and none outlives the program or its client."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from api.dags import etl, held, talking
 from api.live import LONG, PATIENCE, Gate, Live, Waiting, answer_of, until
+from ppacer.api.door import News
 
 Make = Callable[..., Live]
 POLLS = 100
@@ -32,8 +34,6 @@ def many(live: Live, path: str, count: int = POLLS) -> Iterator[list[Waiting]]:
 @pytest.fixture
 def alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many requests are waiting just now."""
-    from ppacer.api.door import News
-
     count = 0
     real = News.until
 
@@ -208,3 +208,30 @@ def test_a_program_with_open_long_polls_ends_soon_and_well(
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert ("Cancel" in said) is is_slow  # the server's word for a request that it had to give up
+
+
+def test_who_was_told_costs_nothing_until_it_listens_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> list[int]:
+        loop, news, calls, counts = asyncio.get_running_loop(), News(), [], []
+        real = loop.call_soon_threadsafe
+
+        def counted(*args: Any) -> Any:
+            calls.append(args)
+            return real(*args)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+        with news.watch(["runs", "dags"]) as event, news.watch(["dags"]):
+            for _ in range(3):
+                for _ in range(50):
+                    news.tell(["runs", "other"])
+                    await asyncio.sleep(0)
+                assert event.is_set()
+                counts.append(len(calls))
+                event.clear()
+            news.tell(["other"])
+            news.close()
+            await event.wait()
+        news.tell(["runs", "dags"])  # nobody is there any more
+        return [*counts, len(calls)]
+
+    assert asyncio.run(told()) == [1, 2, 3, 4]

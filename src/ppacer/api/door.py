@@ -63,33 +63,39 @@ T = TypeVar("T")
 class News:
     """Lets coroutines wait for what other threads do to their subjects. Nobody polls, no thread waits.
 
-    A subject is any hashable value. Telling news that nobody waits for costs a look into a dict.
+    A subject is any hashable value. Telling news that nobody waits for costs a look into a dict; who was
+    told waits no more until it listens again, so many who are slow to look cost a busy program nothing.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, set[asyncio.Event]] = {}  # changed by the event loop's thread only
+        self._waiting: dict[Hashable, set[_Ear]] = {}  # changed by the event loop's thread only
+        self._ears: set[_Ear] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_over = False  # the server is about to end
 
     def tell(self, subjects: Iterable[Hashable]) -> None:
         """There is news of these; from any thread, and after it can be read."""
-        if self._waiting:
-            self._call(self._wake, {subject for subject in subjects if subject in self._waiting})
+        if self._waiting and (told := {subject for subject in subjects if subject in self._waiting}):
+            self._call(self._wake, told)
 
     def close(self) -> None:
         """Ends all waiting, now and later; from any thread."""
         self.is_over = True
-        self._call(self._wake, None)
+        self._call(self._end)
 
-    def _call(self, wake: Callable[[set[Hashable] | None], None], subjects: set[Hashable] | None) -> None:
-        if self._loop is not None and (subjects is None or subjects):
+    def _call(self, wake: Callable[..., None], *arguments: Any) -> None:
+        if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed: the server has ended
-                self._loop.call_soon_threadsafe(wake, subjects)
+                self._loop.call_soon_threadsafe(wake, *arguments)
 
-    def _wake(self, subjects: set[Hashable] | None) -> None:
-        for subject in self._waiting if subjects is None else subjects:
-            for event in self._waiting.get(subject, ()):
-                event.set()
+    def _wake(self, subjects: set[Hashable]) -> None:
+        for subject in subjects:
+            for ear in [*self._waiting.get(subject, ())]:
+                ear.set()
+
+    def _end(self) -> None:
+        for ear in [*self._ears]:
+            ear.set()
 
     @contextmanager
     def watch(self, subjects: Collection[Hashable]) -> Iterator[asyncio.Event]:
@@ -131,16 +137,37 @@ class News:
     @contextmanager
     def _event(self, subjects: Collection[Hashable]) -> Iterator[asyncio.Event]:
         """An event that is set at news of one of the subjects."""
-        event = asyncio.Event()
-        for subject in subjects:
-            self._waiting.setdefault(subject, set()).add(event)
+        ear = _Ear(self._waiting, subjects)
+        self._ears.add(ear)
         try:
-            yield event
+            yield ear
         finally:
-            for subject in subjects:
-                self._waiting[subject].discard(event)
-                if not self._waiting[subject]:
-                    del self._waiting[subject]
+            ear.set()
+            self._ears.discard(ear)
+
+
+class _Ear(asyncio.Event):
+    """Is among those who wait for its subjects as long as it is not set."""
+
+    def __init__(self, waiting: dict[Hashable, set["_Ear"]], subjects: Collection[Hashable]) -> None:
+        super().__init__()
+        self._all, self._subjects = waiting, subjects
+        self.clear()
+
+    def set(self) -> None:
+        """Has heard something."""
+        super().set()
+        for subject in self._subjects:
+            ears = self._all.get(subject, set())
+            ears.discard(self)
+            if not ears:
+                self._all.pop(subject, None)
+
+    def clear(self) -> None:
+        """Listens again."""
+        super().clear()
+        for subject in self._subjects:
+            self._all.setdefault(subject, set()).add(self)
 
 
 def end_of(run_id: int) -> Hashable:

@@ -2,6 +2,7 @@
 
 One rendering serves all streams that show the same. All streams together render for a small part of the
 time only: the more it costs, the longer the pause after it, so many open pages do not slow the scheduler.
+The cost is the processor's time, not the clock's: on a busy machine a page waits no longer.
 """
 
 import asyncio
@@ -14,13 +15,13 @@ from starlette.concurrency import run_in_threadpool as in_thread
 from starlette.responses import Response, StreamingResponse
 
 from ppacer.api.door import Door
+from ppacer.clock import processor_seconds
 from ppacer.errors import PpacerError
 
 STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
 PAUSE_PER_RENDERING = 20  # times as long as a rendering took nothing is rendered: about 5 % of the time
 SILENCE_SECONDS = 15.0  # after which a comment shows proxies that the connection lives
-END: Collection[Hashable] = (("the end of the server",),)
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would collect events
 
 
@@ -58,7 +59,7 @@ class Live:
         news = self._door.news
         self._open[key] += 1
         try:
-            with news.watch((*subjects, *END)) as event, news.watch(END) as end:
+            with news.watch(subjects) as event, news.watch(()) as end:  # the end is told to all
                 yield ":\n\n"  # the client knows that it is connected
                 if seen != self._door.moment:
                     event.set()
@@ -87,10 +88,17 @@ class Live:
                 return found
             await _within(end, self._rested_at - loop.time())
             moment, begun_at = self._door.moment, loop.time()
-            rendering = Rendering(moment, begun_at, await in_thread(render))
-            self._rested_at = loop.time() + PAUSE_PER_RENDERING * (loop.time() - begun_at)
+            html, spent = await in_thread(_timed, render)
+            rendering = Rendering(moment, begun_at, html)
+            self._rested_at = loop.time() + PAUSE_PER_RENDERING * spent
             self._last[key] = rendering
             return rendering
+
+
+def _timed(render: Callable[[], str]) -> tuple[str, float]:
+    """What it makes, and how many seconds of a processor that took."""
+    begun = processor_seconds()
+    return render(), processor_seconds() - begun
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
