@@ -269,7 +269,7 @@ def test_migrations_are_part_of_the_package() -> None:
     folder = Path(ppacer.store.__file__).parent / "migrations"
     assert (folder / "env.py").is_file()
     files = sorted(file.name for file in (folder / "versions").glob("*.py"))
-    assert files == ["0001_initial.py", "0002_many_machines.py", "0003_backfills.py"]
+    assert files == ["0001_initial.py", "0002_many_machines.py", "0003_backfills.py", "0004_drain.py"]
 
 
 @pytest.mark.parametrize("parse", [database.make_url, place_of])

@@ -116,7 +116,7 @@ def test_selected_runs_are_restarted_after_it_was_said_how_many(ran: Live) -> No
     tree = page(ran, f"/runs/selected?do=restart&run=1&run=2&run={second}&run=999")
     form = tree.one("form", method="post")
     assert "2 runs of 1 dag will go on" in form.text
-    assert "1 other of those selected stay as they are: not failed" in form.text
+    assert "1 of the 3 selected stay as they are: they have not failed" in form.text
     assert form.one("button").text == "Restart 2 runs"
     answer = send(ran, form["action"], None, runs=form.one("input", name="runs")["value"])
     assert answer.headers["location"] == "/runs"
@@ -205,6 +205,18 @@ def test_an_executor_shows_its_slots_and_what_it_runs(live: Make, gate: Gate) ->
     assert float(line.one("rect", class_="used")["width"]) * 5 == float(
         line.one("rect", class_="room")["width"]
     )
+
+
+def test_an_executor_is_drained_and_undrained_by_a_button(live: Make) -> None:
+    program = live(etl())
+    until(lambda: lines(page(program, "/executors"), "executor"))
+    for state, button in (("UP", "Drain"), ("DRAINING", "Undrain"), ("UP", "Drain")):
+        line = lines(page(program, "/executors"), "executor")["local"]
+        assert states(line) == [state]
+        assert ("it can be stopped" in line.text) == (state == "DRAINING")
+        form = line.one("form")
+        assert form.one("button").text == button
+        assert send(program, form["action"]).headers["location"] == "/executors"
 
 
 def test_the_audit_tells_who_did_what_and_what_was_refused(live: Make) -> None:

@@ -23,6 +23,7 @@ from ppacer.api.wire import (
     BackfillWanted,
     Dags,
     Done,
+    Drained,
     Executors,
     LogQuestion,
     Logs,
@@ -188,6 +189,14 @@ class HttpClient:
     def cancel_backfill(self, backfill_id: int) -> BackfillDone:
         """It begins no more runs, and those that are open are cancelled."""
         return self._command(f"/api/v1/backfills/{backfill_id}/cancel", BackfillDone)
+
+    def drain(self, executor: str) -> Drained:
+        """The executor is given nothing new until it is undrained."""
+        return self._command(f"/api/v1/executors/{_segment(executor)}/drain", Drained)
+
+    def undrain(self, executor: str) -> Drained:
+        """The executor is given work again."""
+        return self._command(f"/api/v1/executors/{_segment(executor)}/undrain", Drained)
 
     # -- access ----------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from ppacer.engine.changes import (
     CancelRequested,
     Change,
     DagMarked,
+    DrainAsked,
     ExecutorDraining,
     ExecutorGone,
     ExecutorGreeted,
@@ -214,7 +215,7 @@ def _subjects(change: Change) -> Iterator[Hashable]:
             yield from (run_of(ref.run_id), dag_of(ref.dag_id))
         case PointRecorded(dag_id=dag_id) | DagMarked(dag_id=dag_id):
             yield from (DAGS, dag_of(dag_id))
-        case ExecutorGreeted() | ExecutorHeard() | ExecutorDraining() | ExecutorGone():
+        case ExecutorGreeted() | ExecutorHeard() | ExecutorDraining() | DrainAsked() | ExecutorGone():
             yield EXECUTORS
         case BackfillEnded(backfill_id=backfill_id):
             yield from (BACKFILLS, end_of_backfill(backfill_id))

@@ -152,6 +152,7 @@ IN_PATH = {
         Parameter("dag_id", "The id of a dag.", _id("dag"), _ID),
         Parameter("task_id", "The id of a task.", _id("task"), _ID),
         Parameter("executor", "The name of an executor.", _executor, _ID),
+        Parameter("executor_name", "The name of an executor.", _id("executor"), _ID),
         Parameter("name", "The name of a token.", _id("token"), _ID),
         Parameter("run_id", "The number of a run.", _number_of("run"), _WHOLE),
         Parameter("backfill_id", "The number of a backfill.", _number_of("backfill"), _WHOLE),

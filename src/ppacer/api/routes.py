@@ -20,6 +20,7 @@ from ppacer.api.why_backfill import why_backfills
 from ppacer.api.wire import (
     Dags,
     Done,
+    Drained,
     Executors,
     Health,
     Logs,
@@ -34,7 +35,16 @@ from ppacer.api.wire import (
 from ppacer.engine import RUN_FINAL, RunRef, RunStatus, TaskStatus
 from ppacer.errors import NotFoundError
 from ppacer.schedule import Cron, upcoming
-from ppacer.scheduler import CancelRun, PauseDag, RestartRun, State, TriggerRun, UnpauseDag
+from ppacer.scheduler import (
+    CancelRun,
+    DrainExecutor,
+    PauseDag,
+    RestartRun,
+    State,
+    TriggerRun,
+    UndrainExecutor,
+    UnpauseDag,
+)
 from ppacer.store.views import PAGE_MAX, DagView, RunDetail, RunView, TaskView
 from ppacer.tasklog import LogReader, LogRow
 from ppacer.version import VERSION
@@ -66,8 +76,10 @@ def routes(door: Door) -> list[Route]:
     """All JSON routes over `door`."""
     api = Routes(door)
     dag, run, task = "/api/v1/dags/{dag_id}", "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/tasks/{task_id}"
+    executor = "/api/v1/executors/{executor_name}"
     read = partial(Route, "GET", permission=VIEW, problems=("not_found",))
     command = partial(Route, "POST", permission=COMMAND, body=Nothing, answer=Done)
+    drain = partial(Route, "POST", permission=COMMAND, body=Nothing, answer=Drained, problems=("not_found",))
     return [
         Route("GET", "/healthz", api.health, PUBLIC, answer=Health),
         Route("GET", "/api/v1/dags", api.dags, VIEW, query=(AFTER_DAG, limit(100), TAG), answer=Dags),
@@ -91,6 +103,8 @@ def routes(door: Door) -> list[Route]:
         command(f"{run}/cancel", api.cancel, problems=("not_found", "conflict")),
         command(f"{run}/restart", api.restart, problems=("not_found", "conflict")),
         *backfill_routes(door),
+        drain(f"{executor}/drain", api.drain),
+        drain(f"{executor}/undrain", api.undrain),
         *token_routes(door),
     ]
 
@@ -233,6 +247,14 @@ class Routes:
     async def unpause(self, request: Request, dag_id: str, body: Nothing) -> Done:
         """Scheduled runs of a dag again, from now on."""
         return _done(await self.door.command(UnpauseDag(dag_id), origin_of(request)))
+
+    async def drain(self, request: Request, executor_name: str, body: Nothing) -> Drained:
+        """Gives an executor nothing new until it is undrained; what it has it finishes."""
+        return Drained(await self.door.command(DrainExecutor(executor_name), origin_of(request)), True)
+
+    async def undrain(self, request: Request, executor_name: str, body: Nothing) -> Drained:
+        """Gives an executor work again."""
+        return Drained(await self.door.command(UndrainExecutor(executor_name), origin_of(request)), False)
 
     async def cancel(self, request: Request, run_id: int, body: Nothing) -> Done:
         """Ends a run."""

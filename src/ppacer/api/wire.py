@@ -151,6 +151,13 @@ class Done(msgspec.Struct, frozen=True):
     note: str | None = None
 
 
+class Drained(msgspec.Struct, frozen=True):
+    """Whether the executor is to be given nothing new, from now on."""
+
+    executor: str
+    drained: bool
+
+
 class BackfillPlan(msgspec.Struct, frozen=True):
     """What a backfill of a range would do: of its `points` so many have a run, the others would get one.
 

@@ -28,6 +28,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "backfill": Entry("backfill", "Run the points of the past that have no run, some at once."),
     },
     "Grow": {
+        "drain": Entry("executors", "Give an executor nothing new: what it has it finishes."),
+        "undrain": Entry("executors", "Give an executor work again."),
         "scheduler": Entry("separate", "Schedule the dags of a file, for executors elsewhere."),
         "executor": Entry("separate", "Run the tasks of a file for a scheduler elsewhere."),
     },

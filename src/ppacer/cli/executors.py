@@ -1,4 +1,4 @@
-"""`ppacer executors`."""
+"""`ppacer executors`, `ppacer drain` and `ppacer undrain`."""
 
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,30 @@ def executors_command(backend: "Backend", as_json: bool) -> None:
         for executor in executors
     ]
     screen.table(columns, rows)
+
+
+@click.command("drain")
+@click.argument("executor")
+@asking
+def drain_command(backend: "Backend", executor: str, as_json: bool) -> None:
+    """Give an EXECUTOR nothing new until it is undrained; what it runs it finishes."""
+    done = backend.drain(executor)
+    if as_json:
+        print_json(done)
+        return
+    click.echo(f"{executor} is given nothing new until ppacer undrain {executor}; what it runs it finishes")
+
+
+@click.command("undrain")
+@click.argument("executor")
+@asking
+def undrain_command(backend: "Backend", executor: str, as_json: bool) -> None:
+    """Give an EXECUTOR work again."""
+    done = backend.undrain(executor)
+    if as_json:
+        print_json(done)
+        return
+    click.echo(f"{executor} is given work again")
 
 
 def _state(executor: "ExecutorView") -> "Cell":

@@ -15,6 +15,7 @@ from ppacer.api.wire import (
     BackfillPlan,
     BackfillWanted,
     Done,
+    Drained,
     LogQuestion,
     Logs,
     Next,
@@ -152,6 +153,12 @@ class Offline:
         self._refuse()
 
     def cancel_backfill(self, backfill_id: int) -> BackfillDone:
+        self._refuse()
+
+    def drain(self, executor: str) -> Drained:
+        self._refuse()
+
+    def undrain(self, executor: str) -> Drained:
         self._refuse()
 
     def tokens(self) -> list[TokenView]:

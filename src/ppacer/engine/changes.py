@@ -223,6 +223,13 @@ class ExecutorDraining(msgspec.Struct, frozen=True, gc=False):
     at: datetime
 
 
+class DrainAsked(msgspec.Struct, frozen=True, gc=False):
+    """Somebody wants an executor to take nothing new; `at` is None when he wants it no more."""
+
+    name: str
+    at: datetime | None
+
+
 class ExecutorGone(msgspec.Struct, frozen=True, gc=False):
     """An executor has ended, or was not heard of for a lease."""
 
@@ -297,6 +304,7 @@ Change = (
     | ExecutorGreeted
     | ExecutorHeard
     | ExecutorDraining
+    | DrainAsked
     | ExecutorGone
     | BackfillCreated
     | BackfillMoved

@@ -10,7 +10,7 @@ import msgspec
 from ppacer.clock import Now
 from ppacer.dag.values import dumps
 from ppacer.engine import AttemptRow, RunRef, RunRow
-from ppacer.engine.changes import Change
+from ppacer.engine.changes import Change, DrainAsked
 from ppacer.engine.events import Cancel, Restart, Triggered
 from ppacer.errors import ConflictError, NotFoundError
 from ppacer.scheduler import backfill_commands, tokens
@@ -22,12 +22,14 @@ from ppacer.scheduler.requests import (
     CancelRun,
     Command,
     CreateToken,
+    DrainExecutor,
     PauseBackfill,
     PauseDag,
     RestartRun,
     RevokeToken,
     StartBackfill,
     TriggerRun,
+    UndrainExecutor,
     UnpauseBackfill,
     UnpauseDag,
 )
@@ -67,6 +69,10 @@ class Commands:
                 return backfill_commands.unpause(self._memory, backfill_id)
             case CancelBackfill(backfill_id):
                 return backfill_commands.cancel(self._memory, backfill_id, now)
+            case DrainExecutor(executor):
+                return self._drain(executor, now.utc)
+            case UndrainExecutor(executor):
+                return self._drain(executor, None)
             case CreateToken():
                 return self._create_token(command, actor, now)
             case RevokeToken():
@@ -123,6 +129,15 @@ class Commands:
         for event in self._memory.watcher.unpause(self._known(dag_id), now.utc):
             changes += self._memory.take(event, now.utc)
         return Decision(changes, dag_id, lambda: self._marked(dag_id, _is_free))
+
+    def _drain(self, name: str, at: datetime | None) -> Decision:
+        """Whoever said hello once can be told; what it has was given to it, and it finishes that."""
+        rows = self._memory.roll.rows
+        if name not in rows:
+            raise NotFoundError(f"there is no executor {name[:SHOWN_MAX]!r}; `ppacer executors` lists them")
+        wanted = at is not None
+        changes: list[Change] = [] if rows[name].is_drained is wanted else [DrainAsked(name, at)]
+        return Decision(changes, name, lambda: self._store.executor_rows()[name].is_drained is wanted)
 
     def _create_token(self, command: CreateToken, actor: str, now: Now) -> Decision:
         made = tokens.create(command, self._store.token_rows(), actor, now.utc)

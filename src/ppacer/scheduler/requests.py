@@ -121,6 +121,18 @@ class CancelBackfill(msgspec.Struct, frozen=True):
     backfill_id: int
 
 
+class DrainExecutor(msgspec.Struct, frozen=True):
+    """The executor is given nothing new until this is taken back; answered with its name, as the next one."""
+
+    executor: str
+
+
+class UndrainExecutor(msgspec.Struct, frozen=True):
+    """The executor is given work again."""
+
+    executor: str
+
+
 class CreateToken(msgspec.Struct, frozen=True):
     """Let the holder of a secret in, of which only the hash is told; answered with its TokenRow."""
 
@@ -138,7 +150,9 @@ class RevokeToken(msgspec.Struct, frozen=True):
 
 
 OfBackfill = StartBackfill | PauseBackfill | UnpauseBackfill | CancelBackfill
-Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | OfBackfill | CreateToken | RevokeToken
+OfExecutor = DrainExecutor | UndrainExecutor
+OfToken = CreateToken | RevokeToken
+Command = TriggerRun | CancelRun | RestartRun | PauseDag | UnpauseDag | OfBackfill | OfExecutor | OfToken
 FromExecutor = Claim | Reports | Heartbeat | Greeting | Goodbye
 Ask = FromExecutor | AlertTried | Audited | Command | Old
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ppacer.clock import Now
 from ppacer.engine.changes import (
     Change,
+    DrainAsked,
     ExecutorDraining,
     ExecutorGone,
     ExecutorGreeted,
@@ -44,7 +45,7 @@ class Roll:
                 yield ExecutorGone(name, now.utc, DIED)
                 continue
             session = sessions.get(name) or self._tasks.heard(Reports(name, ()), now)
-            session.identity = row.identity
+            session.identity, session.is_drained = row.identity, row.is_drained
             if session.life is None:
                 session.noted_at = now.mono  # that it has a lease is no word of it
 
@@ -56,9 +57,10 @@ class Roll:
         session = self._tasks.sessions[hello.name]
         if session.life != hello.life:
             session.begin_anew(now)
-        is_new = hello.name not in self.rows
+        known = self.rows.get(hello.name)
+        is_new, session.is_drained = known is None, known is not None and known.is_drained
         session.identity = hello.identity  # at once, and so is the row: it may come twice in a round
-        self.rows[hello.name] = ExecutorRow(hello.identity, is_gone=False)
+        self.rows[hello.name] = ExecutorRow(hello.identity, False, session.is_drained)
         greeted = ExecutorGreeted(
             name=hello.name,
             at=now.utc,
@@ -145,5 +147,12 @@ class Roll:
                     self._tasks.sessions[name].noted_at = now.mono
                 case ExecutorDraining(name):
                     self._tasks.sessions[name].is_draining = True
+                case DrainAsked(name, at):
+                    self._drain(name, at is not None)
                 case ExecutorGone(name):
                     self.rows[name] = self.rows[name]._replace(is_gone=True)
+
+    def _drain(self, name: str, is_drained: bool) -> None:
+        self.rows[name] = self.rows[name]._replace(is_drained=is_drained)
+        if (session := self._tasks.sessions.get(name)) is not None:
+            session.is_drained = is_drained

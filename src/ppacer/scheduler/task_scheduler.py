@@ -54,6 +54,7 @@ class Session:
         "ended",
         "held",
         "identity",
+        "is_drained",
         "is_draining",
         "is_gone",
         "labels",
@@ -89,6 +90,7 @@ class Session:
         # What its hello said; None: there was none in the life of this scheduler.
         self.identity: str | None = None
         self.life: str | None = None
+        self.is_drained = False  # somebody has asked for it to be given nothing new
         # What of it is written down.
         self.is_draining = False
         self.noted_at = 0.0  # monotonic: when its heartbeat was
@@ -114,7 +116,7 @@ class Session:
     @property
     def free(self) -> int:
         """How many more attempts it takes."""
-        if self.slots is None or self.is_gone:
+        if self.slots is None or self.is_gone or self.is_drained:
             return 0
         return max(0, self.slots - len(self.held) + len(self.ended))
 
@@ -131,7 +133,12 @@ class Session:
 
     def may_take(self, needs: Needs, dag_id: str) -> bool:
         """Whether it takes such tasks of this dag at all."""
-        return bool(self.slots) and dag_id not in self.without and are_met(needs, self.labels, self.runners)
+        return (
+            bool(self.slots)
+            and not self.is_drained
+            and dag_id not in self.without
+            and are_met(needs, self.labels, self.runners)
+        )
 
     def hold(self, token: str, held: Held) -> None:
         """It has this attempt, and does not know yet."""

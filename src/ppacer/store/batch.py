@@ -27,6 +27,7 @@ from ppacer.engine.changes import (
     CancelRequested,
     Change,
     DagMarked,
+    DrainAsked,
     ExecutorDraining,
     ExecutorGone,
     ExecutorGreeted,
@@ -303,6 +304,10 @@ class Batch:
     def _executor_draining(self, change: ExecutorDraining) -> None:
         self.rows["change_executor"].append({"DrainingAt": self.stamp(change.at), "k_Name": change.name})
 
+    def _drain_asked(self, change: DrainAsked) -> None:
+        at = None if change.at is None else self.stamp(change.at)
+        self.rows["change_executor"].append({"DrainAskedAt": at, "k_Name": change.name})
+
     def _executor_gone(self, change: ExecutorGone) -> None:
         gone = {"GoneAt": self.stamp(change.at), "GoneReason": change.reason, "k_Name": change.name}
         self.rows["change_executor"].append(gone)
@@ -374,6 +379,7 @@ _FOLDS: dict[type, Callable[[Batch, Any], None]] = {
     ExecutorGreeted: Batch._executor_greeted,
     ExecutorHeard: Batch._executor_heard,
     ExecutorDraining: Batch._executor_draining,
+    DrainAsked: Batch._drain_asked,
     ExecutorGone: Batch._executor_gone,
     BackfillCreated: Batch._backfill_created,
     BackfillMoved: Batch._backfill_moved,

@@ -42,7 +42,7 @@ def _versions(connection: sa.Connection) -> Sequence[Any]:
 def _view(row: Any, running: int, versions: Sequence[Any]) -> ExecutorView:
     loaded: dict[str, str] = json.loads(row.DagVersions)
     differing = [dag.DagId for dag in versions if loaded.get(dag.DagId) != dag.DagVersion]
-    state = "GONE" if row.GoneAt is not None else "DRAINING" if row.DrainingAt is not None else "UP"
+    state = "GONE" if row.GoneAt is not None else "DRAINING" if row.DrainingAt or row.DrainAskedAt else "UP"
     return ExecutorView(
         name=row.Name,
         state=state,
@@ -59,6 +59,7 @@ def _view(row: Any, running: int, versions: Sequence[Any]) -> ExecutorView:
         differing_count=len(differing),
         started_at=row.StartedAt,
         heartbeat_at=row.HeartbeatAt,
+        drain_asked_at=row.DrainAskedAt,
         gone_at=row.GoneAt,
         gone_reason=row.GoneReason,
     )

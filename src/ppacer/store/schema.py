@@ -27,7 +27,7 @@ from ppacer.clock import from_text, to_text
 from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
 from ppacer.engine.changes import AlertKind
 
-REVISION = "0003"  # the newest migration; a fresh database is stamped with it
+REVISION = "0004"  # the newest migration; a fresh database is stamped with it
 
 metadata = sa.MetaData()
 
@@ -295,6 +295,7 @@ executors = _table(
     _column("GoneAt", Instant, nullable=True),
     _column("GoneReason", sa.Text, nullable=True),
     _column("Identity", sa.String(40)),  # of its folder: who comes back with it is the same executor
+    _column("DrainAskedAt", Instant, nullable=True),  # by a command; it stays when the executor comes back
     sa.PrimaryKeyConstraint("Name", name="pk_executors"),
 )
 

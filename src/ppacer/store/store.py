@@ -39,6 +39,7 @@ class ExecutorRow(NamedTuple):
 
     identity: str
     is_gone: bool
+    is_drained: bool = False  # somebody has asked for it
 
 
 class DagRow:
@@ -222,8 +223,11 @@ class Store:
     def executor_rows(self) -> dict[str, ExecutorRow]:
         """Every executor that ever said hello, by name."""
         e = executors.c
-        rows = self._rows(sa.select(e.Name, e.Identity, e.GoneAt))
-        return {row.Name: ExecutorRow(row.Identity, row.GoneAt is not None) for row in rows}
+        rows = self._rows(sa.select(e.Name, e.Identity, e.GoneAt, e.DrainAskedAt))
+        return {
+            row.Name: ExecutorRow(row.Identity, row.GoneAt is not None, row.DrainAskedAt is not None)
+            for row in rows
+        }
 
     def newest_run_id(self) -> int:
         """The highest RunId ever given, 0 in an empty database."""

@@ -83,7 +83,8 @@ class ExecutorView(msgspec.Struct, frozen=True):
     """One executor. `state`: UP, DRAINING or GONE.
 
     `differing`: of the `differing_count` dags whose code is not the scheduler's the first ones.
-    `heartbeat_at` is written once in a lease, so it may be that much behind.
+    `heartbeat_at` is written once in a lease, so it may be that much behind. `drain_asked_at`: since when it
+    is given nothing new because somebody has asked for that; None when it drains by itself, or not at all.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ExecutorView(msgspec.Struct, frozen=True):
     differing_count: int
     started_at: datetime
     heartbeat_at: datetime
+    drain_asked_at: datetime | None
     gone_at: datetime | None
     gone_reason: str | None
 

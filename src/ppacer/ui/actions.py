@@ -17,7 +17,16 @@ from ppacer.api.problems import RequestError, status_of
 from ppacer.api.route import Route, check_depth, origin_of
 from ppacer.engine import RunRef
 from ppacer.errors import DagError, PpacerError
-from ppacer.scheduler import CancelRun, Command, PauseDag, RestartRun, TriggerRun, UnpauseDag
+from ppacer.scheduler import (
+    CancelRun,
+    Command,
+    DrainExecutor,
+    PauseDag,
+    RestartRun,
+    TriggerRun,
+    UndrainExecutor,
+    UnpauseDag,
+)
 from ppacer.store.views import DagView
 from ppacer.ui.filters import plural
 from ppacer.ui.forms import fields_of, filled
@@ -44,6 +53,8 @@ class Actions:
             self._route(f"{dag}/trigger", self.trigger),
             self._route(f"{dag}/pause", self.pause),
             self._route(f"{dag}/unpause", self.unpause),
+            self._route("/executors/{executor_name}/drain", self.drain),
+            self._route("/executors/{executor_name}/undrain", self.undrain),
             self._route("/runs/cancel", self.cancel_many),
             self._route("/runs/restart", self.restart_many),
             self._route(f"{run}/cancel", self.cancel),
@@ -96,6 +107,19 @@ class Actions:
         note = await self._door.read(self._door.code_note)
         words = f"Run {run_id} goes on." + (f" Mind that {note}." if note else "")
         return back_with(request, form, words, f"/runs/{run_id}")
+
+    async def drain(self, request: Request, executor_name: str) -> Response:
+        """Gives an executor nothing new."""
+        form = await form_of(request)
+        await self._do(request, DrainExecutor(executor_name))
+        words = f"{executor_name} is given nothing new; what it runs it finishes."
+        return _done(request, form, words, "/executors")
+
+    async def undrain(self, request: Request, executor_name: str) -> Response:
+        """Gives an executor work again."""
+        form = await form_of(request)
+        await self._do(request, UndrainExecutor(executor_name))
+        return _done(request, form, f"{executor_name} is given work again.", "/executors")
 
     async def cancel_many(self, request: Request) -> Response:
         """Ends the runs whose numbers are in the form."""

@@ -114,7 +114,7 @@ def show_selected(door: Door, now: datetime, *, do: str | None, run: list[int]) 
         "fits": {one.run_id for one in fits},
         "words": _cancel_words(fits) if is_cancel else _restart_words(fits),
         "button": f"{'Cancel' if is_cancel else 'Restart'} {plural(len(fits), 'run')}",
-        "others": _other_words(len(runs) - len(fits), is_cancel),
+        "others": _other_words(len(runs), len(fits), is_cancel),
     }
 
 
@@ -142,11 +142,14 @@ def _restart_words(runs: Sequence[RunView]) -> str:
     )
 
 
-def _other_words(count: int, is_cancel: bool) -> str:
-    if not count:
+def _other_words(count: int, fits: int, is_cancel: bool) -> str:
+    """Of those that stay as they are."""
+    why = "have ended already, or are being cancelled" if is_cancel else "have not failed, nor were cancelled"
+    if count == fits:
         return ""
-    why = "ended already, or being cancelled" if is_cancel else "not failed and not cancelled"
-    return f"{plural(count, 'other')} of those selected stay as they are: {why}."
+    if not fits:
+        return f"None of these {count} can be {'cancelled' if is_cancel else 'restarted'}: they {why}."
+    return f"{count - fits} of the {count} selected stay as they are: they {why}."
 
 
 # -- parameters ------------------------------------------------------------------------------------------

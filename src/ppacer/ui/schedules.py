@@ -15,6 +15,7 @@ from ppacer.api.door import DAGS, RUNS, Door
 from ppacer.api.parameters import Parameter, text
 from ppacer.api.problems import RequestError
 from ppacer.dag.check import shown
+from ppacer.engine import RunStatus
 from ppacer.errors import ScheduleError
 from ppacer.schedule import Cron, Fixed, upcoming
 from ppacer.store.views import DagView, RunMark
@@ -28,7 +29,8 @@ POINTS_MAX = 48  # of one dag; what comes more often is a band
 RUNS_MAX = 100  # of one dag; what ran before them is not drawn
 LINKS_MAX = 24  # runs of one dag that can be pointed at and opened; more of them are drawn as one
 MARK = 4  # units of the track that one run or point takes
-TOP, FLOOR = 3, 17
+TOP, FLOOR = 4, 16
+FAILED = RunStatus.FAILED
 
 
 class Span(NamedTuple):
@@ -146,15 +148,17 @@ def _mark(run: RunMark, axis: Axis) -> Mark:
 
 def _by_state(runs: Sequence[RunMark], axis: Axis) -> list[tuple[str, str]]:
     """One path for each state; what failed is drawn last, above all others."""
-    ordered = sorted(runs, key=lambda run: (run.status == "FAILED", run.status))
+    ordered = sorted(runs, key=lambda run: (run.status == FAILED, run.status))
     return [
-        (state, _path([axis.at(run.exec_ts) for run in some]))
+        (state, _path([axis.at(run.exec_ts) for run in some], is_tall=state == FAILED))
         for state, some in groupby(ordered, key=lambda run: run.status)
     ]
 
 
-def _path(places: Sequence[float]) -> str:
-    return "".join(f"M{x} {TOP}h{MARK}V{FLOOR}h-{MARK}z" for x in places)
+def _path(places: Sequence[float], is_tall: bool = False) -> str:
+    """A mark at each place; what failed is taller, so that no colour is needed to see it."""
+    top, floor = (0, 20) if is_tall else (TOP, FLOOR)
+    return "".join(f"M{x} {top}h{MARK}V{floor}h-{MARK}z" for x in places)
 
 
 def _points_of(door: Door, dag: DagView, axis: Axis) -> tuple[list[datetime], str]:
