@@ -40,6 +40,7 @@ IDS = {
     "run_id": "999",
     "retry": "0",
     "executor": "nobody",
+    "executor_name": "nobody",
     "name": "nobody",
 }
 IDS["backfill_id"] = "999"
