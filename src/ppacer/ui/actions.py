@@ -113,13 +113,13 @@ class Actions:
         form = await form_of(request)
         await self._do(request, DrainExecutor(executor_name))
         words = f"{executor_name} is given nothing new; what it runs it finishes."
-        return done(request, form, words, "/executors")
+        return back_with(request, form, words, "/executors")
 
     async def undrain(self, request: Request, executor_name: str) -> Response:
         """Gives an executor work again."""
         form = await form_of(request)
         await self._do(request, UndrainExecutor(executor_name))
-        return done(request, form, f"{executor_name} is given work again.", "/executors")
+        return back_with(request, form, f"{executor_name} is given work again.", "/executors")
 
     async def cancel_many(self, request: Request) -> Response:
         """Ends the runs whose numbers are in the form."""
