@@ -1,8 +1,9 @@
-"""What tests of several folders share: Ctrl-C, and a PostgreSQL for each worker that needs one."""
+"""What tests of several folders share: Ctrl-C, patience, and a PostgreSQL for each worker that needs one."""
 
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from postgresql.server import Server, binaries
@@ -11,6 +12,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control ignores SIGINT in what it starts in the background, and so would all
     # programs that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test asserts a time: an example may take as long as a busy machine needs.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -264,7 +264,7 @@ def forward_edges(draw: st.DrawFn) -> tuple[int, set[tuple[int, int]]]:
 
 
 @given(forward_edges(), st.randoms())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_acyclic_graph_is_placed_parents_first(
     graph: tuple[int, set[tuple[int, int]]], chance: Any
 ) -> None:

@@ -68,7 +68,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_values_arrive_as_they_were(value: Any) -> None:
     text = values.encode(value)
     if value is None:

@@ -1,13 +1,13 @@
 """Any graph, any events in any order: after each of them the oracle finds every invariant in place."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.play import finish, graphs, moves, play, possible
 from engine.world import World
 from ppacer.dag import Graph
 
-SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=150)
 
 pairs = st.lists(graphs(), min_size=1, max_size=2)
 

@@ -219,7 +219,7 @@ def oracle(points: list[datetime], now: datetime, policy: CatchUp) -> list[datet
     later=st.lists(gaps, max_size=1),
     policy=policies,
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_points_and_policy_agree_with_the_oracle(
     gap_list: list[timedelta], since_last: timedelta, later: list[timedelta], policy: CatchUp
 ) -> None:
@@ -240,7 +240,6 @@ def test_any_points_and_policy_agree_with_the_oracle(
     span=st.timedeltas(timedelta(0), timedelta(days=4000)),
     policy=st.integers(0, 50) | st.booleans(),
 )
-@settings(deadline=None)
 def test_of_a_regular_schedule_exactly_the_asked_number_stays(
     interval: timedelta, span: timedelta, policy: int
 ) -> None:

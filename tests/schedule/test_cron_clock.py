@@ -304,7 +304,7 @@ def cron_or_none(expression: str, tz: str) -> Cron | None:
 
 
 @given(expression=expressions, change=changes)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_around_every_change_the_points_are_those_of_the_oracle(
     expression: str, change: tuple[str, str]
 ) -> None:
@@ -330,7 +330,7 @@ def test_at_every_change_the_points_are_those_of_the_oracle(tz: str, day: str, e
     change=changes,
     offset=st.timedeltas(timedelta(hours=-12), timedelta(hours=36)),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_from_any_instant_the_next_point_is_the_first_later_one(
     expression: str, change: tuple[str, str], offset: timedelta
 ) -> None:
@@ -350,7 +350,7 @@ def test_from_any_instant_the_next_point_is_the_first_later_one(
     tz=st.sampled_from(sorted({tz for tz, _ in CHANGES})),
     current=st.datetimes(datetime(1880, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_points_strictly_increase_and_none_is_jumped_over(
     expression: str, tz: str, current: datetime
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.oracle import picture
@@ -14,7 +14,7 @@ from ppacer.engine.changes import Change
 from ppacer.engine.events import Event, Triggered
 from ppacer.store import Store
 
-SOME = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=25)
 
 
 class StoredWorld(World):

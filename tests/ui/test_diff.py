@@ -12,7 +12,7 @@ def lines(text: str) -> list[str]:
     return text.splitlines()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts, texts)
 def test_every_line_that_is_shown_stands_there_in_the_text(before: str, after: str) -> None:
     for line in difference(before, after):
@@ -22,7 +22,7 @@ def test_every_line_that_is_shown_stands_there_in_the_text(before: str, after: s
             assert (line.old == 0, line.new == 0) == (line.kind == "added", line.kind == "removed")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts, texts)
 def test_what_is_not_shown_is_equal(before: str, after: str) -> None:
     found = difference(before, after)

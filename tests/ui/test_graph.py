@@ -23,7 +23,7 @@ from ppacer.ui.graph import (
 from ui.markup import Element, parse
 
 Parents = tuple[tuple[int, ...], ...]
-enough = settings(max_examples=50, deadline=None)
+enough = settings(max_examples=50)
 
 
 @st.composite
