@@ -1,15 +1,18 @@
 """The overview: what needs a look comes first."""
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from api.dags import LONG_AGO, NASTY, etl, failing, held, nothing
+from api.dags import LONG_AGO, NASTY, etl, failing, held, hold, nothing
 from api.live import Gate, Live, until
 from ppacer import Dag
+from ppacer.clock import to_text
 from ppacer.errors import StoreUnavailable
 from ppacer.schedule import Cron, Fixed
 from ppacer.ui.filters import relative
@@ -38,8 +41,9 @@ def test_what_failed_last_and_what_is_disabled_needs_attention(shared: Live) -> 
     run_id = shared.run("failing")
     items = section(page(shared), "attention").all("li")
     by_name = {item.one("a").text: item for item in items}
-    assert "it failed" not in by_name["failing"].text
+    assert f"run {run_id}, fail: ppacer.errors.DagError: it failed: {NASTY}" in by_name["failing"].text
     assert by_name["failing"].one("a")["href"] == f"/runs/{run_id}"
+    assert by_name["broken"].one("a")["href"] == "/dags/broken"
     assert "FAILED" in by_name["failing"].text
     assert NASTY in by_name["broken"].text
     assert page(shared).one("head").one("title").text.startswith(f"{len(items)} to look at · ppacer")
@@ -70,6 +74,60 @@ def test_runs_are_shown_while_they_run_and_when_they_have_ended(live: Make, gate
     assert not section(tree, "running").all("table")
     assert "SUCCESS" in section(tree, "ended").one("tbody").text
     assert "1 run · 100 % succeeded" in section(tree, "day").text
+
+
+def write(program: Live, *statement: Any) -> None:
+    """Writes into the database of a program."""
+    with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:
+        assert connection.execute(*statement).rowcount == 1
+
+
+def needs(program: Live) -> list[str]:
+    """What needs attention, in words."""
+    return [
+        item.text for item in page(program).all("li") if item.parent and "attention" in item.parent.classes
+    ]
+
+
+def test_a_run_that_takes_far_longer_than_usual_needs_attention(live: Make, gate: Gate) -> None:
+    program = live(held())
+    gate.open()
+    usual = [program.run("held") for _ in range(3)]
+    gate.shut()
+    run_id = program.trigger("held")
+    until(gate.arrived.is_set)
+    hour_ago = to_text(datetime.now(UTC) - timedelta(hours=1))
+    write(program, "UPDATE dagruns SET StartedAt = ? WHERE RunId = ?", (hour_ago, run_id))
+    assert f"run {run_id} usually takes" in needs(program)[0]
+    assert "slow" in needs(program)[0]
+    write(program, "UPDATE dagruns SET StartedAt = ? WHERE RunId = ?", (hour_ago, usual[0]))
+    assert len(needs(program)) == 1, "the median of three"
+    write(program, "UPDATE dagruns SET StartedAt = ? WHERE RunId = ?", (hour_ago, usual[1]))
+    assert needs(program) == [], "an hour is usual"
+
+
+def test_a_late_point_says_that_it_waits_for_room(live: Make, gate: Gate) -> None:
+    with Dag("narrow", schedule=Fixed(LONG_AGO, timedelta(seconds=1)), max_active_runs=1) as narrow:
+        hold()
+    program = live(narrow)
+    until(gate.arrived.is_set)
+    assert needs(program) == []
+    long_ago = to_text(datetime.now(UTC) - timedelta(minutes=5))
+    write(program, "UPDATE dags SET NextScheduleAt = ?", (long_ago,))
+    [words] = needs(program)
+    assert "late narrow waits for room, 1 run being its max_active_runs; was due 5m ago" in words
+
+
+def test_an_executor_that_was_lost_leads_to_executors(live: Make) -> None:
+    program = live(etl())
+    until(lambda: program.get("/api/v1/executors").json["executors"])
+    write(
+        program,
+        "UPDATE executors SET GoneAt = ?, GoneReason = 'its lease ended'",
+        (to_text(datetime.now(UTC)),),
+    )
+    assert "executor local its lease ended" in needs(program)[0]
+    assert page(program).one("ul", class_="attention").one("a")["href"] == "/executors"
 
 
 def test_the_points_of_the_next_hours_stand_on_an_axis(live: Make) -> None:

@@ -29,7 +29,7 @@ from ppacer.store.attempts import (
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views
-from ppacer.store.recent import failing, hours, lane_runs, recent_runs
+from ppacer.store.recent import error_of, failing, hours, lane_runs, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
     audit,
@@ -257,6 +257,17 @@ class Reads:
         """The newest run of each dag that failed last, newest first."""
         with self._connect() as connection:
             return [_run(row, self._mask) for row in failing(connection, _page(limit))]
+
+    def oldest_running(self, *, limit: int = 20) -> list[RunView]:
+        """The runs that have been running longest, oldest first."""
+        with self._connect() as connection:
+            return [_run(row, self._mask) for row in oldest_running(connection, _page(limit))]
+
+    def errors_of(self, runs: Sequence[RunView]) -> dict[int, tuple[str, str]]:
+        """By the numbers of runs that failed: the task that did so last, and its error."""
+        with self._connect() as connection:
+            found = {run.run_id: error_of(connection, run.dag_id, run.exec_ts) for run in runs}
+        return {run_id: error for run_id, error in found.items() if error is not None}
 
     def hours(self, since: datetime, count: int) -> list[HourView]:
         """How many runs were created hour by hour, and what became of them."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ppacer.engine import RunStatus
-from ppacer.store.schema import dagruns, dags
+from ppacer.engine import RunStatus, TaskStatus
+from ppacer.store.schema import dagruns, dagruntasks, dags
 from ppacer.store.views import HourView
 
 HOUR_CHARS = len("2026-11-26 19")  # of an instant as text, on either engine
@@ -53,6 +53,25 @@ def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:
     served = sa.select(dags.c.DagId).where(dags.c.DagId == r.DagId, dags.c.RemovedAt.is_(None))
     query = sa.select(dagruns).where(r.RunId.in_(failed), ~newer.exists(), served.exists())
     return connection.execute(query.order_by(r.RunId.desc()).limit(limit)).all()
+
+
+def oldest_running(connection: sa.Connection, limit: int) -> Sequence[Any]:
+    """The runs that have been running longest, oldest first."""
+    query = sa.select(dagruns).where(dagruns.c.Status == RunStatus.RUNNING)
+    return connection.execute(query.order_by(dagruns.c.RunId).limit(limit)).all()
+
+
+def error_of(connection: sa.Connection, dag_id: str, exec_ts: datetime) -> tuple[str, str] | None:
+    """The task of a run that failed last, and its error; None when none has."""
+    t = dagruntasks.c
+    query = (
+        sa.select(t.TaskId, t.Error)
+        .where(t.DagId == dag_id, t.ExecTs == exec_ts, t.Status == TaskStatus.FAILED, t.Error.is_not(None))
+        .order_by(t.Restart.desc(), t.InsertTs.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.TaskId, row.Error)
 
 
 def hours(connection: sa.Connection, since: datetime, count: int) -> list[HourView]:

@@ -9,35 +9,20 @@ from typing import Any
 from ppacer.api.door import DAGS, EXECUTORS, RUNS, Door
 from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.schedule import Cron, Fixed, upcoming
-from ppacer.store.views import ExecutorView, HourView, NextView
+from ppacer.store.views import HourView, NextView
 from ppacer.ui import charts
+from ppacer.ui.attention import attention
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
 
-ATTENTION_MAX = 20  # of each kind
 RUNS_MAX = 12
 LANES_MAX = 12
 POINTS_MAX = 60  # of one lane; what comes more often is a band
 HOURS_AHEAD = 6
 HOURS_BACK = 24
-LATE = timedelta(seconds=60)
-GONE = timedelta(days=1)  # after which nobody needs to know any more that an executor is lost
-EXECUTORS_MAX = 1_000
 RECOUNT = timedelta(
     seconds=60
 )  # after which hours that are over are counted again: their runs may have ended
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing that needs a look."""
-
-    state: str
-    word: str
-    name: str
-    url: str
-    words: str
-    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ class Overview:
         points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=1_000)
         return {
             "has_dags": bool(door.scheduler.registry) or bool(reads.dags(limit=1)),
-            "attention": [*_attention(door, now, points)],
+            "attention": attention(door, now, points),
             "running": reads.runs(status=[RunStatus.RUNNING, RunStatus.SCHEDULED], limit=RUNS_MAX),
             "ended": reads.runs(status=[*RUN_FINAL], limit=RUNS_MAX),
             "axis": _axis(door, now, points),
@@ -92,33 +77,6 @@ class Overview:
 def _percent(part: int, whole: int) -> str:
     """Rounded down: it is 100 % only when it is."""
     return f"{1000 * part // whole / 10:g} %" if whole else ""
-
-
-def _attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
-    found = [
-        Item("disabled", "disabled", dag.dag_id, f"/dags/{dag.dag_id}", dag.disabled_reason or "")
-        for dag in door.reads.disabled(limit=ATTENTION_MAX)
-    ]
-    found += [
-        Item(run.status, run.status, run.dag_id, f"/runs/{run.run_id}", f"run {run.run_id}", run.ended_at)
-        for run in door.reads.failing(limit=ATTENTION_MAX)
-    ]
-    late = [point for point in points if now - point.next_at > LATE]
-    found += [
-        Item("waits", "late", point.dag_id, f"/dags/{point.dag_id}", "was due", point.next_at)
-        for point in late[:ATTENTION_MAX]
-    ]
-    lost = [one for one in door.reads.executors(limit=EXECUTORS_MAX) if _is_lost(one, now)]
-    return found + [
-        Item("FAILED", "gone", f"executor {one.name}", "/", one.gone_reason or "", one.gone_at)
-        for one in lost
-    ]
-
-
-def _is_lost(executor: ExecutorView, now: datetime) -> bool:
-    """Whether an executor has gone without having said so."""
-    is_recent = executor.gone_at is not None and now - executor.gone_at < GONE
-    return is_recent and executor.gone_reason not in (None, "", "it has ended")
 
 
 def _axis(door: Door, now: datetime, points: Sequence[NextView]) -> dict[str, Any]:

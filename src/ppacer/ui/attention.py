@@ -1,0 +1,107 @@
+"""What needs a look: dags that are disabled or fail, points that are late, runs that hang, executors lost."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from statistics import median
+
+from ppacer.api.door import Door
+from ppacer.api.why import about, sentence
+from ppacer.engine import RunStatus
+from ppacer.store.views import ExecutorView, NextView, RunView
+from ppacer.ui.filters import plural
+
+ATTENTION_MAX = 20  # of each kind
+LATE = timedelta(seconds=60)
+GONE = timedelta(days=1)  # after which nobody needs to know any more that an executor is lost
+EXECUTORS_MAX = 1_000
+LOOKED_AT = 50  # of the oldest open runs it is seen whether they hang
+USUAL_RUNS = 20  # from which it is known how long a dag takes
+USUAL_MIN = 3  # of them that have succeeded; fewer say nothing
+STUCK = 3  # times as long as usual
+STUCK_MIN = timedelta(minutes=1)  # longer than usual: nobody wants to hear of seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that needs a look."""
+
+    state: str
+    word: str
+    name: str
+    url: str
+    words: str
+    at: datetime | None = None
+
+
+def attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
+    """All of it, what is worst first. `points`: the next ones of all dags."""
+    return [
+        *_disabled(door),
+        *_failed(door),
+        *_stuck(door, now),
+        *_late(door, now, points),
+        *_lost(door, now),
+    ]
+
+
+def _disabled(door: Door) -> Iterator[Item]:
+    for dag in door.reads.disabled(limit=ATTENTION_MAX):
+        yield Item("disabled", "disabled", dag.dag_id, f"/dags/{dag.dag_id}", dag.disabled_reason or "")
+
+
+def _failed(door: Door) -> Iterator[Item]:
+    runs = door.reads.failing(limit=ATTENTION_MAX)
+    errors = door.reads.errors_of(runs)
+    for run in runs:
+        words = f"run {run.run_id}"
+        if run.run_id in errors:
+            task_id, error = errors[run.run_id]
+            words = f"run {run.run_id}, {task_id}: {sentence(error)}"
+        yield Item(run.status, run.status, run.dag_id, f"/runs/{run.run_id}", words, run.ended_at)
+
+
+def _stuck(door: Door, now: datetime) -> Iterator[Item]:
+    """Runs that take far longer than their dag usually does."""
+    begun = [(run, run.started_at) for run in door.reads.oldest_running(limit=LOOKED_AT)]
+    slow = [(run, at) for run, at in begun if at is not None and now - at > STUCK_MIN]
+    latest = door.reads.recent_runs(sorted({run.dag_id for run, _ in slow}), USUAL_RUNS) if slow else {}
+    for run, at in islice(slow, ATTENTION_MAX):
+        usual = _usual(latest[run.dag_id])
+        if usual is not None and now - at > max(STUCK * usual, usual + STUCK_MIN):
+            words = f"run {run.run_id} usually takes {about(usual)}; it began"
+            yield Item("RUNNING", "slow", run.dag_id, f"/runs/{run.run_id}", words, at)
+
+
+def _usual(runs: Sequence[RunView]) -> timedelta | None:
+    """How long runs take that succeed; None when there are too few to say."""
+    took = [
+        (run.ended_at - run.started_at).total_seconds()
+        for run in runs
+        if run.status == RunStatus.SUCCESS and run.started_at is not None and run.ended_at is not None
+    ]
+    return timedelta(seconds=median(took)) if len(took) >= USUAL_MIN else None
+
+
+def _late(door: Door, now: datetime, points: Sequence[NextView]) -> Iterator[Item]:
+    late = [point for point in points if now - point.next_at > LATE]
+    for point in late[:ATTENTION_MAX]:
+        dag = door.reads.dag(point.dag_id)
+        words = "was due"
+        if dag.running >= dag.max_active_runs:
+            words = f"waits for room, {plural(dag.running, 'run')} being its max_active_runs; was due"
+        yield Item("waits", "late", point.dag_id, f"/dags/{point.dag_id}", words, point.next_at)
+
+
+def _lost(door: Door, now: datetime) -> Iterator[Item]:
+    for one in door.reads.executors(limit=EXECUTORS_MAX):
+        if _is_lost(one, now):
+            words = one.gone_reason or ""
+            yield Item("FAILED", "gone", f"executor {one.name}", "/executors", words, one.gone_at)
+
+
+def _is_lost(executor: ExecutorView, now: datetime) -> bool:
+    """Whether an executor has gone without having said so."""
+    is_recent = executor.gone_at is not None and now - executor.gone_at < GONE
+    return is_recent and executor.gone_reason not in (None, "", "it has ended")
