@@ -50,7 +50,8 @@ def main() -> None:
             time.sleep(DEMO_SECONDS / 5)
             log = f"{url}runs/{run_id}/tasks/ask_service/1"
             photograph(chromium, log, "light", HERE / "log.png")
-            photograph(chromium, f"{url}runs/{trigger(url, 'demo_etl')}", "light", HERE / "run.png", ".SUCCESS")
+            run = f"{url}runs/{trigger(url, 'demo_etl')}"
+            photograph(chromium, run, "light", HERE / "run.png", until=".head .SUCCESS")
         chromium.close()
 
 
@@ -58,13 +59,14 @@ def main() -> None:
 def served(*command: str) -> Iterator[str]:
     """A program and its address."""
     words = [sys.executable, "-u", "-m", "ppacer", *command, "--port", "0"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        assert run.stdout is not None
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(words, cwd=ROOT, **out) as program:
         try:
-            yield next(f"{found[0]}/" for line in run.stdout if (found := re.search(r"http://[\d.:]+", line)))
+            said = (re.search(r"http://[\d.:]+", line) for line in program.stdout)
+            yield next(f"{found[0]}/" for found in said if found)
         finally:
-            run.terminate()
-            run.communicate()
+            program.terminate()
+            program.communicate()
 
 
 def trigger(url: str, dag_id: str) -> int:
