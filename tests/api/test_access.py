@@ -228,6 +228,24 @@ def test_a_cookie_that_counts_no_more_is_forgotten(guarded: Guarded) -> None:
     assert 'ppacer_token="";' in answer.headers["set-cookie"]
 
 
+def test_a_page_and_its_stream_are_for_those_whom_the_api_tells_the_same(guarded: Guarded) -> None:
+    needed = {route.path: route.permission for route in EVERY if route.method == "GET"}
+    for path in ("/audit", "/live/audit", "/api/v1/audit"):
+        assert needed[path] is Permission.ADMIN
+        for role in (Role.VIEWER, Role.OPERATOR):
+            answer = guarded.live.ask("GET", path, headers=dict(credential(guarded.secrets[role], "cookie")))
+            assert answer.status == 403
+    for path in ("/runs", "/live/runs", "/api/v1/runs"):
+        assert needed[path] is Permission.VIEW
+
+
+def test_a_tab_is_shown_to_who_may_open_it(guarded: Guarded) -> None:
+    for role, tabs in ((Role.VIEWER, 0), (Role.OPERATOR, 0), (Role.ADMIN, 2)):  # the bar, and the keyboard
+        answer = guarded.live.ask("GET", "/", headers=dict(credential(guarded.secrets[role], "cookie")))
+        assert answer.text.count('href="/audit"') == tabs
+        assert answer.text.count('href="/runs"') >= 2
+
+
 # -- on this machine -----------------------------------------------------------------------------------------
 
 

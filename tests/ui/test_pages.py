@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -11,6 +12,8 @@ from jinja2 import UndefinedError
 from api.dags import NASTY
 from api.live import Live, is_problem, until
 from ppacer.ui.environment import _environment
+from ppacer.ui.live import live_path
+from ppacer.ui.page import SEEN
 from ppacer.ui.static import KINDS, asset
 from ui.markup import Element, parse
 
@@ -154,6 +157,31 @@ def test_nothing_of_a_user_can_run_or_fetch_anything(tree: Element) -> None:
 def test_a_live_page_looks_again_by_itself_where_there_are_no_scripts(tree: Element) -> None:
     assert "hx-sse:connect" in tree.one("main").attributes
     assert 2 <= int(tree.one("meta", **{"http-equiv": "refresh"})["content"]) <= 30
+
+
+def streamed(live: Live, path: str) -> Element:
+    """What the stream of a page brings to who has seen nothing yet."""
+    url = f"{live_path(path.partition('?')[0])}?{path.partition('?')[2]}&{SEEN}=nothing"
+    with closing(live.connect()) as connection:
+        connection.request("GET", url)
+        answer = connection.getresponse()
+        lines: list[str] = []
+        while (line := answer.readline().decode()) != "\n" or not lines:
+            lines += [line.removeprefix("data: ")] if line.startswith("data: ") else []
+    return parse("".join(lines))
+
+
+def backs(tree: Element) -> list[str]:
+    return [one["value"] for one in tree.all("input", name="back")]
+
+
+@pytest.mark.parametrize("name", [*PAGES, "PART"])
+def test_a_stream_leads_to_pages_and_never_to_itself(shared: Live, busy: dict[str, str], name: str) -> None:
+    path = f"{busy['RUN']}?state=failed" if name == "PART" else busy[name]
+    tree = streamed(shared, path)
+    values = [value for element in tree.walk() for value in element.attributes.values()]
+    assert not [value for value in values if value.startswith("/live") or SEEN + "=" in value]
+    assert backs(tree) == backs(page(shared, path).one("main"))
 
 
 def test_a_page_that_is_not_there_says_so_in_html(shared: Live) -> None:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from ppacer.api.access import Permission
 from ppacer.api.door import AUDIT, Door
 from ppacer.api.parameters import Parameter, text, whole
 from ppacer.api.problems import RequestError
@@ -81,4 +82,5 @@ PAGE = Page(
         whole("before", "Only rows with a lower number: the page behind the last one."),
     ),
     tab="Audit",
+    permission=Permission.ADMIN,
 )

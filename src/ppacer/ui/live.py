@@ -18,6 +18,7 @@ from ppacer.api.door import Door
 from ppacer.clock import processor_seconds
 from ppacer.errors import PpacerError
 
+LIVE = "/live"
 STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
 PAUSE_PER_RENDERING = 20  # times as long as a rendering took nothing is rendered: about 5 % of the time
@@ -115,4 +116,9 @@ def _event(rendering: Rendering) -> str:
 
 def live_path(path: str) -> str:
     """Where the stream of a page is: `/dags` → `/live/dags`."""
-    return f"/live{path.rstrip('/')}"
+    return f"{LIVE}{path.rstrip('/')}"
+
+
+def own_path(path: str) -> str:
+    """Of which page a path is, be it that of its stream: `/live/dags` → `/dags`."""
+    return (path.removeprefix(LIVE) or "/") if path == LIVE or path.startswith(f"{LIVE}/") else path

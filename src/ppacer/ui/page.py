@@ -8,6 +8,7 @@ shows, a template that fills the blocks `title` and `main` of `{% extends layout
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -18,7 +19,7 @@ from ppacer.api.parameters import Parameter
 from ppacer.api.problems import status_of
 from ppacer.api.route import Route
 from ppacer.ui.environment import render
-from ppacer.ui.live import Live, live_path
+from ppacer.ui.live import Live, live_path, own_path
 from ppacer.ui.login import entrance
 from ppacer.ui.notices import forget_notice, notice_of
 
@@ -31,6 +32,7 @@ class Page:
     """What is at `path`, and which subjects of news change it (see `api.door`).
 
     `tab`: its word in the navigation, if it has a place there. `watches` is given what `show` is given.
+    `permission`: of the document and of its stream.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Page:
     watches: Callable[..., Collection[Hashable]]
     query: Sequence[Parameter] = ()
     tab: str | None = None
+    permission: Permission = Permission.VIEW
 
 
 class Pages:
@@ -47,7 +50,7 @@ class Pages:
     def __init__(self, door: Door, pages: Sequence[Page]) -> None:
         self._door, self._pages = door, pages
         self._live = Live(door)
-        self._tabs = [(page.tab, page.path) for page in pages if page.tab is not None]
+        self._tabs = [(page.tab, page.path, page.permission) for page in pages if page.tab is not None]
 
     def routes(self) -> list[Route]:
         """Two for each page: the document, and the stream of its changes."""
@@ -61,14 +64,14 @@ class Pages:
 
         _describe(document, page, "The page")
         return Route(
-            "GET", page.path, document, Permission.VIEW, query=page.query, entrance=entrance,
+            "GET", page.path, document, page.permission, query=page.query, entrance=entrance,
             trouble=self.trouble,
         )  # fmt: skip
 
     def _stream(self, page: Page) -> Route:
         async def stream(request: Request, **question: Any) -> Response:
             seen = request.headers.get("last-event-id") or request.query_params.get(SEEN, "")
-            key = (page.path, str(request.path_params), str(question), may_command(request))
+            key = (page.path, str(request.path_params), str(question), may(request, Permission.COMMAND))
             return self._live.answer(
                 key,
                 page.watches(**question),
@@ -77,7 +80,7 @@ class Pages:
             )
 
         _describe(stream, page, "Changes of the page")
-        return Route("GET", live_path(page.path), stream, Permission.VIEW, query=page.query)
+        return Route("GET", live_path(page.path), stream, page.permission, query=page.query)
 
     def _render(
         self, page: Page, layout: str, request: Request, question: dict[str, Any], live: str | None = None
@@ -100,23 +103,24 @@ class Pages:
     def _frame(self, request: Request, layout: str, live: str | None) -> dict[str, Any]:
         """What every page shows around what is its own."""
         caller = request.scope["caller"]
+        path, question = own_path(request.url.path), _question(request)
         return {
             "layout": layout,
             "live": live,
-            "path": request.url.path,
-            "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-            "tabs": self._tabs,
+            "path": path,
+            "here": f"{path}?{question}" if question else path,
+            "tabs": [(tab, at) for tab, at, needed in self._tabs if may(request, needed)],
             "scheduler": self._door.scheduler.state,
             "trouble": self._door.trouble,
             "caller": caller.name,
-            "may_command": may_command(request),
+            "may_command": may(request, Permission.COMMAND),
             "notice": notice_of(request),
         }
 
 
-def may_command(request: Request) -> bool:
-    """Whether who looks at a page may change anything."""
-    return Permission.COMMAND in PERMISSIONS[request.scope["caller"].role]
+def may(request: Request, permission: Permission) -> bool:
+    """Whether who looks at a page has this permission."""
+    return permission in PERMISSIONS[request.scope["caller"].role]
 
 
 def _describe(endpoint: Any, page: Page, what: str) -> None:
@@ -125,5 +129,10 @@ def _describe(endpoint: Any, page: Page, what: str) -> None:
 
 
 def _live_url(request: Request, moment: str) -> str:
-    question = f"{request.url.query}&" if request.url.query else ""
-    return f"{live_path(request.url.path)}?{question}{SEEN}={moment}"
+    question = _question(request)
+    return f"{live_path(request.url.path)}?{question}{'&' if question else ''}{SEEN}={moment}"
+
+
+def _question(request: Request) -> str:
+    """What is asked for behind the path, without what only a stream is told."""
+    return urlencode([(name, value) for name, value in request.query_params.multi_items() if name != SEEN])
