@@ -114,3 +114,12 @@ def test_a_server_without_tls_is_a_sentence() -> None:
 def test_a_token_cannot_add_to_the_request(token: str) -> None:
     with pytest.raises(ConfigError, match="the access token"):
         Link("http://127.0.0.1:1", token)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [("http://[fd00::ab]", ("fd00::ab", 80)), ("https://[2001:db8::10]", ("2001:db8::10", 443))],
+)
+def test_an_address_of_ipv6_needs_no_port(url: str, address: tuple[str, int]) -> None:
+    connection = Exchange(parse_url(url))._connection
+    assert (connection.host, connection.port) == address

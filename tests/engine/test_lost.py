@@ -260,13 +260,18 @@ def test_a_refused_attempt_is_offered_again_a_second_later() -> None:
 def test_refused_three_times_is_a_failure(once: bool) -> None:
     world = one(at_most_once=once)
     for _ in range(2):
-        assert len(world.fail("a", Reason.REFUSED)) == 1
+        assert len(world.fail("a", Reason.REFUSED, begun=False)) == 1
         world.wait(1)
         world.claim()
-    assert world.fail("a", Reason.REFUSED, "unknown task")[:2] == [
+    assert world.fail("a", Reason.REFUSED, "unknown task", begun=False)[:2] == [
         "a.2 RUNNING > FAILED by k3 REFUSED (unknown task)",
         "alert FAILURE a.2 unknown task",
     ]
+
+
+def test_what_may_run_once_only_and_has_perhaps_begun_is_not_offered_again() -> None:
+    world = one(at_most_once=True)
+    assert "RUNNING > FAILED by k1 REFUSED" in world.fail("a", Reason.REFUSED, "the pipe broke")[0]
 
 
 def test_refusals_use_up_no_retry() -> None:

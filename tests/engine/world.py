@@ -115,10 +115,16 @@ class World:
         return self.handle(Succeeded(run_id, task_id, retry, token, result))
 
     def fail(
-        self, task_id: str, reason: Reason = Reason.FAILED, error: str | None = "no", run_id: int = 1
+        self,
+        task_id: str,
+        reason: Reason = Reason.FAILED,
+        error: str | None = "no",
+        run_id: int = 1,
+        *,
+        begun: bool = True,
     ) -> list[str]:
         retry, token = self.running(run_id, task_id)
-        return self.handle(Failed(run_id, task_id, retry, token, reason, error))
+        return self.handle(Failed(run_id, task_id, retry, token, reason, error, begun=begun))
 
     def lose(self, task_id: str, run_id: int = 1) -> list[str]:
         return self.handle(LeaseExpired(run_id, task_id, self.rows.latest(run_id, task_id)))

@@ -27,7 +27,7 @@ def soon(seconds: float) -> float:
 
 def test_an_unknown_dag_or_task_is_refused_by_name(registry: Registry) -> None:
     outcome = run(registry, "nothing", dag_id="etl")
-    assert outcome == Outcome(End.REFUSED, "there is no dag 'etl' here", is_unfit=True)
+    assert outcome == Outcome(End.REFUSED, "there is no dag 'etl' here", begun=False, is_unfit=True)
     outcome = run(registry, "gone")
     assert outcome.end is End.REFUSED
     assert "'cases'" in str(outcome.error)

@@ -136,6 +136,16 @@ def test_an_end_that_is_not_delivered_yet_is_named_by_heartbeats(
     eventually(lambda: scheduler.beats[-1] == [], "a heartbeat without it")
 
 
+def test_a_drain_that_is_hurried_before_it_begins_is_told_all_the_same(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+) -> None:
+    executor = make()
+    executor.hurry()
+    scheduler.claims.clear()
+    executor.stop_claiming()
+    assert 0 in scheduler.claims
+
+
 def test_a_drain_does_not_overtake_an_end_that_is_just_being_written_down(
     make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ppacer.dag import TaskConfig
 from ppacer.errors import ExecutorRefusedError, UnknownExecutorError
 from ppacer.protocol import Answer, End, Hello, Report
-from ppacer.scheduler import CancelRun, TriggerRun, grants
+from ppacer.scheduler import CancelRun, DrainExecutor, TriggerRun, UndrainExecutor, grants
 from ppacer.scheduler.requests import Claim, Goodbye, Greeting, Heartbeat, Reports, Request
 from ppacer.scheduler.task_scheduler import Session, shares
 from ppacer.store import StaleWrite
@@ -1005,3 +1005,27 @@ def test_an_executor_whose_row_was_deleted_does_not_stop_the_others(world: Make)
     assert w.store.commits == commits + 1  # and not once more, after a batch that failed
     w.do(hello())
     assert len(w.rows("SELECT * FROM executors")) == 1
+
+
+# -- drains --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(DrainExecutor, UndrainExecutor), (UndrainExecutor, DrainExecutor)]
+)
+def test_of_commands_in_one_round_the_last_one_holds(world: Make, first: Any, last: Any) -> None:
+    w = world(wide())
+    w.do(hello())
+    w.do(last("one"))
+    w.send(first("one"), last("one"))
+    w.trigger()
+    assert len(w.do(Claim("one", 4, 0.0, "l")).grants) == (0 if last is DrainExecutor else 4)
+
+
+def test_the_round_that_drains_an_executor_gives_it_nothing(world: Make) -> None:
+    w = world(wide())
+    w.do(hello())
+    [poll] = w.send(Claim("one", 4, 20.0, "l"))
+    w.send(DrainExecutor("one"), TriggerRun("d", {}))
+    w.run(1)
+    assert not poll.is_answered

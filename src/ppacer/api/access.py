@@ -70,10 +70,12 @@ class Tokens:
         self._version = 0  # counts changes
         self._known = 0  # the version that the rows have at least
         self._reading: tuple[asyncio.Task[None], float] | None = None  # and until when it is waited for
+        self._revoked: set[str] = set()  # ids, for as long as rows cannot be read
 
     def changed(self, changes: Sequence[Change]) -> None:
         """Hears of everything that is committed, in the scheduler's thread."""
         if any(isinstance(change, TokenCreated | TokenRevoked) for change in changes):
+            self._revoked.update(change.token_id for change in changes if isinstance(change, TokenRevoked))
             self.forget()
 
     def forget(self) -> None:
@@ -86,7 +88,7 @@ class Tokens:
         await self._refresh()
         wanted = hash_of(secret)
         row = (self._rows or {}).get(wanted)
-        if row is None or not hmac.compare_digest(row.token_hash, wanted):
+        if row is None or row.token_id in self._revoked or not hmac.compare_digest(row.token_hash, wanted):
             return None
         return Caller(row.name, row.role) if row.counts(self._clock.now().utc) else None
 

@@ -34,7 +34,7 @@ class Exchange:
     def __init__(self, url: Url) -> None:
         kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
         host = (url.host or "").strip("[]")
-        self._connection = kind(host, url.port, timeout=CONNECT_SECONDS)
+        self._connection = kind(host, url.port or kind.default_port, timeout=CONNECT_SECONDS)
 
     def ask(self, request: bytes, wait: float) -> Reply:
         """Sends a whole request; its answer may take `wait` seconds."""

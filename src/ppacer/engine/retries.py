@@ -20,7 +20,8 @@ def next_delay(ref: RunRef, spec: TaskSpec, task: TaskState, reason: Reason, beg
     """How long after this end the next attempt begins; None: there is none left. Counts it as used."""
     if reason is Reason.REFUSED:
         count_refusal(task, task.executor)
-        return None if _is_refused_for_good(task) else REFUSED_DELAY
+        is_risky = spec.at_most_once and begun  # it failed to start, as far as its executor knows
+        return None if is_risky or _is_refused_for_good(task) else REFUSED_DELAY
     if reason is Reason.HANDED_BACK:
         return None if spec.at_most_once and begun else ZERO
     if reason is Reason.LOST:

@@ -35,7 +35,7 @@ def execute(
     try:
         task, ctx = resolve(grant, registry, notifier, signal, deadline)
     except Refusal as refusal:
-        return Outcome(End.REFUSED, str(refusal), is_unfit=True)
+        return Outcome(End.REFUSED, str(refusal), begun=False, is_unfit=True)
     try:
         value = task.execute(ctx)
         if value is not None and inspect.isawaitable(value):
@@ -55,7 +55,7 @@ async def execute_on_loop(
         if not is_async(task):
             raise Refusal(f"task {grant.task_id!r} is no `async def`; the runner 'async' takes no other")
     except Refusal as refusal:
-        return Outcome(End.REFUSED, str(refusal), is_unfit=True)
+        return Outcome(End.REFUSED, str(refusal), begun=False, is_unfit=True)
     try:
         outcome = Outcome(End.SUCCESS, result=values.encode(await task.execute(ctx)))
     except BaseException as error:  # SystemExit must not reach the loop: it would end it for all

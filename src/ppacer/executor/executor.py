@@ -91,6 +91,7 @@ class Executor:
         self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
         self._stopping = threading.Event()
         self._draining = False
+        self._is_draining_told = False  # a hurried drain begins before anybody is told of it
         self._hurried = False
         self._threads = [
             threading.Thread(target=target, name=f"ppacer-{target.__name__.strip('_')}", daemon=True)
@@ -345,8 +346,8 @@ class Executor:
 
     def stop_claiming(self) -> None:
         """Takes no more work, and tells the scheduler so, once."""
-        if not self._draining:
-            self._draining = True
+        if not self._is_draining_told:
+            self._draining = self._is_draining_told = True
             self._try("the last claim", lambda: self._take(self._client.claim(self.name, 0, 0.0)))
 
     def drain(self, grace: float = DRAIN_SECONDS) -> None:

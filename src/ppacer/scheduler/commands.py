@@ -132,12 +132,16 @@ class Commands:
 
     def _drain(self, name: str, at: datetime | None) -> Decision:
         """Whoever said hello once can be told; what it has was given to it, and it finishes that."""
-        rows = self._memory.roll.rows
-        if name not in rows:
+        roll, wanted = self._memory.roll, at is not None
+        if name not in roll.rows:
             raise NotFoundError(f"there is no executor {name[:SHOWN_MAX]!r}; `ppacer executors` lists them")
-        wanted = at is not None
-        changes: list[Change] = [] if rows[name].is_drained is wanted else [DrainAsked(name, at)]
-        return Decision(changes, name, lambda: self._store.executor_rows()[name].is_drained is wanted)
+        changes: list[Change] = [] if roll.rows[name].is_drained is wanted else [DrainAsked(name, at)]
+        roll.drain(name, wanted)
+        return Decision(changes, name, lambda: self._is_drained(name) is wanted)
+
+    def _is_drained(self, name: str) -> bool | None:
+        row = self._store.executor_rows().get(name)
+        return None if row is None else row.is_drained
 
     def _create_token(self, command: CreateToken, actor: str, now: Now) -> Decision:
         made = tokens.create(command, self._store.token_rows(), actor, now.utc)

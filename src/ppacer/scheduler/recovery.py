@@ -45,6 +45,7 @@ class Recovery:
                 self._decide_alone(left[0], now)
                 left.popleft()
         except StoreError as error:
+            self._memory.tasks.is_sure = False  # it may have decided what was not committed
             self._trouble.begin(error, now)
             self.do_without(left, now)
 

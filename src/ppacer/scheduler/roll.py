@@ -148,11 +148,12 @@ class Roll:
                 case ExecutorDraining(name):
                     self._tasks.sessions[name].is_draining = True
                 case DrainAsked(name, at):
-                    self._drain(name, at is not None)
+                    self.drain(name, at is not None)
                 case ExecutorGone(name):
                     self.rows[name] = self.rows[name]._replace(is_gone=True)
 
-    def _drain(self, name: str, is_drained: bool) -> None:
+    def drain(self, name: str, is_drained: bool) -> None:
+        """From now on it is given nothing more, or work again; also in the round that decides so."""
         self.rows[name] = self.rows[name]._replace(is_drained=is_drained)
         if (session := self._tasks.sessions.get(name)) is not None:
             session.is_drained = is_drained

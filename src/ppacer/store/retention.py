@@ -80,7 +80,7 @@ class OldExecutors(Old, frozen=True):
     def delete(self, connection: sa.Connection) -> int:
         """One that has come back meanwhile stays. Attempts know their executors by name only."""
         e = executors.c
-        old = (e.Name.in_(self.names), e.GoneAt < self.before)
+        old = (e.Name.in_(self.names), e.GoneAt < self.before, e.DrainAskedAt.is_(None))
         return connection.execute(sa.delete(executors).where(*old)).rowcount
 
 
@@ -198,9 +198,14 @@ class Past:
             yield OldReplies(rows[-1].InsertTs)
 
     def executors(self, before: datetime) -> Iterator[OldExecutors]:
-        """Those that are gone since before `before`."""
+        """Those that are gone since before `before`; not who was drained, and still is when he comes back."""
         e = executors.c
-        query = sa.select(e.Name).where(e.GoneAt < before).order_by(e.Name).limit(ROWS_MAX)
+        query = (
+            sa.select(e.Name)
+            .where(e.GoneAt < before, e.DrainAskedAt.is_(None))
+            .order_by(e.Name)
+            .limit(ROWS_MAX)
+        )
         rows = self._rows(query)
         while rows:
             yield OldExecutors([row.Name for row in rows], before)
