@@ -11,6 +11,8 @@ import pytest
 from api.dags import empty, etl, held, nothing
 from api.live import PATIENCE, Gate, Live, until
 from ppacer import Dag
+from ppacer.errors import StoreError
+from ppacer.store.reads import Reads
 from ppacer.ui.environment import render
 from ui.test_pages import page
 
@@ -72,7 +74,7 @@ def test_who_has_seen_all_hears_nothing_until_something_happens(live: Make) -> N
         program.post("/api/v1/dags/etl/pause")
         until(lambda: len(events.events) > before)
         last = events.events[-1]
-        assert "paused" in last["data"]
+        assert "/dags/etl/unpause" in last["data"]
         assert "<html" not in last["data"]
         assert 'hx-swap-oob="outerMorph"' in last["data"]
         with stream(program, "/live/dags", last["id"]) as again:
@@ -172,6 +174,69 @@ def test_who_goes_away_is_forgotten_and_there_is_a_limit(live: Make, monkeypatch
             return "event" not in one.events[0]
 
     until(is_free)
+
+
+def test_a_page_that_has_become_old_is_told_once_for_all_though_there_is_no_news(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+
+    def counting(template: str, **values: object) -> str:
+        rendered.append(str(values["layout"]))
+        return render(template, **values)
+
+    program = live(etl())
+    until(lambda: "RUNNING" in page(program).one("p", id="scheduler").text)
+    monkeypatch.setattr("ppacer.ui.page.render", counting)
+    monkeypatch.setattr("ppacer.ui.live.SILENCE_SECONDS", 0.2)
+    with stream(program, "/live/audit", seen_by(program, "/audit")) as events:
+        time.sleep(1)
+        assert events.events == []
+    monkeypatch.setattr("ppacer.ui.live.OLD_SECONDS", 1.0)
+    seen, rendered[:] = seen_by(program, "/audit"), []
+    with ExitStack() as stack:
+        opened = [stack.enter_context(stream(program, "/live/audit", seen)) for _ in range(10)]
+        until(lambda: all(len(one.events) == 2 for one in opened))
+    assert rendered.count("live.html") <= 4
+
+
+def test_a_page_that_cannot_be_read_says_so_and_comes_back_by_itself(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = live(etl())
+    monkeypatch.setattr("ppacer.ui.live.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("ppacer.ui.live.OLD_SECONDS", 0.4)
+    with monkeypatch.context() as patch, stream(program, "/live/dags") as events:
+        until(lambda: events.events)
+
+        def away(*_: object, **__: object) -> None:
+            raise StoreError("the database is away")
+
+        patch.setattr(Reads, "dags", away)
+        until(lambda: {"event": "trouble", "data": "the database is away"} in events.events)
+        patch.undo()
+        until(lambda: "dag-etl" in events.events[-1]["data"])
+
+
+def test_a_token_that_counts_no_more_ends_its_streams(live: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = live(etl())
+    made = {name: program.post("/api/v1/tokens", {"name": name, "role": "operator"}) for name in "abc"}
+    cookies = {name: {"Cookie": f"ppacer_token={answer.json['secret']}"} for name, answer in made.items()}
+    with ExitStack() as stack:
+        streams = {
+            name: stack.enter_context(stream(program, "/live/dags", **cookies[name])) for name in cookies
+        }
+        until(lambda: all(one.events for one in streams.values()))
+        program.post("/api/v1/tokens/a/revoke")
+        program.post("/api/v1/dags/etl/pause")
+        assert streams["a"].has_ended.wait(PATIENCE)
+        assert not any("/dags/etl/unpause" in event["data"] for event in streams["a"].events)
+        until(lambda: "/dags/etl/unpause" in streams["b"].events[-1]["data"])
+        monkeypatch.setattr("ppacer.ui.live.SILENCE_SECONDS", 0.2)  # from the next event on
+        program.post("/api/v1/dags/etl/unpause")
+        program.post("/api/v1/tokens/b/revoke")
+        assert streams["b"].has_ended.wait(PATIENCE)
+        assert not streams["c"].has_ended.is_set()
 
 
 def test_streams_end_with_the_program(live: Make) -> None:

@@ -1,4 +1,4 @@
-"""What makes pages live: server-sent events with the page's content, each time something on it has changed.
+"""What makes pages live: server-sent events with its content when something on it has changed, or it is old.
 
 One rendering serves all streams that show the same. All streams together render for a small part of the
 time only: the more it costs, the longer the pause after it, so many open pages do not slow the scheduler.
@@ -7,7 +7,7 @@ The cost is the processor's time, not the clock's: on a busy machine a page wait
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,7 +23,20 @@ STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
 PAUSE_PER_RENDERING = 20  # times as long as a rendering took nothing is rendered: about 5 % of the time
 SILENCE_SECONDS = 15.0  # after which a comment shows proxies that the connection lives
+OLD_SECONDS = 30.0  # after which a page is rendered without news: nobody tells what has become late
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would collect events
+
+
+class View(NamedTuple):
+    """What a stream shows, of which news it is rendered anew, and whether its viewer still may see it.
+
+    Views with the same key show the same.
+    """
+
+    key: Hashable
+    subjects: Collection[Hashable]
+    render: Callable[[], str]
+    is_allowed: Callable[[], Awaitable[bool]]
 
 
 class Rendering(NamedTuple):
@@ -44,56 +57,63 @@ class Live:
         self._turn = asyncio.Lock()  # one rendering at a time
         self._rested_at = 0.0
 
-    def answer(
-        self, key: Hashable, subjects: Collection[Hashable], seen: str, render: Callable[[], str]
-    ) -> Response:
-        """A stream of what `render` makes. Streams with the same key show the same."""
+    def answer(self, view: View, seen: str) -> Response:
+        """A stream of what can be viewed, beginning at once unless the present moment was seen already."""
         if self._open.total() >= STREAMS_MAX:
-            text = f"event: full\ndata: {STREAMS_MAX} pages are live already; this one stands still.\n\n"
+            text = _named("full", f"{STREAMS_MAX} pages are live already; this one stands still.")
             return Response(text, media_type="text/event-stream", headers=HEADERS)
-        events = self._events(key, subjects, seen, render)
-        return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+        return StreamingResponse(self._events(view, seen), media_type="text/event-stream", headers=HEADERS)
 
-    async def _events(
-        self, key: Hashable, subjects: Collection[Hashable], seen: str, render: Callable[[], str]
-    ) -> AsyncIterator[str]:
-        news = self._door.news
-        self._open[key] += 1
+    async def _events(self, view: View, seen: str) -> AsyncIterator[str]:
+        news, time = self._door.news, asyncio.get_running_loop().time
+        shown_at = time()
+        self._open[view.key] += 1
         try:
-            with news.watch(subjects) as event, news.watch(()) as end:  # the end is told to all
+            with news.watch(view.subjects) as event, news.watch(()) as end:  # the end is told to all
                 yield ":\n\n"  # the client knows that it is connected
                 if seen != self._door.moment:
                     event.set()
                 while not news.is_over:
-                    if not await _within(event, SILENCE_SECONDS):
+                    has_news = await _within(event, SILENCE_SECONDS)
+                    if not await view.is_allowed():
+                        return
+                    if not has_news and time() - shown_at < OLD_SECONDS:
                         yield ":\n\n"
                         continue
                     event.clear()
-                    with suppress(PpacerError):  # the database is away, say: the next news may bring it
-                        rendering = await self._rendered(key, render, end)
+                    try:
+                        rendering = await self._rendered(view, end)
+                    except PpacerError as error:  # the database is away, say: it is tried again
+                        yield _named("trouble", str(error))
+                    else:
+                        shown_at = rendering.begun_at
                         yield _event(rendering)
                     await _within(end, PAUSE_SECONDS)
         finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
-                self._last.pop(key, None)
+            self._open[view.key] -= 1
+            if not self._open[view.key]:
+                del self._open[view.key]
+                self._last.pop(view.key, None)
 
-    async def _rendered(self, key: Hashable, render: Callable[[], str], end: asyncio.Event) -> Rendering:
-        """A rendering of now: the last one, when it was begun since we asked, or nothing has changed."""
+    async def _rendered(self, view: View, end: asyncio.Event) -> Rendering:
+        """A rendering of now: the last one, if begun since we asked, or not old and nothing has changed."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         async with self._turn:
-            found = self._last.get(key)
-            if found is not None and (found.begun_at >= asked_at or found.moment == self._door.moment):
+            found = self._last.get(view.key)
+            if found is not None and self._is_of_now(found, asked_at):
                 return found
             await _within(end, self._rested_at - loop.time())
             moment, begun_at = self._door.moment, loop.time()
-            html, spent = await in_thread(_timed, render)
+            html, spent = await in_thread(_timed, view.render)
             rendering = Rendering(moment, begun_at, html)
             self._rested_at = loop.time() + PAUSE_PER_RENDERING * spent
-            self._last[key] = rendering
+            self._last[view.key] = rendering
             return rendering
+
+    def _is_of_now(self, rendering: Rendering, asked_at: float) -> bool:
+        age = asked_at - rendering.begun_at
+        return age <= 0 or (age < OLD_SECONDS and rendering.moment == self._door.moment)
 
 
 def _timed(render: Callable[[], str]) -> tuple[str, float]:
@@ -110,8 +130,16 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _event(rendering: Rendering) -> str:
-    lines = "".join(f"data: {line}\n" for line in rendering.html.splitlines())
-    return f"id: {rendering.moment}\n{lines}\n"
+    return f"id: {rendering.moment}\n{_data(rendering.html)}\n"
+
+
+def _named(name: str, text: str) -> str:
+    """An event that is no content, but told to the page's script."""
+    return f"event: {name}\n{_data(text)}\n"
+
+
+def _data(text: str) -> str:
+    return "".join(f"data: {line}\n" for line in text.splitlines())
 
 
 def live_path(path: str) -> str:

@@ -13,13 +13,13 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from ppacer.api.access import PERMISSIONS, Permission
+from ppacer.api.access import PERMISSIONS, Access, Caller, Permission
 from ppacer.api.door import Door
 from ppacer.api.parameters import Parameter
-from ppacer.api.problems import status_of
+from ppacer.api.problems import RequestError, status_of
 from ppacer.api.route import Route
 from ppacer.ui.environment import render
-from ppacer.ui.live import Live, live_path, own_path
+from ppacer.ui.live import Live, View, live_path, own_path
 from ppacer.ui.login import entrance
 from ppacer.ui.notices import forget_notice, notice_of
 
@@ -72,12 +72,13 @@ class Pages:
         async def stream(request: Request, **question: Any) -> Response:
             seen = request.headers.get("last-event-id") or request.query_params.get(SEEN, "")
             key = (page.path, str(request.path_params), str(question), may(request, Permission.COMMAND))
-            return self._live.answer(
+            view = View(
                 key,
                 page.watches(**question),
-                seen,
                 lambda: self._render(page, "live.html", request, question),
+                lambda: is_allowed(request),
             )
+            return self._live.answer(view, seen)
 
         _describe(stream, page, "Changes of the page")
         return Route("GET", live_path(page.path), stream, page.permission, query=page.query)
@@ -121,6 +122,16 @@ class Pages:
 def may(request: Request, permission: Permission) -> bool:
     """Whether who looks at a page has this permission."""
     return permission in PERMISSIONS[request.scope["caller"].role]
+
+
+async def is_allowed(request: Request) -> bool:
+    """Whether who has opened a stream still is who he was: a token may be revoked, or its time be over."""
+    access: Access = request.app.state.access
+    opened_by: Caller = request.scope["caller"]
+    try:
+        return await access.caller(request.headers) == opened_by
+    except RequestError:
+        return False
 
 
 def _describe(endpoint: Any, page: Page, what: str) -> None:
