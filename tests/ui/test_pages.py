@@ -156,7 +156,30 @@ def test_nothing_of_a_user_can_run_or_fetch_anything(tree: Element) -> None:
 
 def test_a_live_page_looks_again_by_itself_where_there_are_no_scripts(tree: Element) -> None:
     assert "hx-sse:connect" in tree.one("main").attributes
-    assert 2 <= int(tree.one("meta", **{"http-equiv": "refresh"})["content"]) <= 30
+    refreshes = tree.all("meta", **{"http-equiv": "refresh"})
+    filled_in = [
+        *tree.all("section", class_="logs"),
+        *tree.all("input", type="checkbox"),
+        *(form for form in tree.one("main").all("form") if form.classes & {"card", "range"}),
+    ]
+    assert len(refreshes) == (not filled_in)
+    assert all(2 <= int(one["content"]) <= 30 for one in refreshes)
+
+
+@pytest.fixture(scope="module")
+def reader(shared: Live) -> dict[str, str]:
+    """The headers of somebody who may read, and no more."""
+    secret = shared.post("/api/v1/tokens", {"name": "reader", "role": "viewer"}).json["secret"]
+    return {"Cookie": f"ppacer_token={secret}"}
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "/audit"])
+def test_who_may_only_read_is_offered_no_form_that_changes_anything(
+    shared: Live, busy: dict[str, str], reader: dict[str, str], name: str
+) -> None:
+    tree = parse(shared.get(busy[name], **reader).text)
+    tree.one("h1")
+    assert not [form for form in tree.one("main").all("form") if form.attributes.get("method") == "post"]
 
 
 def streamed(live: Live, path: str) -> Element:

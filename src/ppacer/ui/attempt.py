@@ -106,5 +106,5 @@ def _watches(run_id: int, **question: Any) -> tuple[Hashable, ...]:
     return (run_of(run_id),)
 
 
-TASK = Page("/runs/{run_id}/tasks/{task_id}", "attempt.html", show, _watches, QUERY)
-PAGE = Page("/runs/{run_id}/tasks/{task_id}/{retry}", "attempt.html", show, _watches, QUERY)
+TASK = Page("/runs/{run_id}/tasks/{task_id}", "attempt.html", show, _watches, QUERY, refreshes=False)
+PAGE = Page("/runs/{run_id}/tasks/{task_id}/{retry}", "attempt.html", show, _watches, QUERY, refreshes=False)

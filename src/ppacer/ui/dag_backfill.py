@@ -117,4 +117,4 @@ QUERY = (
     whole("at_once", "How many runs at once.", AT_ONCE),
     text("order", "Which points come first: oldest or newest."),
 )
-PAGE = Page("/dags/{dag_id}/backfill", "dag_backfill.html", show, _watches, query=QUERY)
+PAGE = Page("/dags/{dag_id}/backfill", "dag_backfill.html", show, _watches, query=QUERY, refreshes=False)

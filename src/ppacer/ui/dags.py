@@ -88,4 +88,10 @@ AFTER = text("after", "Only dags whose ids come after this one.")
 TEXT = text("text", "Only dags with this text in their id or in a tag.")
 TAG = text("tag", "Only dags with this tag.")
 PAGE = Page("/dags", "dags.html", show, _watches, query=(AFTER, TEXT, TAG, STATE), tab="Dags")
-TRIGGER = Page("/dags/{dag_id}/trigger", "trigger.html", show_trigger, lambda dag_id: (dag_of(dag_id),))
+TRIGGER = Page(
+    "/dags/{dag_id}/trigger",
+    "trigger.html",
+    show_trigger,
+    lambda dag_id: (dag_of(dag_id),),
+    refreshes=False,
+)

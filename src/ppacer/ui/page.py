@@ -32,7 +32,8 @@ class Page:
     """What is at `path`, and which subjects of news change it (see `api.door`).
 
     `tab`: its word in the navigation, if it has a place there. `watches` is given what `show` is given.
-    `permission`: of the document and of its stream.
+    `permission`: of the document and of its stream. `refreshes`: whether it is loaded again and again where
+    there are no scripts; not if that would wipe out what is being filled in, or lose the place in a log.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Page:
     query: Sequence[Parameter] = ()
     tab: str | None = None
     permission: Permission = Permission.VIEW
+    refreshes: bool = True
 
 
 class Pages:
@@ -88,7 +90,8 @@ class Pages:
     ) -> str:
         now = self._door.clock.now().utc
         values = page.show(self._door, now, **question)
-        return render(page.template, **self._frame(request, layout, live), **{**values, "now": now})
+        frame = {**self._frame(request, layout, live), "refreshes": page.refreshes}
+        return render(page.template, **frame, **{**values, "now": now})
 
     def trouble(self, request: Request, error: Exception) -> HTMLResponse:
         """The page that says what is wrong, and that the way back is open."""

@@ -206,6 +206,7 @@ PAGE = Page(
         whole("before", "Only runs with a lower number: the page behind the last one."),
     ),
     tab="Runs",
+    refreshes=False,
 )
 SELECTED = Page(
     "/runs/selected",
@@ -216,4 +217,5 @@ SELECTED = Page(
         _choice("do", "What is to be done with them.", (CANCEL, RESTART)),
         Parameter("run", "The numbers of the runs.", _number, {"type": "integer"}, repeated=True),
     ),
+    refreshes=False,
 )
