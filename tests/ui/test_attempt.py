@@ -108,7 +108,7 @@ def test_the_source_that_ran_is_shown_also_when_another_is_current(live: Make, t
         old, new = (page(second, f"/runs/{run}/tasks/say").one("pre", class_="code") for run in (1, 2))
         assert "print('old')" in old.text
         assert "print('new')" in new.text
-        assert "version 1, not the current one" in page(second, "/runs/1/tasks/say").text
+        assert "version 0, not the current one" in page(second, "/runs/1/tasks/say").text
 
 
 def test_log_lines_are_text_without_control(tried: Live) -> None:
@@ -215,11 +215,23 @@ def test_what_is_not_there_is_told(tried: Live, path: str, words: str) -> None:
     assert words in page(tried, path, 404).one("main").text
 
 
-def test_the_stream_of_the_page_has_no_lines(tried: Live) -> None:
-    with tried.asking("/live/runs/2/tasks/shout?seen=") as waiting:
+def streamed(live: Live, path: str, until: bytes) -> bytes:
+    """What the stream of a page says until there."""
+    with live.asking(f"/live{path}?seen=") as waiting:
         response = waiting.connection.getresponse()
         found = b""
-        while b"</section>" not in found:
+        while until not in found:
             found += response.read1(65536)
+    return found
+
+
+def test_the_stream_of_the_page_has_no_lines(tried: Live) -> None:
+    found = streamed(tried, "/runs/2/tasks/shout", b"</section>")
     assert b"<li" not in found
     assert b"line 1" not in found
+
+
+def test_the_stream_of_the_page_has_the_download_of_the_latest_attempt(tried: Live) -> None:
+    """The log is not in it, and what is in the log's section would stay as it was."""
+    found = streamed(tried, "/runs/1/tasks/third_time_lucky", b"Source")
+    assert b'href="/runs/1/tasks/third_time_lucky/2/log.txt"' in found

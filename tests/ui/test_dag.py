@@ -1,6 +1,8 @@
 """The pages of a dag: its head, grid, graph, schedule, code and settings."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -201,6 +203,28 @@ def test_coming_points_stand_on_the_clock_of_their_zone(live: Make) -> None:
     assert "clocks go from 02:00 to 03:00" in notes or "comes twice, this is the first time" in notes
 
 
+@pytest.mark.parametrize("expression", ["* * * * *", "*/7 * * * *", "*/15 * * * *", "20 * * * *"])
+def test_what_comes_often_shows_what_the_next_change_of_the_clocks_does(live: Make, expression: str) -> None:
+    with Dag("often", schedule=Cron(expression, tz="Europe/Warsaw")) as often:
+        nothing()
+    tree = page(live(often), "/dags/often/schedule")
+    notes = " ".join(line.one("td").text for line in lines(tree, "clocks"))
+    assert "at this moment" in notes or "clocks have changed" in notes or "this is the first time" in notes
+    assert "No point lies near it" not in tree.text
+
+
+def test_nothing_is_said_of_points_near_a_change_that_were_not_looked_at(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppacer.ui.dag_schedule.AROUND_MAX", 3)
+    with Dag("often", schedule=Cron(tz="Europe/Warsaw")) as often:
+        nothing()
+    monkeypatch.setattr("ppacer.ui.dag_schedule.CLOSE", timedelta(hours=2))
+    tree = page(live(often), "/dags/often/schedule")
+    assert tree.one("h3", id="clocks").text
+    assert "No point lies near it" not in tree.text
+
+
 def test_skipped_points_are_one_row_that_says_why(live: Make) -> None:
     often = Fixed(LONG_AGO, timedelta(milliseconds=20))
     with Dag("often", schedule=often, max_active_runs=1) as dag:
@@ -320,6 +344,11 @@ def test_the_grid_tells_versions_and_tasks_that_are_gone_apart(changed: Live) ->
     assert len(tree.all("th", class_="new")) == 1
 
 
+def test_a_square_is_reached_by_tab_also_when_the_newest_run_lacks_the_first_task(changed: Live) -> None:
+    squares = rows(page(changed, "/dags/twice?text=old"))
+    assert [[square["tabindex"] for square in line] for line in squares.values()] == [["0"]]
+
+
 # -- the settings ------------------------------------------------------------------------------------------
 
 
@@ -369,6 +398,27 @@ def test_versions_lead_to_what_they_have_changed(changed: Live) -> None:
     assert "current" in newest.text
     assert [link["href"] for link in newest.all("a")] == ["/dags/twice/code?task=work&version=1&base=0"]
     assert [link.text for link in oldest.all("a")] == ["old", "work"]
+
+
+def test_of_many_changed_tasks_the_first_are_named_and_the_others_counted(live: Make) -> None:
+    program = live(wide(10))
+    [line] = lines(page(program, "/dags/wide/settings"), "versions")
+    assert [link.text for link in line.all("a")] == [f"part_{number:03}" for number in range(8)]
+    assert "and 2 more" in line.text
+
+
+def test_tasks_of_versions_that_are_not_shown_do_not_hide_those_of_others(live: Make) -> None:
+    program = live(wide(1))
+    add = """
+        WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 2000)
+        INSERT INTO dagtasks
+        SELECT DagId, 'a' || n, 0, InsertTs, PosDepth, PosWidth, Version, TaskTypeName, TaskConfig,
+            TaskBodyHash, TaskBodySource, Parents, 'gone', Revision
+        FROM dagtasks, many WHERE TaskId = 'part_000'"""
+    with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:
+        connection.execute(add)
+    [line] = lines(page(program, "/dags/wide/settings"), "versions")
+    assert [link.text for link in line.all("a")] == ["part_000"]
 
 
 def test_many_tasks_are_paged(live: Make) -> None:

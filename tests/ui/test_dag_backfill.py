@@ -56,6 +56,8 @@ def test_it_is_started_as_it_was_shown_with_parameters(live: Make) -> None:
     runs = program.get("/api/v1/runs").json["runs"]
     assert len(runs) == one["points"] == 10
     assert {(run["trigger"], run["params"]["country"]) for run in runs} == {("backfill", "DK")}
+    link = page(program, f"/runs/{runs[0]['run_id']}").all("dl", class_="facts")[0].one("a")
+    assert (link.text, link["href"]) == ("backfill 1", "/dags/daily/backfill#backfill-1")
     tree = page(program, f"/dags/daily/backfill?{RANGE}")
     row = tree.one("tr", id="backfill-1")
     assert "DONE" in row.text

@@ -151,6 +151,42 @@ def test_a_running_attempt_is_followed_until_somebody_scrolls_up(
         assert page.get_by_role("button", name="Follow").count() == 0
 
 
+def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(
+    browser: Browser, program: tuple[str, Path]
+) -> None:
+    """A browser has six connections to a host, and each long poll keeps one."""
+    url, folder = program
+    for file in folder.glob("say-*"):
+        file.unlink()
+
+    def look(page: Any, is_hidden: bool) -> None:
+        page.evaluate(
+            """is => {
+                Object.defineProperty(document, "hidden", { configurable: true, get: () => is });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            is_hidden,
+        )
+
+    with browser.page() as page:
+        page.goto(f"{url}/dags")
+        page.get_by_role("button", name="Trigger live").click()
+        page.locator("#dag-live .state.RUNNING").click()
+        page.locator("#task-go_on a").click()
+        page.get_by_text("Following", exact=True).wait_for()
+        asked = list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        with page.expect_event("requestfailed", lambda request: "/logs" in request.url):
+            look(page, True)
+        (folder / "say-0").write_text("3")
+        page.wait_for_timeout(500)
+        assert not [one for one in asked if "/logs" in one]
+        look(page, False)
+        line(page, "step 0 line 2").wait_for()
+        (folder / "say-1").write_text("0")
+        page.locator(".head .state.SUCCESS").wait_for()
+
+
 @pytest.mark.parametrize("width", [320, 390, 1440])
 def test_nothing_has_to_be_scrolled_sideways(browser: Browser, url: str, width: int) -> None:
     with browser.page((width, 844)) as page:

@@ -130,6 +130,58 @@ def test_an_executor_that_was_lost_leads_to_executors(live: Make) -> None:
     assert page(program).one("ul", class_="attention").one("a")["href"] == "/executors"
 
 
+def test_an_executor_that_was_lost_is_told_among_thousands(live: Make) -> None:
+    program = live(etl())
+    until(lambda: program.get("/api/v1/executors").json["executors"])
+    add = """
+        WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 1001)
+        INSERT INTO executors (Name, StartedAt, Host, Pid, Version, Protocol, Slots, Labels, Runners,
+            DagVersions, HeartbeatAt, GoneAt, GoneReason, Identity)
+        SELECT printf('e%04d', n), StartedAt, Host, Pid, Version, Protocol, Slots, Labels, Runners,
+            DagVersions, HeartbeatAt, ?, CASE n WHEN 1001 THEN 'its lease ended' ELSE 'it has ended' END, n
+        FROM executors, many WHERE Name = 'local'"""
+    with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:
+        connection.execute(add, (to_text(datetime.now(UTC)),))
+    [words] = needs(program)
+    assert "executor e1001 its lease ended" in words
+    write(program, "UPDATE executors SET GoneAt = ? WHERE Name = 'e1001'", (to_text(LONG_AGO),))
+    assert needs(program) == []
+
+
+class Failing(Cron):
+    """A schedule of a user who has built upon Cron: it gives one point, and raises at the next."""
+
+    def next(self, current: datetime, previous: datetime | None = None) -> datetime | None:
+        if current > datetime.now(UTC):
+            raise RuntimeError("no calendar for that")
+        return super().next(current, previous)
+
+
+def test_a_schedule_that_raises_does_not_hide_a_page(live: Make) -> None:
+    with Dag("raising", schedule=Failing("0 * * * *", tz="Europe/Warsaw")) as raising:
+        nothing()
+    program = live(raising)
+    [lane] = section(page(program), "next").one("tbody").all("tr")
+    assert len(lane.all("rect", class_="point")) == 1
+    assert "1 ahead" in program.get("/schedules").text
+    tree = page(program, "/dags/raising/schedule")
+    assert len(tree.one("table", **{"aria-labelledby": "coming"}).one("tbody").all("tr")) == 1
+
+
+def test_of_more_dags_than_are_looked_at_it_says_more_than(
+    live: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hourly(number: int) -> Dag:
+        with Dag(f"dag_{number:02}", schedule=Cron("0 * * * *")) as dag:
+            nothing()
+        return dag
+
+    program = live(*map(hourly, range(15)))
+    assert section(page(program), "next").one("p").text == "and 3 more"
+    monkeypatch.setattr("ppacer.ui.overview.DAGS_MAX", 14)
+    assert section(page(program), "next").one("p").text == "and more than 2 more"
+
+
 def test_the_points_of_the_next_hours_stand_on_an_axis(live: Make) -> None:
     soon = datetime.now(UTC) + timedelta(hours=2)
     with Dag("twice", schedule=Fixed(soon, timedelta(hours=3))) as twice:

@@ -52,6 +52,13 @@ def test_other_schedules_in_words() -> None:
     assert zone_of(None) == zone_of("bank holidays") == "UTC"
 
 
+@pytest.mark.parametrize("tz", ["my calendar", "../etc/passwd", "Europe", "a\0b", "x" * 300])
+def test_the_text_of_ones_own_schedule_is_not_taken_for_a_cron(tz: str) -> None:
+    schedule = f"Cron: 15 3 * * * ({tz})"
+    assert zone_of(schedule) == "UTC"
+    assert schedule_in_words(schedule) == schedule
+
+
 @pytest.mark.parametrize(
     ("bytes", "words"),
     [

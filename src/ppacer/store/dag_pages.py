@@ -6,6 +6,7 @@ Every question is about the runs and tasks that are shown; none is answered by c
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,7 +16,7 @@ from ppacer.store.schema import dagruntasks, dagtasks, dagversions
 from ppacer.store.views import CellView, ConfigView, RunView, TaskView, VersionView
 
 TASKS_MAX = 10_000  # for one answer
-CHANGES_MAX = 2_000  # rows of tasks in which it is looked what a version has changed
+CHANGES_MAX = 8  # tasks that are named of those that a version has changed
 
 
 Cells = dict[tuple[int, str], CellView]  # by run and task
@@ -128,11 +129,27 @@ def _task_ids(connection: sa.Connection, dag_id: str) -> list[str]:
 
 def _versions(connection: sa.Connection, dag_id: str, limit: int) -> list[VersionView]:
     """The versions of a dag that are kept, newest first, each with the tasks that it has changed."""
-    v, t = dagversions.c, dagtasks.c
+    v = dagversions.c
     query = sa.select(v.DagVersion, v.InsertTs).where(v.DagId == dag_id)
     kept = connection.execute(query.order_by(v.InsertTs.desc()).limit(limit)).all()
-    changed: dict[str, list[tuple[str, int]]] = {}
-    rows = sa.select(t.DagVersion, t.TaskId, t.Revision).where(t.DagId == dag_id)
-    for version, task_id, revision in connection.execute(rows.order_by(t.TaskId).limit(CHANGES_MAX)):
-        changed.setdefault(version, []).append((task_id, revision))
-    return [VersionView(version, at, changed.get(version, [])) for version, at in kept]
+    changed: dict[str, list[tuple[str, int]]] = {version: [] for version, _ in kept}
+    counts: dict[str, int] = {}
+    for version, task_id, revision, count in connection.execute(_changes(dag_id, [*changed])):
+        changed[version].append((task_id, revision))
+        counts[version] = count
+    return [VersionView(version, at, changed[version], counts.get(version, 0)) for version, at in kept]
+
+
+def _changes(dag_id: str, versions: Sequence[str]) -> sa.Select[Any]:
+    """Of the tasks that each of these versions has changed the first ones, and how many there are."""
+    t = dagtasks.c
+    place = sa.func.row_number().over(partition_by=t.DagVersion, order_by=(t.TaskId, t.Revision))
+    count = sa.func.count().over(partition_by=t.DagVersion)
+    ranked = (
+        sa.select(t.DagVersion, t.TaskId, t.Revision, count.label("Count"), place.label("Place"))
+        .where(t.DagId == dag_id, t.DagVersion.in_(versions))
+        .subquery()
+    )
+    r = ranked.c
+    query = sa.select(r.DagVersion, r.TaskId, r.Revision, r.Count).where(r.Place <= CHANGES_MAX)
+    return query.order_by(r.DagVersion, r.Place)

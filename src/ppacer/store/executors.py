@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.schema import dagruns, dagruntasks, dags, executors
-from ppacer.store.views import ExecutorView
+from ppacer.store.views import ExecutorView, LostView
 
+HAS_ENDED = "it has ended"  # why an executor has gone that said so itself
 DIFFERING_MAX = 20  # dags that are named; there may be thousands, and as many executors
 
 
@@ -19,6 +21,16 @@ def executor_views(connection: sa.Connection, after: str, limit: int) -> list[Ex
     rows = connection.execute(query).all()
     running, versions = _running(connection), _versions(connection)
     return [_view(row, running.get(row.Name, 0), versions) for row in rows]
+
+
+def lost_executors(connection: sa.Connection, since: datetime, limit: int) -> list[LostView]:
+    """The executors that have gone after an instant without having said so, the latest first."""
+    e = executors.c
+    query = sa.select(e.Name, e.GoneReason, e.GoneAt).where(
+        e.GoneAt > since, e.GoneReason.not_in(("", HAS_ENDED))
+    )
+    rows = connection.execute(query.order_by(e.GoneAt.desc(), e.Name).limit(limit))
+    return [LostView(*row) for row in rows]
 
 
 def _running(connection: sa.Connection) -> dict[str, int]:

@@ -28,7 +28,7 @@ from ppacer.store.attempts import (
 )
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
-from ppacer.store.executors import executor_views
+from ppacer.store.executors import executor_views, lost_executors
 from ppacer.store.recent import error_of, failing, hours, lane_runs, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
@@ -50,6 +50,7 @@ from ppacer.store.views import (
     DagView,
     ExecutorView,
     HourView,
+    LostView,
     NextView,
     PastRun,
     PointView,
@@ -95,6 +96,11 @@ class Reads:
         """Executors in the order of their names, from the first one behind `after`."""
         with self._connect() as connection:
             return executor_views(connection, after, _page(limit))
+
+    def lost_executors(self, since: datetime, *, limit: int = 20) -> list[LostView]:
+        """The executors that have gone after an instant without having said so, the latest first."""
+        with self._connect() as connection:
+            return lost_executors(connection, since, _page(limit))
 
     # -- backfills -------------------------------------------------------------------------------------------
 

@@ -79,6 +79,14 @@ class HourView(msgspec.Struct, frozen=True):
     runs: dict[str, int]
 
 
+class LostView(msgspec.Struct, frozen=True):
+    """An executor that has gone without having said so."""
+
+    name: str
+    reason: str
+    gone_at: datetime
+
+
 class ExecutorView(msgspec.Struct, frozen=True):
     """One executor. `state`: UP, DRAINING or GONE.
 
@@ -260,8 +268,12 @@ class ConfigView(msgspec.Struct, frozen=True):
 
 
 class VersionView(msgspec.Struct, frozen=True):
-    """A version of a dag, and the tasks (with their revisions) that are new or differ in it."""
+    """A version of a dag, and the tasks (with their revisions) that are new or differ in it.
+
+    `changed` has the first of these `changed_count`.
+    """
 
     version: str
     inserted_at: datetime
     changed: list[tuple[str, int]]
+    changed_count: int

@@ -9,13 +9,12 @@ from statistics import median
 from ppacer.api.door import Door
 from ppacer.api.why import about, sentence
 from ppacer.engine import RunStatus
-from ppacer.store.views import ExecutorView, NextView, RunView
+from ppacer.store.views import NextView, RunView
 from ppacer.ui.filters import plural
 
 ATTENTION_MAX = 20  # of each kind
 LATE = timedelta(seconds=60)
 GONE = timedelta(days=1)  # after which nobody needs to know any more that an executor is lost
-EXECUTORS_MAX = 1_000
 LOOKED_AT = 50  # of the oldest open runs it is seen whether they hang
 USUAL_RUNS = 20  # from which it is known how long a dag takes
 USUAL_MIN = 3  # of them that have succeeded; fewer say nothing
@@ -95,13 +94,5 @@ def _late(door: Door, now: datetime, points: Sequence[NextView]) -> Iterator[Ite
 
 
 def _lost(door: Door, now: datetime) -> Iterator[Item]:
-    for one in door.reads.executors(limit=EXECUTORS_MAX):
-        if _is_lost(one, now):
-            words = one.gone_reason or ""
-            yield Item("FAILED", "gone", f"executor {one.name}", "/executors", words, one.gone_at)
-
-
-def _is_lost(executor: ExecutorView, now: datetime) -> bool:
-    """Whether an executor has gone without having said so."""
-    is_recent = executor.gone_at is not None and now - executor.gone_at < GONE
-    return is_recent and executor.gone_reason not in (None, "", "it has ended")
+    for one in door.reads.lost_executors(now - GONE, limit=ATTENTION_MAX):
+        yield Item("FAILED", "gone", f"executor {one.name}", "/executors", one.reason, one.gone_at)

@@ -72,11 +72,13 @@ def show(
     bad = [id for id in shown if runs and cells.get((runs[-1].run_id, id), NOT_YET).status in WITH_ERROR]
     errors = door.reads.dag_pages.errors(runs[-1], bad) if runs else {}
     current = graphs[head["dag"].version]
+    rows = [_row(id, id not in current, runs, graphs, cells, errors.get(id, ""), now) for id in shown]
     return {
         **head,
         "columns": _columns(runs, now),
         "longest": about(max((_span(run, now) for run in runs), default=timedelta())),
-        "rows": [_row(id, id not in current, runs, graphs, cells, errors.get(id, ""), now) for id in shown],
+        "rows": rows,
+        "by_tab": _by_tab(rows),
         "text": text,
         "filters": bool(text) or len(ids) > FILTERED_FROM,
         "range": _range(task, len(shown), len(ids)),
@@ -145,6 +147,11 @@ def _row(
         for run, cell in zip(runs, found, strict=True)
     ]
     return Row(task_id, is_gone, squares, found[-1] if found else None, error[:ERROR_CHARS_MAX])
+
+
+def _by_tab(rows: Sequence[Row]) -> Square | None:
+    """The one square that the key Tab reaches: the newest of the first task that has any."""
+    return next((square for row in rows for square in reversed(row.squares) if square is not None), None)
 
 
 def _cell(

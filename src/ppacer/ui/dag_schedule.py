@@ -12,15 +12,17 @@ from ppacer.api.door import Door, dag_of
 from ppacer.api.parameters import instant
 from ppacer.clock import to_text
 from ppacer.engine import ScheduleEvent
-from ppacer.schedule import Cron, Fixed, Schedule, clock_notes, next_change, upcoming
+from ppacer.schedule import Cron, Fixed, Schedule, clock_notes, next_change
 from ppacer.schedule.points import TICK, as_utc
 from ppacer.store.views import AuditView, DagView, PointView, RunView
 from ppacer.ui.dag import head_of
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
+from ppacer.ui.points import points_after
 
 COMING_MAX, PAST_MAX = 20, 25
 AROUND = timedelta(hours=25)  # of a change of the clocks: what comes daily has a point on each side
+CLOSE = timedelta(hours=1)  # to it: where what comes often is touched
 AROUND_MAX = 200  # points that are looked at there
 POINTS_AT_CHANGE = 8
 COUNTED_MAX = 100  # points of a stretch; beyond, it is `more than`
@@ -56,6 +58,7 @@ class Change:
     before: datetime
     after: datetime
     points: list[Coming]
+    is_cut: bool  # there are more points near it than were looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,6 @@ def show(door: Door, now: datetime, dag_id: str, before: datetime | None) -> dic
     }
 
 
-def _in_utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is one of UTC."""
-    return None if at is None else as_utc(at if at.tzinfo else at.replace(tzinfo=UTC), "before")
-
-
 def _older(dag_id: str, last: PointView) -> str:
     return f"/dags/{dag_id}/schedule?{urlencode({'before': to_text(last.schedule_ts)})}"
 
@@ -107,7 +105,7 @@ def _coming(dag: DagView, schedule: Schedule | None, zone: ZoneInfo, now: dateti
         return []
     points = [dag.next_at]
     if isinstance(schedule, Cron | Fixed):  # of the user's own nobody knows what it costs
-        points += _upcoming(schedule, dag.next_at, COMING_MAX - 1)
+        points += points_after(schedule, dag.next_at, COMING_MAX - 1)
     notes = clock_notes(points, zone, now)
     return [Coming(at, at.astimezone(zone), note) for at, note in zip(points, notes, strict=True)]
 
@@ -116,22 +114,26 @@ def _next_change(schedule: Schedule | None, zone: ZoneInfo, now: datetime) -> Ch
     """What will become of the points around it; of those some hours away there is nothing to say."""
     if not isinstance(schedule, Cron) or (change := _change_after(zone, now.date())) is None:
         return None
-    begin = change - AROUND
-    points = [at for at in _upcoming(schedule, begin, AROUND_MAX) if at <= change + AROUND]
+    begin, found = _around(schedule, change)
+    points = [at for at in found if at <= change + AROUND]
     notes = clock_notes(points, zone, begin)
     touched = [Coming(at, at.astimezone(zone), note) for at, note in zip(points, notes, strict=True) if note]
     before = (change - TICK).astimezone(zone) + TICK
-    return Change(before, change.astimezone(zone), touched[:POINTS_AT_CHANGE])
+    is_cut = len(found) == AROUND_MAX and found[-1] <= change + AROUND
+    return Change(before, change.astimezone(zone), touched[:POINTS_AT_CHANGE], is_cut)
+
+
+def _around(schedule: Cron, change: datetime) -> tuple[datetime, tuple[datetime, ...]]:
+    """From when on points are looked at, and these: of what comes often, those right at the change."""
+    found = points_after(schedule, change - AROUND, AROUND_MAX)
+    if len(found) == AROUND_MAX and found[-1] < change + CLOSE:
+        return change - CLOSE, points_after(schedule, change - CLOSE, AROUND_MAX)
+    return change - AROUND, found
 
 
 @lru_cache(maxsize=1_000)
 def _change_after(zone: ZoneInfo, day: date) -> datetime | None:
     return next_change(zone, datetime.combine(day, time(), UTC))
-
-
-@lru_cache(maxsize=1_000)
-def _upcoming(schedule: Cron | Fixed, after: datetime, count: int) -> list[datetime]:
-    return upcoming(schedule, after, count)
 
 
 def _past(
@@ -169,7 +171,7 @@ def _count(point: PointView, schedule: Schedule | None) -> str:
     """How many points a stretch has by the schedule of now."""
     if not isinstance(schedule, Cron | Fixed):
         return ""
-    rest = _upcoming(schedule, point.schedule_ts, COUNTED_MAX)
+    rest = points_after(schedule, point.schedule_ts, COUNTED_MAX)
     count = 1 + sum(1 for at in rest if point.next_schedule_ts is None or at < point.next_schedule_ts)
     return f"more than {COUNTED_MAX} points" if count > COUNTED_MAX else plural(count, "point")
 

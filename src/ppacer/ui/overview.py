@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from ppacer.api.door import DAGS, EXECUTORS, RUNS, Door
 from ppacer.engine import RUN_FINAL, RunStatus
-from ppacer.schedule import Cron, Fixed, upcoming
+from ppacer.schedule import Cron, Fixed
 from ppacer.store.views import HourView, NextView
 from ppacer.ui import charts
 from ppacer.ui.attention import attention
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
+from ppacer.ui.points import points_after
 
+DAGS_MAX = 999  # whose points are looked at; with one that tells of more it is a page of the store
 RUNS_MAX = 12
 LANES_MAX = 12
 POINTS_MAX = 60  # of one lane; what comes more often is a band
@@ -47,7 +48,7 @@ class Overview:
     def show(self, door: Door, now: datetime) -> dict[str, Any]:
         """What the template needs."""
         reads = door.reads
-        points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=1_000)
+        points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=DAGS_MAX + 1)
         return {
             "has_dags": bool(door.scheduler.registry) or bool(reads.dags(limit=1)),
             "attention": attention(door, now, points),
@@ -80,12 +81,13 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _axis(door: Door, now: datetime, points: Sequence[NextView]) -> dict[str, Any]:
-    coming = [point for point in points if point.next_at > now]
+    coming = [point for point in points[:DAGS_MAX] if point.next_at > now]
     end = now + timedelta(hours=HOURS_AHEAD)
     return {
         "hours": HOURS_AHEAD,
         "lanes": [_lane(door, point, now, end) for point in coming[:LANES_MAX]],
         "more": max(0, len(coming) - LANES_MAX),
+        "is_cut": len(points) > DAGS_MAX,
         "ticks": [now + timedelta(hours=hours) for hours in range(HOURS_AHEAD)],
     }
 
@@ -95,17 +97,12 @@ def _lane(door: Door, point: NextView, now: datetime, end: datetime) -> Lane:
     schedule = None if dag is None else dag.schedule
     times = [point.next_at]
     if isinstance(schedule, Cron | Fixed):  # of the user's own nobody knows what it costs
-        times = [at for at in _points(schedule, point.next_at) if at <= end]
+        times += [at for at in points_after(schedule, point.next_at, POINTS_MAX) if at <= end]
     at = [round(charts.TRACK * ((one - now) / (end - now)), 1) for one in times]
     is_band = len(at) > POINTS_MAX
     zone = schedule.tz if isinstance(schedule, Cron) else "UTC"
     words = "more often than can be drawn" if is_band else plural(len(at), "point")
     return Lane(point.dag_id, point.next_at, zone, [] if is_band else at, at[0] if is_band else None, words)
-
-
-@lru_cache(maxsize=1_000)
-def _points(schedule: Cron | Fixed, first: datetime) -> list[datetime]:
-    return [first, *upcoming(schedule, first, POINTS_MAX)]
 
 
 def overview() -> Page:

@@ -6,7 +6,6 @@ Only what is shown is computed: of the dags of a page, up to so many points and 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,12 +15,12 @@ from ppacer.api.parameters import Parameter, text
 from ppacer.api.problems import RequestError
 from ppacer.dag.check import shown
 from ppacer.engine import RunStatus
-from ppacer.errors import ScheduleError
-from ppacer.schedule import Cron, Fixed, upcoming
+from ppacer.schedule import Cron, Fixed
 from ppacer.store.views import DagView, RunMark
 from ppacer.ui.charts import TRACK
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
+from ppacer.ui.points import points_after
 from ppacer.ui.words import zone_of
 
 DAGS_MAX = 50  # on one page
@@ -170,19 +169,11 @@ def _points_of(door: Door, dag: DagView, axis: Axis) -> tuple[list[datetime], st
     first = max(dag.next_at, axis.begin)
     points = [first]
     if isinstance(schedule, Cron | Fixed):  # of the user's own nobody knows what it costs
-        points = _upcoming(schedule, first)
+        points += points_after(schedule, first, POINTS_MAX)
     seen = [point for point in points if point <= axis.end]
     if len(seen) > POINTS_MAX:
         return seen, "more ahead than can be drawn"
     return seen, f"{len(seen)} ahead"
-
-
-@lru_cache(maxsize=20_000)
-def _upcoming(schedule: Cron | Fixed, first: datetime) -> list[datetime]:
-    try:
-        return [first, *upcoming(schedule, first, POINTS_MAX)]
-    except ScheduleError:  # the scheduler will say so when it comes to that
-        return [first]
 
 
 def _url(**question: str | None) -> str:

@@ -1,7 +1,8 @@
-"""Schedules in words, for those patterns that people write; any other expression is shown as it is. Pure."""
+"""Schedules in words, for those patterns that people write; any other expression is shown as it is."""
 
 import re
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 CRON = re.compile(r"Cron: (?P<expression>.+) \((?P<tz>[^()]+)\)")
 FIXED = re.compile(r"FixedSchedule: (?P<interval>.+)")
@@ -21,7 +22,7 @@ def schedule_in_words(schedule: str | None) -> str:
         return "by hand"
     if (fixed := FIXED.fullmatch(schedule)) is not None:
         return f"every {fixed['interval']}"
-    if (cron := CRON.fullmatch(schedule)) is None:
+    if (cron := _found(schedule)) is None:
         return schedule
     words = _cron(*cron["expression"].split()) if cron["expression"].count(" ") == 4 else ""
     return f"{words or cron['expression']}, {cron['tz']}"
@@ -29,8 +30,23 @@ def schedule_in_words(schedule: str | None) -> str:
 
 def zone_of(schedule: str | None) -> str:
     """The time zone by whose clock a schedule goes; UTC where it names none."""
-    found = CRON.fullmatch(schedule or "")
+    found = _found(schedule or "")
     return "UTC" if found is None else found["tz"]
+
+
+@lru_cache(maxsize=1_000)
+def _found(schedule: str) -> re.Match[str] | None:
+    """A Cron; not the text of a user's own schedule that only looks like one."""
+    found = CRON.fullmatch(schedule)
+    return found if found is not None and _is_zone(found["tz"]) else None
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # no such zone, no name of one, a folder of zones
+        return False
+    return True
 
 
 def _cron(minute: str, hour: str, day: str, month: str, weekday: str) -> str:

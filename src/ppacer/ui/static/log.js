@@ -218,6 +218,16 @@
     say(words);
   }
 
+  const seen = () => new Promise((done) => { // when somebody looks at the page
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      done();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+
   async function follow() {
     if (isFollowing) return;
     const mine = turn;
@@ -225,7 +235,9 @@
     find("[data-follow]").setAttribute("aria-pressed", "true");
     say("Following");
     toEnd();
-    while (isFollowing && mine === turn) {
+    for (;;) {
+      await seen(); // of a browser's few connections to a host a hidden tab takes none
+      if (!isFollowing || mine !== turn) return;
       poll = new AbortController();
       try {
         const isAsked = isOpen();
@@ -312,6 +324,7 @@
     showLine(Number(link.hash.slice(2)));
   });
   addEventListener("hashchange", () => { if (/^#L\d+$/.test(location.hash)) showLine(Number(location.hash.slice(2))); });
+  document.addEventListener("visibilitychange", () => { if (document.hidden && isFollowing) poll.abort(); });
   addEventListener("resize", () => { if (isFollowing) toEnd(); });
   new MutationObserver((changes) => {
     find("[data-follow]").hidden = !isOpen();
