@@ -130,6 +130,16 @@ def test_an_executor_that_was_lost_leads_to_executors(live: Make) -> None:
     assert page(program).one("ul", class_="attention").one("a")["href"] == "/executors"
 
 
+def test_an_executor_that_has_said_goodbye_needs_no_attention(live: Make) -> None:
+    program = live(etl())
+    program.post("/api/v1/executors/two/hello", {"name": "two", "identity": "i", "life": "x", "slots": 1})
+    program.post("/api/v1/executors/two/goodbye", {"life": "x"})
+    gone = "SELECT GoneAt FROM executors WHERE Name = 'two' AND GoneAt IS NOT NULL"
+    with closing(sqlite3.connect(program.db, timeout=60)) as connection:
+        until(lambda: connection.execute(gone).fetchone())
+    assert needs(program) == []
+
+
 def test_an_executor_that_was_lost_is_told_among_thousands(live: Make) -> None:
     program = live(etl())
     until(lambda: program.get("/api/v1/executors").json["executors"])
@@ -138,7 +148,7 @@ def test_an_executor_that_was_lost_is_told_among_thousands(live: Make) -> None:
         INSERT INTO executors (Name, StartedAt, Host, Pid, Version, Protocol, Slots, Labels, Runners,
             DagVersions, HeartbeatAt, GoneAt, GoneReason, Identity)
         SELECT printf('e%04d', n), StartedAt, Host, Pid, Version, Protocol, Slots, Labels, Runners,
-            DagVersions, HeartbeatAt, ?, CASE n WHEN 1001 THEN 'its lease ended' ELSE 'it has ended' END, n
+            DagVersions, HeartbeatAt, ?, CASE n WHEN 1001 THEN 'its lease ended' ELSE 'it has stopped' END, n
         FROM executors, many WHERE Name = 'local'"""
     with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:
         connection.execute(add, (to_text(datetime.now(UTC)),))

@@ -230,6 +230,9 @@ class DrainAsked(msgspec.Struct, frozen=True, gc=False):
     at: datetime | None
 
 
+STOPPED = "it has stopped"  # the reason of an executor that has said goodbye
+
+
 class ExecutorGone(msgspec.Struct, frozen=True, gc=False):
     """An executor has ended, or was not heard of for a lease."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ppacer.clock import Now
 from ppacer.engine.changes import (
+    STOPPED,
     Change,
     DrainAsked,
     ExecutorDraining,
@@ -23,7 +24,6 @@ from ppacer.scheduler.task_scheduler import Session, TaskScheduler
 from ppacer.store.store import ExecutorRow
 from ppacer.version import VERSION
 
-STOPPED = "it has stopped"
 DIED = "the program that it was a part of has ended"
 
 

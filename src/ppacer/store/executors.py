@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ppacer.engine import RunStatus, TaskStatus
+from ppacer.engine.changes import STOPPED
 from ppacer.store.schema import dagruns, dagruntasks, dags, executors
 from ppacer.store.views import ExecutorView, LostView
 
-HAS_ENDED = "it has ended"  # why an executor has gone that said so itself
 DIFFERING_MAX = 20  # dags that are named; there may be thousands, and as many executors
 
 
@@ -27,7 +27,7 @@ def lost_executors(connection: sa.Connection, since: datetime, limit: int) -> li
     """The executors that have gone after an instant without having said so, the latest first."""
     e = executors.c
     query = sa.select(e.Name, e.GoneReason, e.GoneAt).where(
-        e.GoneAt > since, e.GoneReason.not_in(("", HAS_ENDED))
+        e.GoneAt > since, e.GoneReason.not_in(("", STOPPED))
     )
     rows = connection.execute(query.order_by(e.GoneAt.desc(), e.Name).limit(limit))
     return [LostView(*row) for row in rows]
