@@ -130,6 +130,68 @@ def test_pausing_does_not_leave_the_page_and_keeps_the_focus(browser: Browser, r
         assert page.evaluate("window.stays")
 
 
+def test_a_command_that_gets_no_answer_is_told_and_one_without_a_token_leads_to_the_login(
+    browser: Browser, ran: str
+) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/dags")
+        page.route("**/dags/*/trigger", lambda route: route.abort())
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.get_by_role("status").get_by_text("The server gave no answer").wait_for()
+        page.unroute("**/dags/*/trigger")
+        page.route("**/dags/*/trigger", lambda route: route.fulfill(status=401, body="<p>Log in</p>"))
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.wait_for_url("**/login")
+    browser.forgive("ERR_FAILED", "401", "Failed to fetch")
+
+
+def test_a_form_that_cannot_be_fetched_is_opened_as_a_page(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/dags")
+        page.route("**/trigger", lambda route: route.abort(), times=1)
+        page.get_by_role("link", name="Trigger orders with parameters").click()
+        page.wait_for_url("**/dags/orders/trigger")
+        assert page.get_by_role("button", name="Start a run").is_visible()
+    browser.forgive("ERR_FAILED")
+
+
+def test_a_zone_that_the_browser_does_not_know_spoils_nothing(browser: Browser, ran: str) -> None:
+    def elsewhere(route: Any) -> None:
+        html = route.fetch().text().replace("<time ", '<time data-zone-of="Nowhere/None" ')
+        route.fulfill(body=html, content_type="text/html")
+
+    with browser.page(timezone_id="Asia/Tokyo") as page:
+        page.route("**/runs", elsewhere)
+        page.goto(f"{ran}/runs")
+        titles = page.locator("time[data-show]").evaluate_all("every => every.map((one) => one.title)")
+        assert titles
+        assert all("Asia/Tokyo" in one and "UTC" in one and "Nowhere" not in one for one in titles)
+
+
+def test_keys_work_beside_a_ticked_box(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/runs")
+        page.get_by_label("Select run 1", exact=True).check()
+        page.keyboard.press("?")
+        page.get_by_role("dialog", name="Keyboard").wait_for()
+
+
+def test_a_page_that_cannot_be_read_says_so_until_it_can(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        stream = "event: trouble\ndata: the database is away\n\n"
+        page.route(
+            "**/live/dags*",
+            lambda route: route.fulfill(body=stream, content_type="text/event-stream"),
+            times=1,
+        )
+        page.goto(f"{ran}/dags")
+        page.get_by_role("status").get_by_text("the database is away").wait_for()
+        with browser.page() as other:
+            other.goto(f"{ran}/dags")
+            other.get_by_role("button", name="Trigger broken.always").click()
+        page.get_by_text("the database is away").wait_for(state="detached")
+
+
 def test_typing_goes_on_while_the_page_changes(browser: Browser, ran: str) -> None:
     with browser.page() as page, browser.page() as other:
         page.goto(f"{ran}/dags")

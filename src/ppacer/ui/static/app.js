@@ -48,10 +48,12 @@
   }
 
   function inZone(at, name) {
-    const parts = new Intl.DateTimeFormat("sv-SE", {
-      timeZone: name, dateStyle: "short", timeStyle: "medium",
-    });
-    return `${parts.format(at)} ${name}`;
+    try {
+      const parts = new Intl.DateTimeFormat("sv-SE", {
+        timeZone: name, dateStyle: "short", timeStyle: "medium",
+      });
+      return `${parts.format(at)} ${name}`;
+    } catch { return null; } // the browser does not know this zone
   }
 
   const SHOW = {
@@ -72,7 +74,7 @@
     for (const time of node.querySelectorAll("time[data-show]")) {
       const at = new Date(time.dateTime);
       const zones = [zone, time.dataset.zoneOf || "UTC", "UTC"];
-      time.title = [...new Set(zones)].map((name) => inZone(at, name)).join(" · ");
+      time.title = [...new Set(zones)].map((name) => inZone(at, name)).filter(Boolean).join(" · ");
       show(time);
     }
   }
@@ -97,7 +99,7 @@
   // -- the keyboard --------------------------------------------------------------------------------------
 
   let isGoing = false; // after g
-  const isTyping = (at) => at.matches("input:not([type=button]), textarea, select, [contenteditable]");
+  const isTyping = (at) => at.matches("input:not([type=button], [type=checkbox]), textarea, select, [contenteditable]");
   const help = () => document.getElementById("help");
   const rows = () => [...document.querySelectorAll("main .list > tbody > tr")];
 
@@ -171,10 +173,14 @@
 
   // -- a form of another page, in a dialog over this one -------------------------------------------------
 
+  async function mainOf(url) {
+    const answer = await fetch(url);
+    return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main") : null;
+  }
+
   async function openForm(link) {
-    const answer = await fetch(link.href);
-    const form = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-    if (!answer.ok || !form) { location.assign(link.href); return; }
+    const form = await mainOf(link.href).catch(() => null);
+    if (!form) { location.assign(link.href); return; }
     const dialog = document.createElement("dialog");
     dialog.setAttribute("aria-label", link.getAttribute("aria-label") || link.textContent);
     dialog.append(...form.childNodes);
@@ -201,16 +207,30 @@
   document.addEventListener("htmx:before:swap", (event) => {
     for (const task of event.detail.tasks) localize(task.fragment);
   });
-  document.addEventListener("htmx:after:request", async (event) => {
-    const { ctx } = event.detail;
-    if (ctx.sourceElement?.matches?.("form.act")) {
-      tell(ctx.text, !ctx.response.raw.ok);
-      ctx.sourceElement.closest("details.ask")?.removeAttribute("open");
-    }
+  const formOf = (event) => event.detail.ctx?.sourceElement?.closest?.("form.act");
+  document.addEventListener("htmx:after:request", (event) => {
+    const { ctx } = event.detail, form = formOf(event);
+    if (!form) return;
+    if (ctx.response.status === 401) { location.assign("/login"); return; }
+    tell(ctx.text, !ctx.response.raw.ok);
+    form.closest("details.ask")?.removeAttribute("open");
   });
-  document.addEventListener("htmx:sse:error", () => root.setAttribute("data-away", ""));
+  document.addEventListener("htmx:error", (event) => {
+    if (formOf(event)) tell("The server gave no answer: look whether it was done before you try again.", true);
+  });
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) location.assign("/login");
+    root.setAttribute("data-away", "");
+  });
   document.addEventListener("htmx:sse:after:connection", () => root.removeAttribute("data-away"));
   document.addEventListener("full", (event) => tell(event.detail.data, true));
+  document.addEventListener("trouble", (event) => { // until the page can be read again
+    tell(event.detail.data, true);
+    document.querySelector("#notices p").setAttribute("data-passes", "");
+  });
+  document.addEventListener("htmx:sse:after:message", (event) => {
+    if (event.detail.message.event !== "trouble") document.querySelector("#notices [data-passes]")?.remove();
+  });
 
   // -- lists: rows that are ticked, filters that need no button -----------------------------------------
 
