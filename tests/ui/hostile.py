@@ -57,7 +57,7 @@ UNPRINTABLE = (
     "\x85data: <svg onload=pwned=1>\x0b\x0c\x1c\x1d\x1e", "<scr\x00ipt>pwned=1</scr\x00ipt>",
     "\x1b[31m<b>red</b>\x1b[0m", "\x1b]0;title\x07<i>x</i>", "\x1b]8;;javascript:pwned=1\x1b\\link",
     "\u202e>'x'=1rorreno gmi<", "\ufeff<img src=x onerror=pwned=1>", "<img\x0csrc=x\x0conerror=pwned=1>",
-    "<img\tsrc=x\tonerror=pwned=1>", "java\tscript:pwned=1", "\x01javascript:pwned=1", "\ud800<b>\udfff",
+    "<img\tsrc=x\tonerror=pwned=1>", "java\tscript:pwned=1", "\x01javascript:pwned=1", "\ufffd<b>\ufffe",
 )  # fmt: skip
 
 
