@@ -166,7 +166,7 @@ def test_the_stats_count(databases: Path) -> None:
     assert lines[0].startswith("database  scheduler.db, ")
     assert lines[0].endswith(f" KB, revision {REVISION}")
     assert lines[1].startswith("logs      logs.db, ")
-    assert lines[2] == "dags      6"
+    assert lines[2] == "dags      9"
     assert lines[3].startswith("runs      2 (1 SUCCESS, 1 FAILED), the oldest of ")
     assert lines[4] == "attempts  8"
     rule = "0 runs are to go: ended 90 days ago, not among the newest 100 of their dag"
@@ -175,7 +175,7 @@ def test_the_stats_count(databases: Path) -> None:
     assert tables["dagruns"][0] == "2"
     assert tables["dagruntasks"][0] == "8"
     answer: Any = call("db", "stats", "--json").json
-    assert (answer["dags"], answer["runs"], answer["attempts"]) == (6, {"SUCCESS": 1, "FAILED": 1}, 8)
+    assert (answer["dags"], answer["runs"], answer["attempts"]) == (9, {"SUCCESS": 1, "FAILED": 1}, 8)
     assert answer["logs_bytes"] == Path("logs.db").stat().st_size
 
 

@@ -81,7 +81,7 @@ def test_ctrl_c_cancels_the_run_and_its_tasks(folder: Path) -> None:
     [
         (
             [f"{DAGS}"],
-            f"{DAGS} has 6 dags (good, failing, sleeper, escaping, too_big, yearly); say which: {DAGS}:good",
+            f"{DAGS} has 9 dags (good, failing, sleeper, escaping, too_big, yearly, fails_daily",
         ),
         ([f"{DAGS}:good", "-p", "day=x"], "parameter 'day' does not fit"),
         ([f"{DAGS}:good", "-p", "week=1"], "unknown parameter 'week'"),
