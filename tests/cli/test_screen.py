@@ -25,7 +25,7 @@ class Ascii(io.StringIO):
 
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> tuple[Screen, Terminal]:
     """A screen on a terminal of this width."""
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((columns, 24)))
     stream = Terminal()
     return Screen(stream), stream
 
