@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from statistics import median
 
 from ppacer.api.door import Door
 from ppacer.api.why import about, sentence
 from ppacer.engine import RunStatus
 from ppacer.store.views import NextView, RunView
+from ppacer.ui.charts import typical
 from ppacer.ui.filters import plural
 
 ATTENTION_MAX = 20  # of each kind
@@ -76,11 +76,11 @@ def _stuck(door: Door, now: datetime) -> Iterator[Item]:
 def _usual(runs: Sequence[RunView]) -> timedelta | None:
     """How long runs take that succeed; None when there are too few to say."""
     took = [
-        (run.ended_at - run.started_at).total_seconds()
+        run.ended_at - run.started_at
         for run in runs
         if run.status == RunStatus.SUCCESS and run.started_at is not None and run.ended_at is not None
     ]
-    return timedelta(seconds=median(took)) if len(took) >= USUAL_MIN else None
+    return typical(took) if len(took) >= USUAL_MIN else None
 
 
 def _late(door: Door, now: datetime, points: Sequence[NextView]) -> Iterator[Item]:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from ppacer.api.access import Permission
 from ppacer.api.door import AUDIT, Door
@@ -10,6 +9,7 @@ from ppacer.api.parameters import Parameter, text, whole
 from ppacer.api.problems import RequestError
 from ppacer.dag.check import shown
 from ppacer.scheduler.audit import DONE, NAMES
+from ppacer.ui.addresses import address
 from ppacer.ui.page import Page
 
 ROWS_MAX = 50  # on one page
@@ -53,8 +53,7 @@ def show(
 
 def url_of(asked: dict[str, Any]) -> str:
     """The address of a list of commands."""
-    question = urlencode({name: value for name, value in asked.items() if value not in (None, "")})
-    return f"/audit?{question}" if question else "/audit"
+    return address("/audit", **asked)
 
 
 def _outcome(word: str) -> str | None:

@@ -8,7 +8,7 @@ from statistics import median
 
 from ppacer.api.why import about
 from ppacer.engine import RunStatus
-from ppacer.store.views import AttemptView, HourView, RunView
+from ppacer.store.views import AttemptView, CellView, HourView, RunView
 
 BAR, GAP = 6, 2  # pixels of the bars of latest runs
 TALL, BELOW = 24, 5  # of the highest bar, and of what hangs below the line
@@ -44,7 +44,7 @@ class Drawing:
 
 def latest_runs(runs: Sequence[RunView], places: int, now: datetime) -> Drawing:
     """A bar for each run, the newest at the right end of so many places; as high as it took long."""
-    spans = [_span(run, now) for run in runs]
+    spans = [span_of(run, now) for run in runs]
     longest = max(spans, default=timedelta()) or timedelta(seconds=1)
     first = places - len(runs)
     bars = [
@@ -54,10 +54,6 @@ def latest_runs(runs: Sequence[RunView], places: int, now: datetime) -> Drawing:
     return Drawing(
         bars, places * (BAR + GAP) - GAP, TALL + BELOW, _in_words(Counter(run.status for run in runs))
     )
-
-
-def _span(run: RunView, now: datetime) -> timedelta:
-    return timedelta() if run.started_at is None else (run.ended_at or now) - run.started_at
 
 
 def _run_bar(run: RunView, x: int, span: timedelta, share: float, now: datetime) -> Bar:
@@ -111,6 +107,11 @@ class Spark:
     median: float
     width: int
     words: str
+
+
+def span_of(one: RunView | CellView, now: datetime) -> timedelta:
+    """How long a run or an attempt took, or has taken by now; nothing when it has not begun."""
+    return timedelta() if one.started_at is None else max(timedelta(), (one.ended_at or now) - one.started_at)
 
 
 def typical(spans: Sequence[timedelta]) -> timedelta:

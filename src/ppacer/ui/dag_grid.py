@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from ppacer.api.door import Door, dag_of
 from ppacer.api.parameters import text, whole
 from ppacer.api.why import about
 from ppacer.engine import TaskStatus
 from ppacer.store.views import CellView, RunView
+from ppacer.ui.addresses import address
+from ppacer.ui.charts import span_of
 from ppacer.ui.dag import attempt_url, head_of
 from ppacer.ui.filters import plural, spoken
 from ppacer.ui.page import Page
@@ -76,7 +77,7 @@ def show(
     return {
         **head,
         "columns": _columns(runs, now),
-        "longest": about(max((_span(run, now) for run in runs), default=timedelta())),
+        "longest": about(max((span_of(run, now) for run in runs), default=timedelta())),
         "rows": rows,
         "by_tab": _by_tab(rows),
         "text": text,
@@ -90,9 +91,7 @@ def show(
 
 
 def _url(dag_id: str, before: int | None = None, task: int = 0, text: str | None = None) -> str:
-    asked = {"before": before, "task": task or None, "text": text or None}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
-    return f"/dags/{dag_id}" + (f"?{query}" if query else "")
+    return address(f"/dags/{dag_id}", before=before, task=task, text=text)
 
 
 def _range(first: int, shown: int, every: int) -> str:
@@ -115,7 +114,7 @@ def _every_task(graphs: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _columns(runs: Sequence[RunView], now: datetime) -> list[Column]:
-    spans = [_span(run, now) for run in runs]
+    spans = [span_of(run, now) for run in runs]
     longest = max(spans, default=timedelta()) or timedelta(seconds=1)
     before = [None, *(run.version for run in runs)]
     columns = []
@@ -126,10 +125,6 @@ def _columns(runs: Sequence[RunView], now: datetime) -> list[Column]:
         words = f"run {run.run_id}: {run.status}" + (f", {took}" if took else "")
         columns.append(Column(run, height, took, words + (", the first of its version" * is_new), is_new))
     return columns
-
-
-def _span(run: RunView | CellView, now: datetime) -> timedelta:
-    return timedelta() if run.started_at is None else max(timedelta(), (run.ended_at or now) - run.started_at)
 
 
 def _row(
@@ -163,7 +158,7 @@ def _cell(
 
 
 def _square(task_id: str, run: RunView, cell: CellView, now: datetime) -> Square:
-    took = f", {about(_span(cell, now))}" if cell.started_at else ""
+    took = f", {about(span_of(cell, now))}" if cell.started_at else ""
     tries = f", attempt {cell.retry + 1}" if cell.retry > 0 else ""
     words = f"{task_id} in run {run.run_id}: {spoken(cell.status)}{took}{tries}"
     return Square(cell.status, attempt_url(run.run_id, task_id, cell.retry), words)

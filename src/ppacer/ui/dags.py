@@ -4,7 +4,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from ppacer.api.door import DAGS, RUNS, Door, dag_of
 from ppacer.api.parameters import Parameter, text
@@ -12,6 +11,7 @@ from ppacer.api.problems import RequestError
 from ppacer.choices import DagState
 from ppacer.dag.check import shown
 from ppacer.store.views import DagView
+from ppacer.ui.addresses import address
 from ppacer.ui.charts import Drawing, latest_runs
 from ppacer.ui.forms import fields_of
 from ppacer.ui.page import Page
@@ -55,19 +55,19 @@ def show(
         "text": text,
         "tag": tag,
         "chosen": state,
-        "untagged": _url(text=text, state=state),
+        "untagged": address("/dags", text=text, state=state),
         "states": [
-            ("all", _url(text=text, tag=tag), state is None),
-            *((word.value, _url(text=text, tag=tag, state=word), word is state) for word in DagState),
+            ("all", address("/dags", text=text, tag=tag), state is None),
+            *(
+                (word.value, address("/dags", text=text, tag=tag, state=word), word is state)
+                for word in DagState
+            ),
         ],
-        "first": _url(text=text, tag=tag, state=state) if after else None,
-        "next": _url(text=text, tag=tag, state=state, after=shown[-1].dag_id) if has_more else None,
+        "first": address("/dags", text=text, tag=tag, state=state) if after else None,
+        "next": address("/dags", text=text, tag=tag, state=state, after=shown[-1].dag_id)
+        if has_more
+        else None,
     }
-
-
-def _url(**question: str | None) -> str:
-    asked = urlencode({name: value for name, value in question.items() if value})
-    return f"/dags?{asked}" if asked else "/dags"
 
 
 def _watches(**question: Any) -> tuple[Hashable, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from ppacer.api.door import RUNS, Door, run_of
 from ppacer.api.parameters import STATUS, Parameter, text, whole
@@ -14,7 +13,8 @@ from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.engine.model import Trigger
 from ppacer.store.run_lists import RunSearch
 from ppacer.store.views import RunView
-from ppacer.ui.charts import TRACK
+from ppacer.ui.addresses import address
+from ppacer.ui.charts import TRACK, span_of
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
 
@@ -68,16 +68,12 @@ def show(
 
 
 def _rows(runs: Sequence[RunView], now: datetime) -> list[Row]:
-    spans = [_span(run, now) for run in runs]
+    spans = [span_of(run, now) for run in runs]
     longest = max(spans, default=timedelta()) or timedelta(seconds=1)
     return [
         Row(run, round(TRACK * (span / longest), 1) if span else 0.0)
         for run, span in zip(runs, spans, strict=True)
     ]
-
-
-def _span(run: RunView, now: datetime) -> timedelta:
-    return timedelta() if run.started_at is None else (run.ended_at or now) - run.started_at
 
 
 def _toggle(status: RunStatus, asked: dict[str, Any]) -> tuple[str, str, bool]:
@@ -90,8 +86,7 @@ def _toggle(status: RunStatus, asked: dict[str, Any]) -> tuple[str, str, bool]:
 
 def url_of(asked: dict[str, Any]) -> str:
     """The address of a list of runs."""
-    question = urlencode({name: value for name, value in asked.items() if value}, doseq=True)
-    return f"/runs?{question}" if question else "/runs"
+    return address("/runs", **asked)
 
 
 def _typed(at: datetime | None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from ppacer.api.door import DAGS, RUNS, Door
 from ppacer.api.parameters import Parameter, text
@@ -17,6 +16,7 @@ from ppacer.dag.check import shown
 from ppacer.engine import RunStatus
 from ppacer.schedule import Cron, Fixed
 from ppacer.store.views import DagView, RunMark
+from ppacer.ui.addresses import address
 from ppacer.ui.charts import TRACK
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
@@ -105,12 +105,16 @@ def show(door: Door, now: datetime, *, after: str | None, text: str | None, span
         "days": SPANS[span].step >= timedelta(days=1),
         "text": text,
         "spans": [
-            (f"next {word}", _url(text=text, span=word if word != DAY else None), word == span)
+            (
+                f"next {word}",
+                address("/schedules", text=text, span=word if word != DAY else None),
+                word == span,
+            )
             for word in SPANS
         ],
         "span": asked["span"],
-        "first": _url(**asked) if after else None,
-        "next": _url(**asked, after=some[-1].dag_id) if has_more else None,
+        "first": address("/schedules", **asked) if after else None,
+        "next": address("/schedules", **asked, after=some[-1].dag_id) if has_more else None,
     }
 
 
@@ -174,11 +178,6 @@ def _points_of(door: Door, dag: DagView, axis: Axis) -> tuple[list[datetime], st
     if len(seen) > POINTS_MAX:
         return seen, "more ahead than can be drawn"
     return seen, f"{len(seen)} ahead"
-
-
-def _url(**question: str | None) -> str:
-    asked = urlencode({name: value for name, value in question.items() if value})
-    return f"/schedules?{asked}" if asked else "/schedules"
 
 
 def _span(word: str) -> str:
