@@ -325,7 +325,7 @@ def test_other_engines_have_their_own_tools(backup: Path) -> None:
 def test_an_older_backup_is_upgraded_by_the_next_start(
     path: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "REVISION", "0002")
+    monkeypatch.setattr(copies, "REVISION", f"{int(REVISION) + 1:04}")
     assert restore(path, backup).revision == REVISION
 
 
