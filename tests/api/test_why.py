@@ -477,6 +477,7 @@ ONLY = "local, the only one, does not: start one with"
 def up(name: str, *labels: str, runners: tuple[str, ...] = ("process",), state: str = "UP") -> ExecutorView:
     facts = {"host": "h", "pid": 1, "version": "1", "protocol": 2, "slots": 4, "running": 0, "dags": 1}
     times = {"started_at": NOW, "heartbeat_at": NOW, "gone_at": None, "gone_reason": None}
+    times |= {"drain_asked_at": None}
     lists = {"labels": [*labels], "runners": [*runners], "differing": [], "differing_count": 0}
     return ExecutorView(name=name, state=state, **facts, **times, **lists)  # type: ignore[arg-type]  # mixed
 
