@@ -474,10 +474,12 @@ DASK = "--runner dask`."
 ONLY = "local, the only one, does not: start one with"
 
 
-def up(name: str, *labels: str, runners: tuple[str, ...] = ("process",), state: str = "UP") -> ExecutorView:
+def up(
+    name: str, *labels: str, runners: tuple[str, ...] = ("process",), state: str = "UP", drained: bool = False
+) -> ExecutorView:
     facts = {"host": "h", "pid": 1, "version": "1", "protocol": 2, "slots": 4, "running": 0, "dags": 1}
     times = {"started_at": NOW, "heartbeat_at": NOW, "gone_at": None, "gone_reason": None}
-    times |= {"drain_asked_at": None}
+    times |= {"drain_asked_at": NOW if drained else None}
     lists = {"labels": [*labels], "runners": [*runners], "differing": [], "differing_count": 0}
     return ExecutorView(name=name, state=state, **facts, **times, **lists)  # type: ignore[arg-type]  # mixed
 
@@ -496,6 +498,11 @@ def up(name: str, *labels: str, runners: tuple[str, ...] = ("process",), state: 
             {"runner": "dask", "labels": ["gpu"]},
             [up("local", "gpu")],
             f"an executor that carries gpu and has the runner dask; {ONLY} {START} --label gpu {DASK}",
+        ),
+        (
+            {},
+            [up("a", state="DRAINING", drained=True)],
+            "an executor; a is one, but drained: `ppacer undrain a` gives it work.",
         ),
         (
             {},

@@ -178,13 +178,12 @@ def _slot(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
     wanted = f" that carries {labels}" if labels else ""
     wanted += f"{' and has' if wanted else ' that has'} the runner {task.runner}" if task.runner else ""
     up = [executor for executor in executors or () if executor.state == "UP"]
-    able = [
-        executor
-        for executor in up
-        if {*task.labels} <= {*executor.labels} and task.runner in (None, *executor.runners)
-    ]
-    if executors is None or able:
+    if executors is None or any(_can_run(executor, task) for executor in up):
         return f"a free slot of an executor{wanted}."
+    for executor in executors:
+        if executor.state == "DRAINING" and executor.drain_asked_at is not None and _can_run(executor, task):
+            name = executor.name
+            return f"an executor{wanted}; {name} is one, but drained: `ppacer undrain {name}` gives it work."
     options = "".join(f" --label {label}" for label in task.labels)
     options += f" --runner {task.runner}" if task.runner else ""
     start = f"start one with `ppacer executor FILE --scheduler URL{options}`."
@@ -194,6 +193,10 @@ def _slot(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
         f"none of the {len(up)} that are up does" if len(up) > 1 else f"{up[0].name}, the only one, does not"
     )
     return f"an executor{wanted}; {none}: {start}"
+
+
+def _can_run(executor: ExecutorView, task: TaskView) -> bool:
+    return {*task.labels} <= {*executor.labels} and task.runner in (None, *executor.runners)
 
 
 def about(span: timedelta) -> str:
