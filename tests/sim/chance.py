@@ -65,6 +65,7 @@ KINDS = tuple(RATES)
 MISHAPS = ("outage", "kill", "clock", "stall", "sleep", "stop", "forget")  # between two steps
 BOLD = 0.7  # how likely a seed has a kind of fault at all
 FACTORS = (0.3, 1.0, 1.0, 3.0)
+RATE_MAX = 0.6  # a scheduler that dies in nine of ten recoveries does nothing else for a whole seed
 
 
 class Chance:
@@ -78,7 +79,7 @@ class Chance:
         swarm = self.stream("swarm")
         for kind, rate in RATES.items():
             is_on, factor = swarm.random() < BOLD, swarm.choice(FACTORS)
-            self._rates[kind] = min(0.9, rate * factor) if is_on else 0.0
+            self._rates[kind] = min(RATE_MAX, rate * factor) if is_on else 0.0
         for kind in without:
             self._rates[kind] = 0.0
         self._on = {kind: rate for kind, rate in self._rates.items() if rate > 0.0}

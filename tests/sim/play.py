@@ -13,7 +13,7 @@ from sim.oracle import Violation
 from sim.world import World
 
 STEPS = 1_000  # of one seed, before it is healed
-SQLITE_EVERY = 50  # seeds, of which one has a real database
+SQLITE_EVERY = 100  # seeds, of which one has a real database
 
 
 @dataclass(frozen=True)
