@@ -245,11 +245,12 @@ def test_the_theme_is_that_of_the_system_until_it_is_switched(browser: Browser, 
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1440])
-def test_nothing_has_to_be_scrolled_sideways(browser: Browser, ran: str, path: str, width: int) -> None:
-    with browser.page((width, 844)) as page:
+def test_nothing_has_to_be_scrolled_sideways(browser: Browser, ran: str, path: str) -> None:
+    with browser.page() as page:
         page.goto(ran + path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for width in (320, 390, 768, 1024, 1440):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_times_are_in_the_zone_of_who_looks(browser: Browser, ran: str) -> None:
