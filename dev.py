@@ -35,6 +35,7 @@ INPUTS = ("pyproject.toml", "hatch_build.py", "package.json", "package-lock.json
 # What a caller's shell may have set for another project and would lead python, pip or uv astray.
 STRANGERS = ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PIP_USER", "PIP_TARGET"]
 STRANGERS += ["PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON", "UV_SYSTEM_PYTHON", "UV_PYTHON"]
+STRANGERS += ["PYTHONDONTWRITEBYTECODE"]  # half a second for each start of ppacer
 
 # The tests in parts, each with fresh workers: the first two fork the parent of task processes from the worker
 # itself, which is not safe where some other test has left a thread. Clusters leave many.

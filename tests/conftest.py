@@ -1,5 +1,6 @@
 """What tests of several folders share: Ctrl-C, patience, and a PostgreSQL for each worker that needs one."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control ignores SIGINT in what it starts in the background, and so would all
     # programs that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests start hundreds of programs, each of which would compile all of ppacer: half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # No test asserts a time: an example may take as long as a busy machine needs.
 hypothesis.settings.register_profile(
