@@ -229,7 +229,7 @@ def _raw(folder: str) -> sqlite3.Connection:
 
 
 def engine_events(make: Callable[[int], Dag], size: int = 10_000) -> list[float]:
-    """Events/s of the engine alone: a grant and a success for each task."""
+    """Events/s of the engine alone: a grant and a success for each task, whoever is granted many at once."""
     from ppacer.engine import Engine, RunRef
     from ppacer.engine.changes import AttemptGranted
     from ppacer.engine.events import Claimed, Succeeded, Triggered
@@ -240,12 +240,10 @@ def engine_events(make: Callable[[int], Dag], size: int = 10_000) -> list[float]
         began = time.perf_counter()
         engine.handle(Triggered(RunRef(repeat, dag.id, now), dag.graph, "v"), now)
         while repeat in engine.runs:
-            granted = engine.handle(Claimed("e", ["token"] * min(64, engine.ready_count), now), now)
-            events += 1
-            for change in granted:
+            for change in engine.handle(Claimed("e", ["token"] * min(64, engine.ready_count), now), now):
                 if isinstance(change, AttemptGranted):
                     engine.handle(Succeeded(repeat, change.task_id, change.retry, change.token), now)
-                    events += 1
+                    events += 2
         results.append(events / (time.perf_counter() - began))
     return results
 

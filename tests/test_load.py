@@ -1,5 +1,6 @@
 """Importing a file of dags: what it defines, or what is wrong with it."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -45,6 +46,16 @@ def test_all_dags_and_registries_at_top_level_are_found(write: Write) -> None:
     file = write(DAG + "    again = one\n    reg = Registry([Dag('two'), one])\n    three = Dag('three')\n")
     assert list(load_registry(file)) == ["one", "two", "three"]
     assert list(load_registry(str(file))) == ["one", "two", "three"]
+
+
+def test_the_file_itself_is_read_and_no_bytecode_of_an_earlier_one(write: Write) -> None:
+    file = write(DAG)
+    before = file.stat()
+    assert list(load_registry(file)) == ["one"]
+    write(DAG.replace("one", "two"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # edited within the same second
+    assert list(load_registry(file)) == ["two"]
+    assert {path.name for path in file.parent.iterdir()} == {"dags.py"}
 
 
 def test_a_dag_imported_from_a_neighbour_is_found(write: Write) -> None:

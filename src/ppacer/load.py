@@ -9,12 +9,21 @@ from hashlib import blake2b
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from ppacer.dag import Dag, Registry
 from ppacer.errors import DagError, LoadError, PpacerError
 
 _HERE = os.path.dirname(__file__) + os.sep
 _loading: list[str] = []
+
+
+class _Source(SourceFileLoader):
+    """Reads the file and neither reads nor writes bytecode, where two edits within a second look alike."""
+
+    def path_stats(self, path: object) -> NoReturn:
+        """Says that there is nothing to compare bytecode with: see `importlib.abc.SourceLoader`."""
+        raise OSError
 
 
 def load_registry(path: str | Path) -> Registry:
@@ -46,7 +55,7 @@ def _import(file: Path) -> ModuleType:
     name = f"ppacer_file_{blake2b(str(file).encode(), digest_size=6).hexdigest()}_{file.stem}"
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
-    spec = importlib.util.spec_from_file_location(name, file, loader=SourceFileLoader(name, str(file)))
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Source(name, str(file)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_and_changes_nothing(
     assert words in sentence
     assert bool(trace) >= (case in WITH_TRACEBACK)
     assert ended.out == ""
-    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"dags.py"}
+    assert {path.name for path in folder.iterdir()} == {"dags.py"}
 
 
 def test_a_file_that_does_not_import_shows_its_own_frames_and_none_of_ppacer(folder: Path) -> None:
