@@ -56,7 +56,7 @@ def _until(look: object) -> object:
 
 
 def first_task(repeats: int) -> list[float]:
-    """Seconds from starting `ppacer demo` to the first line of a task. An unmeasured start writes bytecode, as pip does."""
+    """Seconds from starting `ppacer demo` to the first line of a task; before, one start writes bytecode."""
     return [_first_line() for _ in range(repeats + 1)][1:]
 
 
