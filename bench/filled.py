@@ -20,12 +20,15 @@ from typing import Any, NamedTuple
 
 from bench.filled_dags import DAGS
 from bench.old_rows import CHUNK, VERSION, insert, make
-from ppacer.clock import to_text
+from ppacer.clock import from_text, to_text
+from ppacer.config.settings import logs_beside
 from ppacer.dag import Dag
 from ppacer.schedule import Schedule, next_point
+from ppacer.tasklog import LogRecord, LogWriter
 
 RUNS = 100_000
 AUDITED = 20_000
+LINES = 200_000  # of the one log that there is
 ACTORS = ("alice", "bob", "ci", "local")
 EXECUTORS = ("batch-1", "batch-2", "gpu-1", "local", "night")
 
@@ -94,6 +97,23 @@ def fill(db: Path, runs: int, now: datetime) -> None:
         insert(connection, "audit", _audit(now, runs))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        row = connection.execute("SELECT DagId, ExecTs FROM dagruns WHERE RunId = ?", (runs // 2,)).fetchone()
+    _talk(logs_beside(str(db)), row)
+
+
+def _talk(logs_db: str, run: tuple[str, str]) -> None:
+    """One attempt that has said a lot: the task `join` of the run in the middle."""
+    with LogWriter(logs_db) as writer:
+        for first in range(0, LINES, CHUNK):
+            writer.put([_said(run, number) for number in range(first, first + CHUNK)])
+            assert writer.flush(60.0)
+
+
+def _said(run: tuple[str, str], number: int) -> LogRecord:
+    dag_id, exec_ts = run
+    level = "INFO" if number % 50 else "WARNING"
+    text = f"row {number} of {LINES} was read: country=PL, price={number % 977}"
+    return LogRecord(dag_id, from_text(exec_ts), "join", 0, from_text(exec_ts), level, text)
 
 
 def _run(run: Past) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def to_text(value: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """The aware datetime that `to_text` wrote; any ISO 8601 text with an offset is understood."""
-    return utc(datetime.fromisoformat(text))
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo is UTC else utc(at)
 
 
 def in_words(span: timedelta) -> str:

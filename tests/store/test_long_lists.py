@@ -34,6 +34,9 @@ LOOKS: dict[str, Look] = {
     "successful runs of a dag": lambda reads: reads.runs(dag_id="often", status=["SUCCESS"]),
     "successful runs of a rare dag": lambda reads: reads.runs(dag_id="rare", status=["SUCCESS"]),
     "open runs of a dag": lambda reads: reads.runs(dag_id="often", status=["RUNNING", "CANCELLED"]),
+    "latest runs of dags": lambda reads: reads.recent_runs(["often", "rare"], 20),
+    "latest runs of dags since": lambda reads: reads.recent_runs(["often", "rare"], 20, at(0)),
+    "dags by their ids": lambda reads: reads.dags_of(["often", "rare"]),
     "one run": lambda reads: reads.run(100),
     "the result of a task": lambda reads: reads.result(100, "t"),
     "schedule points": lambda reads: reads.points("often"),
@@ -101,6 +104,16 @@ def steps_of(look: Look, reads: Reads) -> int:
 def test_a_page_costs_the_same_however_many_runs_there_are(databases: list[Reads], name: str) -> None:
     few, many = (steps_of(LOOKS[name], reads) for reads in databases)
     assert 0 < many <= few * 1.2 + 5
+
+
+def test_the_latest_runs_are_the_newest_of_each_dag_in_order(databases: list[Reads]) -> None:
+    found = databases[0].recent_runs(["often", "rare", "none"], 3)
+    assert {dag_id: [run.run_id for run in runs] for dag_id, runs in found.items()} == {
+        "often": [212, 213, 214], "rare": [1, 2, 3], "none": [],
+    }  # fmt: skip
+    since = databases[0].recent_runs(["often"], 3, at(0))
+    assert [run.run_id for run in since["often"]] == [212, 213, 214]
+    assert databases[0].recent_runs(["often"], 3, at(1)) == {"often": []}
 
 
 def test_a_page_of_several_statuses_is_in_order_and_has_no_holes(databases: list[Reads]) -> None:

@@ -148,7 +148,7 @@ def test_a_log_is_narrowed_by_text_and_level(tried: Live) -> None:
     tree = page(tried, "/runs/2/tasks/shout?text=nothing+of+the+kind")
     assert lines(tree) == []
     assert "No line fits." in tree.text
-    assert "no log level" in page(tried, "/runs/2/tasks/shout?level=LOUD", 400).text
+    assert "level is one of DEBUG, INFO" in page(tried, "/runs/2/tasks/shout?level=LOUD", 400).text
 
 
 def test_older_lines_are_a_link_away(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,16 @@ def test_runs_are_found_by_what_is_asked(ran: Live, question: str, found: list[s
 
 
 @pytest.mark.parametrize(
-    "question", ["trigger=x", "last=2h", "since=x", "since=9999-99-99", "sort=x", "before=-1"]
+    "question",
+    [
+        "trigger=x",
+        "last=2h",
+        "since=x",
+        "since=9999-99-99",
+        "until=0001-01-01T00:00%2B01:00",
+        "sort=x",
+        "before=-1",
+    ],
 )
 def test_what_cannot_be_asked_is_told(shared: Live, question: str) -> None:
     page(shared, f"/runs?{question}", 400)

@@ -158,7 +158,7 @@ def test_tasks_are_narrowed_to_a_state(live: Make) -> None:
     choices = tree.one("nav", **{"aria-label": "State of tasks"}).all("a")
     assert [one.text for one in choices] == ["5 in all", "1 failed", "4 success"]
     assert "No task is in this state now." in page(program, f"/runs/{run_id}?state=running").text
-    assert "no state of a task" in page(program, f"/runs/{run_id}?state=odd", 400).text
+    assert "state is one of NO_STATUS, " in page(program, f"/runs/{run_id}?state=odd", 400).text
     assert list(tasks(page(program, f"/runs/{run_id}?first=99"))) == ["part_0004"]
 
 

@@ -3,15 +3,16 @@
 Ids that are none are not looked up: neither database nor hint has to cope with them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
 from ppacer.api.problems import RequestError
 from ppacer.choices import LEVELS
+from ppacer.clock import utc
 from ppacer.dag.check import ID_GRAMMAR, shown
 from ppacer.engine import RunStatus
 from ppacer.errors import NotFoundError
@@ -77,9 +78,26 @@ def text(name: str, about: str) -> Parameter:
     return Parameter(name, about, read, {"type": "string", "pattern": "^[^\\x00]*$"})
 
 
+def one_of(name: str, about: str, words: Collection[str], *, repeated: bool = False) -> Parameter:
+    """One of these words, in upper or lower case."""
+    schema = {"type": "string", "enum": [*words]}
+    return Parameter(name, about, lambda text: _word(name, text, words), schema, repeated=repeated)
+
+
+def choice(name: str, about: str, words: Collection[str], default: str | None = None) -> Parameter:
+    """One of these words in a form, in which an empty one says nothing."""
+    schema = {"type": "string", "enum": ["", *words]}
+    return Parameter(name, about, lambda text: _word(name, text, words) if text else default, schema, default)
+
+
 def instant(name: str, about: str, *, required: bool = False) -> Parameter:
     """A time as ISO 8601 writes it, or a day, with or without a time zone."""
     return Parameter(name, about, lambda text: read_instant(name, text), _TEXT, required=required)
+
+
+def moment(name: str, about: str, zone: tzinfo | None = None) -> Parameter:
+    """The same in a form, in which an empty one says nothing; in UTC if a zone is given for what has none."""
+    return Parameter(name, about, lambda text: _moment(name, text, zone) if text else None, _TEXT)
 
 
 def read_instant(name: str, text: str) -> datetime:
@@ -89,6 +107,16 @@ def read_instant(name: str, text: str) -> datetime:
     except ValueError:
         example = "a time such as 2026-01-31T03:00:00Z, or a day such as 2026-01-31"
         raise RequestError(f"{name} must be {example}, not {shown(text)}") from None
+
+
+def _moment(name: str, text: str, zone: tzinfo | None) -> datetime:
+    at = read_instant(name, text)
+    if zone is None:
+        return at
+    try:
+        return utc(at if at.tzinfo else at.replace(tzinfo=zone))
+    except OverflowError:  # the first and the last hours of the calendar
+        raise RequestError(f"{name} {shown(text)} has no time in UTC") from None
 
 
 def wait(about: str) -> Parameter:
@@ -110,11 +138,12 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
 
 
-def _status(word: str) -> RunStatus:
-    try:
-        return RunStatus(word.upper())
-    except ValueError:
-        raise RequestError(f"{shown(word)} is no status of a run; there are {', '.join(RunStatus)}") from None
+def _word(name: str, text: str, words: Collection[str]) -> str:
+    """That of the words which is meant: a member of the enumeration, if they are one."""
+    for word in words:
+        if word.upper() == text.upper():
+            return word
+    raise RequestError(f"{name} is one of {', '.join(words)}, not {shown(text)}")
 
 
 def _id(kind: str) -> Callable[[str], str]:
@@ -160,16 +189,7 @@ IN_PATH = {
     )
 }
 
-STATUS = Parameter(
-    "status",
-    "Only runs with one of these states; may be given several times.",
-    _status,
-    {"type": "string", "enum": [*RunStatus]},
-    repeated=True,
+STATUS = one_of(
+    "status", "Only runs with one of these states; may be given several times.", [*RunStatus], repeated=True
 )
-LEVEL = Parameter(
-    "level",
-    "Only records of this level or above.",
-    lambda text: text.upper() or None,
-    {"type": "string", "enum": [*LEVELS]},
-)
+LEVEL = choice("level", "Only records of this level or above.", LEVELS)

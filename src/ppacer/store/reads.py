@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from ppacer.store.attempts import (
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
-from ppacer.store.recent import error_of, failing, hours, lane_runs, oldest_running, recent_runs
+from ppacer.store.recent import error_of, failing, hours, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
     audit,
@@ -169,6 +169,13 @@ class Reads:
                 raise NotFoundError(f"there is no dag {dag_id!r}; `ppacer dags` lists them")
             return _with_runs(connection, rows, self._mask)[0]
 
+    def dags_of(self, dag_ids: Collection[str]) -> dict[str, DagView]:
+        """Those of these dags that there are, also removed ones."""
+        query = sa.select(dags).where(dags.c.DagId.in_(sorted(dag_ids)[:PAGE_MAX]))
+        with self._connect() as connection:
+            rows = connection.execute(query).all() if dag_ids else []
+            return {dag.dag_id: dag for dag in _with_runs(connection, rows, self._mask)}
+
     def points(self, dag_id: str, *, before: datetime | None = None, limit: int = 20) -> list[PointView]:
         """What became of the latest schedule points of a dag before that time, newest first."""
         s = schedules.c
@@ -243,20 +250,14 @@ class Reads:
             runs = [run for run in runs if _is_seen(search.text, run)]
         return RunsFound(runs, found.before, found.looked)
 
-    def lane_runs(self, dag_ids: Sequence[str], since: datetime, count: int) -> dict[str, list[RunMark]]:
+    def recent_runs(
+        self, dag_ids: Sequence[str], count: int, since: datetime | None = None
+    ) -> dict[str, list[RunMark]]:
         """The newest `count` runs at most of each of these dags created since then, oldest first."""
         found: dict[str, list[RunMark]] = {dag_id: [] for dag_id in dag_ids}
         with self._connect() as connection:
-            for row in lane_runs(connection, dag_ids, since, count):
-                found[row.DagId].append(RunMark(row.RunId, row.ExecTs, row.Status))
-        return found
-
-    def recent_runs(self, dag_ids: Sequence[str], count: int) -> dict[str, list[RunView]]:
-        """The newest `count` runs of each of these dags, oldest first."""
-        found: dict[str, list[RunView]] = {dag_id: [] for dag_id in dag_ids}
-        with self._connect() as connection:
-            for row in recent_runs(connection, dag_ids, count):
-                found[row.DagId].append(_run(row, self._mask))
+            for dag_id, *mark in recent_runs(connection, dag_ids, count, since):
+                found[dag_id].append(RunMark(*mark))
         return found
 
     def failing(self, *, limit: int = 20) -> list[RunView]:

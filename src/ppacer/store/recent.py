@@ -17,32 +17,20 @@ HOUR_CHARS = len("2026-11-26 19")  # of an instant as text, on either engine
 FAILED_MAX = 1_000  # of the newest failed runs it is seen whether their dag has succeeded since
 
 
-def recent_runs(connection: sa.Connection, dag_ids: Sequence[str], count: int) -> Sequence[Any]:
-    """The newest `count` runs of each of these dags, oldest first."""
-    r, d = dagruns.c, dags.c
-    inner = dagruns.alias("earlier").c
-    earlier = sa.select(inner.RunId).where(inner.DagId == d.DagId).order_by(inner.RunId.desc())
-    first = sa.func.coalesce(earlier.offset(count - 1).limit(1).scalar_subquery(), 0)
-    query = (
-        sa.select(dagruns)
-        .select_from(dags.join(dagruns, sa.and_(r.DagId == d.DagId, r.RunId >= first)))
-        .where(d.DagId.in_(dag_ids))
-        .order_by(r.DagId, r.RunId)
-    )
-    return connection.execute(query).all()
-
-
-def lane_runs(
-    connection: sa.Connection, dag_ids: Sequence[str], since: datetime, count: int
+def recent_runs(
+    connection: sa.Connection, dag_ids: Sequence[str], count: int, since: datetime | None = None
 ) -> Sequence[Any]:
-    """Number, dag, time and state of the newest `count` runs created since then, oldest first."""
+    """What marks of the newest `count` runs of each of these dags, created since then, need; oldest first."""
     r, d = dagruns.c, dags.c
+    low = 0 if since is None else first_run(connection, since)
     inner = dagruns.alias("earlier").c
-    earlier = sa.select(inner.RunId).where(inner.DagId == d.DagId).order_by(inner.RunId.desc())
-    first = sa.func.coalesce(earlier.offset(count - 1).limit(1).scalar_subquery(), 0)
-    mine = sa.and_(r.DagId == d.DagId, r.RunId >= first, r.RunId >= first_run(connection, since))
-    query = sa.select(r.RunId, r.DagId, r.ExecTs, r.Status).select_from(dags.join(dagruns, mine))
-    return connection.execute(query.where(d.DagId.in_(dag_ids)).order_by(r.DagId, r.RunId)).all()
+    earlier = sa.select(inner.RunId).where(inner.DagId == d.DagId, inner.RunId >= low)
+    last = earlier.order_by(inner.RunId.desc()).offset(count - 1).limit(1).scalar_subquery()
+    # The only bound of the number: beside another one SQLite would count back anew for each run.
+    mine = sa.and_(r.DagId == d.DagId, r.RunId >= sa.func.coalesce(last, low))
+    query = sa.select(r.DagId, r.RunId, r.ExecTs, r.Status, r.StartedAt, r.EndedAt)
+    query = query.select_from(dags.join(dagruns, mine)).where(d.DagId.in_(dag_ids))
+    return connection.execute(query.order_by(r.DagId, r.RunId)).all()
 
 
 def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:

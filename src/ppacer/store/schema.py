@@ -16,6 +16,7 @@ come last. Names are never quoted: `SELECT DagId FROM dags` works on both engine
 as text of fixed width. What must never happen is a constraint, not a hope.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,11 +49,18 @@ class Instant(sa.types.TypeDecorator[datetime]):
         """To the database."""
         return to_text(value) if value is not None and dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
-        """From the database."""
-        if isinstance(value, datetime):
-            return value.astimezone(UTC)  # PostgreSQL answers in the time zone of the session
-        return None if value is None else from_text(value)
+    def result_processor(self, dialect: sa.Dialect, coltype: Any) -> Callable[[Any], datetime | None]:
+        """From the database; straight, because pages read thousands of them."""
+        return _from_text if dialect.name == "sqlite" else _from_session
+
+
+def _from_text(value: str | None) -> datetime | None:
+    return None if value is None else from_text(value)
+
+
+def _from_session(value: datetime | None) -> datetime | None:
+    """PostgreSQL answers in the time zone of the session."""
+    return None if value is None else value.astimezone(UTC)
 
 
 def _table(name: str, *parts: Any, **options: Any) -> sa.Table:

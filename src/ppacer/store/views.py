@@ -38,11 +38,13 @@ class RunsFound(msgspec.Struct, frozen=True):
 
 
 class RunMark(msgspec.Struct, frozen=True):
-    """As much of a run as a point on a time axis needs."""
+    """As much of a run as a mark of it needs: a bar among others, or a point on a time axis."""
 
     run_id: int
     exec_ts: datetime
     status: str
+    started_at: datetime | None
+    ended_at: datetime | None
 
 
 class DagView(msgspec.Struct, frozen=True):

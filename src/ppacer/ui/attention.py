@@ -8,7 +8,7 @@ from itertools import islice
 from ppacer.api.door import Door
 from ppacer.api.why import about, sentence
 from ppacer.engine import RunStatus
-from ppacer.store.views import NextView, RunView
+from ppacer.store.views import NextView, RunMark
 from ppacer.ui.charts import typical
 from ppacer.ui.filters import plural
 
@@ -73,7 +73,7 @@ def _stuck(door: Door, now: datetime) -> Iterator[Item]:
             yield Item("RUNNING", "slow", run.dag_id, f"/runs/{run.run_id}", words, at)
 
 
-def _usual(runs: Sequence[RunView]) -> timedelta | None:
+def _usual(runs: Sequence[RunMark]) -> timedelta | None:
     """How long runs take that succeed; None when there are too few to say."""
     took = [
         run.ended_at - run.started_at
@@ -84,9 +84,10 @@ def _usual(runs: Sequence[RunView]) -> timedelta | None:
 
 
 def _late(door: Door, now: datetime, points: Sequence[NextView]) -> Iterator[Item]:
-    late = [point for point in points if now - point.next_at > LATE]
-    for point in late[:ATTENTION_MAX]:
-        dag = door.reads.dag(point.dag_id)
+    late = [point for point in points if now - point.next_at > LATE][:ATTENTION_MAX]
+    dags = door.reads.dags_of([point.dag_id for point in late])
+    for point in late:
+        dag = dags[point.dag_id]
         words = "was due"
         if dag.running >= dag.max_active_runs:
             words = f"waits for room, {plural(dag.running, 'run')} being its max_active_runs; was due"

@@ -5,9 +5,7 @@ from typing import Any
 
 from ppacer.api.access import Permission
 from ppacer.api.door import AUDIT, Door
-from ppacer.api.parameters import Parameter, text, whole
-from ppacer.api.problems import RequestError
-from ppacer.dag.check import shown
+from ppacer.api.parameters import choice, text, whole
 from ppacer.scheduler.audit import DONE, NAMES
 from ppacer.ui.addresses import address
 from ppacer.ui.page import Page
@@ -56,12 +54,6 @@ def url_of(asked: dict[str, Any]) -> str:
     return address("/audit", **asked)
 
 
-def _outcome(word: str) -> str | None:
-    if word and word not in OUTCOMES:
-        raise RequestError(f"outcome is one of {', '.join(OUTCOMES)}, not {shown(word)}")
-    return word or None
-
-
 PAGE = Page(
     "/audit",
     "audit.html",
@@ -72,12 +64,7 @@ PAGE = Page(
         text("command", "Only this command."),
         text("dag", "Only what concerned this dag."),
         whole("run", "Only what concerned this run."),
-        Parameter(
-            "outcome",
-            "Only what was done, or refused.",
-            _outcome,
-            {"type": "string", "enum": ["", *OUTCOMES]},
-        ),
+        choice("outcome", "Only what was done, or refused.", OUTCOMES),
         whole("before", "Only rows with a lower number: the page behind the last one."),
     ),
     tab="Audit",

@@ -8,7 +8,7 @@ from statistics import median
 
 from ppacer.api.why import about
 from ppacer.engine import RunStatus
-from ppacer.store.views import AttemptView, CellView, HourView, RunView
+from ppacer.store.views import AttemptView, CellView, HourView, RunMark, RunView
 
 BAR, GAP = 6, 2  # pixels of the bars of latest runs
 TALL, BELOW = 24, 5  # of the highest bar, and of what hangs below the line
@@ -42,7 +42,7 @@ class Drawing:
     floor: float = TALL
 
 
-def latest_runs(runs: Sequence[RunView], places: int, now: datetime) -> Drawing:
+def latest_runs(runs: Sequence[RunMark], places: int, now: datetime) -> Drawing:
     """A bar for each run, the newest at the right end of so many places; as high as it took long."""
     spans = [span_of(run, now) for run in runs]
     longest = max(spans, default=timedelta()) or timedelta(seconds=1)
@@ -56,7 +56,7 @@ def latest_runs(runs: Sequence[RunView], places: int, now: datetime) -> Drawing:
     )
 
 
-def _run_bar(run: RunView, x: int, span: timedelta, share: float, now: datetime) -> Bar:
+def _run_bar(run: RunMark, x: int, span: timedelta, share: float, now: datetime) -> Bar:
     height = round(3 + (TALL - 3) * min(1.0, share), 1)
     hangs = BELOW if run.status == RunStatus.FAILED else 0
     title = f"run {run.run_id}: {run.status}, {run.exec_ts:%Y-%m-%d %H:%M:%S} UTC"
@@ -109,7 +109,7 @@ class Spark:
     words: str
 
 
-def span_of(one: RunView | CellView, now: datetime) -> timedelta:
+def span_of(one: RunView | RunMark | CellView, now: datetime) -> timedelta:
     """How long a run or an attempt took, or has taken by now; nothing when it has not begun."""
     return timedelta() if one.started_at is None else max(timedelta(), (one.ended_at or now) - one.started_at)
 

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ppacer.api.door import BACKFILLS, Door, dag_of
-from ppacer.api.parameters import Parameter, read_instant, text, whole
+from ppacer.api.parameters import choice, moment, whole
 from ppacer.api.why_backfill import why_backfill
 from ppacer.dag import Dag
 from ppacer.errors import ConflictError, ParamsError, ScheduleError
@@ -106,15 +106,10 @@ def _watches(dag_id: str, **_: Any) -> tuple[Hashable, ...]:
     return dag_of(dag_id), BACKFILLS
 
 
-def _moment(name: str, about: str) -> Parameter:
-    """A field of a form: an empty one is none."""
-    return Parameter(name, about, lambda text: read_instant(name, text) if text else None, {"type": "string"})
-
-
 QUERY = (
-    _moment("from", "The begin of the range; without a zone on the clock of the dag's schedule."),
-    _moment("to", "Its end, which does not belong to it; now when not given."),
+    moment("from", "The begin of the range; without a zone on the clock of the dag's schedule."),
+    moment("to", "Its end, which does not belong to it; now when not given."),
     whole("at_once", "How many runs at once.", AT_ONCE),
-    text("order", "Which points come first: oldest or newest."),
+    choice("order", "Which points come first.", ("oldest", NEWEST), "oldest"),
 )
 PAGE = Page("/dags/{dag_id}/backfill", "dag_backfill.html", show, _watches, query=QUERY, refreshes=False)

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from ppacer.api.door import Door, dag_of
-from ppacer.api.parameters import instant
+from ppacer.api.parameters import moment
 from ppacer.clock import to_text
 from ppacer.engine import ScheduleEvent
 from ppacer.schedule import Cron, Fixed, Schedule, clock_notes, next_change
-from ppacer.schedule.points import TICK, as_utc
+from ppacer.schedule.points import TICK
 from ppacer.store.views import AuditView, DagView, PointView, RunView
 from ppacer.ui.dag import head_of
 from ppacer.ui.filters import plural
@@ -80,10 +80,7 @@ def show(door: Door, now: datetime, dag_id: str, before: datetime | None) -> dic
     dag, zone = head["dag"], ZoneInfo(head["zone"])
     served = door.scheduler.registry.get(dag_id)
     schedule = None if served is None else served.schedule
-    bound = (
-        None if before is None else as_utc(before if before.tzinfo else before.replace(tzinfo=UTC), "before")
-    )
-    points = door.reads.points(dag_id, before=bound, limit=PAST_MAX + 1)
+    points = door.reads.points(dag_id, before=before, limit=PAST_MAX + 1)
     past = points[:PAST_MAX]
     return {
         **head,
@@ -176,7 +173,7 @@ def _count(point: PointView, schedule: Schedule | None) -> str:
     return f"more than {COUNTED_MAX} points" if count > COUNTED_MAX else plural(count, "point")
 
 
-BEFORE = instant("before", "Only points before this one: the page behind the last one.")
+BEFORE = moment("before", "Only points before this one: the page behind the last one.", UTC)
 PAGE = Page(
     "/dags/{dag_id}/schedule", "dag_schedule.html", show, lambda dag_id, **_: (dag_of(dag_id),),
     query=(BEFORE,),

@@ -1,45 +1,37 @@
 """The list of dags, and the form that starts a run of one."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+from markupsafe import Markup
+
 from ppacer.api.door import DAGS, RUNS, Door, dag_of
-from ppacer.api.parameters import Parameter, text
-from ppacer.api.problems import RequestError
+from ppacer.api.parameters import choice, text
 from ppacer.choices import DagState
-from ppacer.dag.check import shown
-from ppacer.store.views import DagView
+from ppacer.store.views import DagView, RunMark
 from ppacer.ui.addresses import address
-from ppacer.ui.charts import Drawing, latest_runs
+from ppacer.ui.charts import latest_runs
+from ppacer.ui.environment import render
 from ppacer.ui.forms import fields_of
 from ppacer.ui.page import Page
 from ppacer.ui.words import zone_of
 
 DAGS_MAX = 50  # on one page
 RUNS_SHOWN = 20  # of each dag
+PICTURES_MAX = 256  # that are kept; each takes some 8 KB
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # of what has ended it does not matter what time it is
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A dag with what is drawn of it."""
+    """A dag with a picture of its latest runs."""
 
     dag: DagView
-    drawing: Drawing
+    latest_runs: Markup
     zone: str
-
-
-def _state(word: str) -> DagState | None:
-    try:
-        return DagState(word) if word else None
-    except ValueError:
-        raise RequestError(f"{shown(word)} is no state of a dag; there are {', '.join(DagState)}") from None
-
-
-STATE = Parameter(
-    "state", "Only dags in this state.", _state, {"type": "string", "enum": ["", *DagState]}
-)  # fmt: skip
 
 
 def show(
@@ -49,7 +41,7 @@ def show(
     dags = door.reads.dags(after=after or "", limit=DAGS_MAX + 1, text=text, tag=tag or None, state=state)
     shown, has_more = dags[:DAGS_MAX], len(dags) > DAGS_MAX
     runs = door.reads.recent_runs([dag.dag_id for dag in shown], RUNS_SHOWN)
-    rows = [Row(dag, latest_runs(runs[dag.dag_id], RUNS_SHOWN, now), zone_of(dag.schedule)) for dag in shown]
+    rows = [Row(dag, _picture(dag.dag_id, runs[dag.dag_id], now), zone_of(dag.schedule)) for dag in shown]
     return {
         "rows": rows,
         "text": text,
@@ -70,6 +62,22 @@ def show(
     }
 
 
+def _picture(dag_id: str, runs: Sequence[RunMark], now: datetime) -> Markup:
+    """Runs that have ended look the same for ever, and most dags have no new one since the page before."""
+    is_over = all(run.ended_at is not None for run in runs)
+    return _kept(dag_id, tuple(runs)) if is_over else _drawn(dag_id, runs, now)
+
+
+@lru_cache(maxsize=PICTURES_MAX)
+def _kept(dag_id: str, runs: tuple[RunMark, ...]) -> Markup:
+    return _drawn(dag_id, runs, LONG_AGO)
+
+
+def _drawn(dag_id: str, runs: Sequence[RunMark], now: datetime) -> Markup:
+    drawing = latest_runs(runs, RUNS_SHOWN, now)
+    return Markup(render("parts/bars.html", name=dag_id, drawing=drawing)) if runs else Markup()
+
+
 def _watches(**question: Any) -> tuple[Hashable, ...]:
     return DAGS, RUNS
 
@@ -87,6 +95,7 @@ def trigger_values(dag: DagView, given: dict[str, str] | None = None, error: str
 AFTER = text("after", "Only dags whose ids come after this one.")
 TEXT = text("text", "Only dags with this text in their id or in a tag.")
 TAG = text("tag", "Only dags with this tag.")
+STATE = choice("state", "Only dags in this state.", [*DagState])
 PAGE = Page("/dags", "dags.html", show, _watches, query=(AFTER, TEXT, TAG, STATE), tab="Dags")
 TRIGGER = Page(
     "/dags/{dag_id}/trigger",

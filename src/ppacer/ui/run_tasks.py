@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ppacer.api.parameters import Parameter
-from ppacer.api.problems import RequestError
+from ppacer.api.parameters import choice
 from ppacer.api.why import about, way_on, why_task
-from ppacer.dag.check import shown
 from ppacer.engine import TaskStatus
 from ppacer.store.views import AttemptView, PastRun, RunDetail, TaskView
 from ppacer.ui.charts import Bar, Spark, attempts, spark, typical
@@ -24,15 +22,7 @@ PAST_MIN = 3  # runs that make a median
 URGENCY = {status: place for place, status in enumerate(WORST_FIRST)}
 
 
-def _read(word: str) -> TaskStatus | None:
-    try:
-        return TaskStatus(word.upper()) if word else None
-    except ValueError:
-        names = ", ".join(status.lower() for status in TaskStatus)
-        raise RequestError(f"{shown(word)} is no state of a task; there are {names}") from None
-
-
-STATE = Parameter("state", "Only tasks in this state.", _read, {"type": "string"})
+STATE = choice("state", "Only tasks in this state.", [*TaskStatus])
 
 
 @dataclass(frozen=True, slots=True)

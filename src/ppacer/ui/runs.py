@@ -1,14 +1,12 @@
 """Runs: all of them, found by dag, state, time and text; and what can be done with the selected ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ppacer.api.door import RUNS, Door, run_of
-from ppacer.api.parameters import STATUS, Parameter, text, whole
-from ppacer.api.problems import RequestError
-from ppacer.dag.check import shown
+from ppacer.api.parameters import STATUS, Parameter, choice, moment, text, whole
 from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.engine.model import Trigger
 from ppacer.store.run_lists import RunSearch
@@ -91,7 +89,7 @@ def url_of(asked: dict[str, Any]) -> str:
 
 def _typed(at: datetime | None) -> str:
     """As a field for date and time has it."""
-    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}"
+    return "" if at is None else f"{at:%Y-%m-%dT%H:%M}"
 
 
 # -- what was selected -----------------------------------------------------------------------------------
@@ -150,33 +148,6 @@ def _other_words(count: int, fits: int, is_cancel: bool) -> str:
 # -- parameters ------------------------------------------------------------------------------------------
 
 
-def _one_of(name: str, words: Sequence[str]) -> Callable[[str], str | None]:
-    def read(word: str) -> str | None:
-        if word and word not in words:
-            raise RequestError(f"{name} is one of {', '.join(words)}, not {shown(word)}")
-        return word or None
-
-    return read
-
-
-def _choice(name: str, about: str, words: Sequence[str], default: str | None = None) -> Parameter:
-    read = _one_of(name, words)
-    return Parameter(
-        name, about, lambda word: read(word) or default, {"type": "string", "enum": ["", *words]}, default
-    )
-
-
-def _instant(name: str, about: str) -> Parameter:
-    def read(word: str) -> datetime | None:
-        try:
-            at = datetime.fromisoformat(word) if word else None
-            return at if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise RequestError(f"{name} is a time like 2026-01-31T18:00, not {shown(word)}") from None
-
-    return Parameter(name, about, read, {"type": "string"})
-
-
 def _number(word: str) -> int:
     found = whole("run", "").read(word)
     assert isinstance(found, int)
@@ -193,11 +164,11 @@ PAGE = Page(
         text("dag", "Only runs of this dag."),
         STATUS,
         text("text", "Only runs with this text in the id of their dag or in their parameters."),
-        _choice("trigger", "Only runs started by this.", tuple(Trigger)),
-        _choice("last", "Only runs created in this time up to now.", tuple(PERIODS)),
-        _instant("since", "Only runs created since then (UTC)."),
-        _instant("until", "Only runs created before (UTC)."),
-        _choice("sort", "Which come first.", (NEWEST, SLOWEST), NEWEST),
+        choice("trigger", "Only runs started by this.", tuple(Trigger)),
+        choice("last", "Only runs created in this time up to now.", tuple(PERIODS)),
+        moment("since", "Only runs created since then; without a zone in UTC.", UTC),
+        moment("until", "Only runs created before; without a zone in UTC.", UTC),
+        choice("sort", "Which come first.", (NEWEST, SLOWEST), NEWEST),
         whole("before", "Only runs with a lower number: the page behind the last one."),
     ),
     tab="Runs",
@@ -209,7 +180,7 @@ SELECTED = Page(
     show_selected,
     lambda do, run: tuple(run_of(one) for one in run[:RUNS_MAX]),
     query=(
-        _choice("do", "What is to be done with them.", (CANCEL, RESTART)),
+        choice("do", "What is to be done with them.", (CANCEL, RESTART)),
         Parameter("run", "The numbers of the runs.", _number, {"type": "integer"}, repeated=True),
     ),
     refreshes=False,

@@ -10,9 +10,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ppacer.api.door import DAGS, RUNS, Door
-from ppacer.api.parameters import Parameter, text
-from ppacer.api.problems import RequestError
-from ppacer.dag.check import shown
+from ppacer.api.parameters import choice, text
 from ppacer.engine import RunStatus
 from ppacer.schedule import Cron, Fixed
 from ppacer.store.views import DagView, RunMark
@@ -95,7 +93,7 @@ def show(door: Door, now: datetime, *, after: str | None, text: str | None, span
     axis = _axis(now, SPANS[span])
     dags = door.reads.dags(after=after or "", limit=DAGS_MAX + 1, text=text, planned=True)
     some, has_more = dags[:DAGS_MAX], len(dags) > DAGS_MAX
-    runs = door.reads.lane_runs([dag.dag_id for dag in some], axis.begin, RUNS_MAX)
+    runs = door.reads.recent_runs([dag.dag_id for dag in some], RUNS_MAX, axis.begin)
     asked = {"text": text, "span": span if span != DAY else None}
     return {
         "lanes": [_lane(door, dag, runs[dag.dag_id], axis) for dag in some],
@@ -180,12 +178,6 @@ def _points_of(door: Door, dag: DagView, axis: Axis) -> tuple[list[datetime], st
     return seen, f"{len(seen)} ahead"
 
 
-def _span(word: str) -> str:
-    if word and word not in SPANS:
-        raise RequestError(f"span is one of {', '.join(SPANS)}, not {shown(word)}")
-    return word or DAY
-
-
 PAGE = Page(
     "/schedules",
     "schedules.html",
@@ -194,7 +186,7 @@ PAGE = Page(
     query=(
         text("after", "Only dags whose ids come after this one."),
         text("text", "Only dags with this text in their id or in a tag."),
-        Parameter("span", "How far ahead to look.", _span, {"type": "string", "enum": ["", *SPANS]}, DAY),
+        choice("span", "How far ahead to look.", SPANS, DAY),
     ),
     tab="Schedules",
 )
