@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ppacer.api.why import about, why_dag, why_run, why_task
+from ppacer.api.why import about, why_dag, why_open, why_run, why_task
 from ppacer.engine import RunStatus, TaskStatus
-from ppacer.store.views import DagView, ExecutorView, RunDetail, RunView, TaskView
+from ppacer.store.views import LOST, DagView, ExecutorView, RunDetail, RunView, TasksAt, TaskView
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)
 
@@ -517,3 +517,41 @@ def test_a_ready_task_says_which_executor_it_waits_for(
     waiting = task(status=TaskStatus.SCHEDULED, **facts)
     said = why_task(run(RunStatus.RUNNING, waiting), waiting, NOW, True, executors)
     assert said == f"load in run 7 of etl is ready since 2026-03-02 11:59:50 UTC and waits for {words}"
+
+
+RUNNING, WAITING = TasksAt("RUNNING", 2, "clean", "load", None), TasksAt("SCHEDULED", 1, "mail", "mail", None)
+AGAIN = TasksAt("FAILED_PENDING_RETRY", 1, "join", "join", at(30))
+DONE = TasksAt("SUCCESS", 12, "a", "z", None)
+OPEN = [
+    (run("RUNNING"), [RUNNING], "clean and load are running"),
+    (
+        run("RUNNING"),
+        [DONE, WAITING, AGAIN, RUNNING],
+        (
+            "clean and load are running; join failed and is tried again in 30s; mail waits for a free slot; "
+            "12 tasks succeeded"
+        ),
+    ),
+    (run("RUNNING"), [TasksAt(LOST, 7, "a", "z", None)], "a, z and 5 more are lost and start anew"),
+    (
+        run("RUNNING"),
+        [TasksAt("FAILED_PENDING_RETRY", 1, "a", "a", at(-1))],
+        "a failed and is tried again now",
+    ),
+    (run("RUNNING"), [TasksAt("CANCELLED", 1, "a", "a", None)], "goes on at the next step of the scheduler"),
+    (run("SCHEDULED"), [], "begins at the next step of the scheduler"),
+    (run("RUNNING", cancel_requested_at=at(-1)), [DONE, RUNNING], "ends when clean and load have ended"),
+    (run("RUNNING", cancel_requested_at=at(-1)), [DONE], "is about to end"),
+]
+
+
+@pytest.mark.parametrize(("detail", "tasks", "words"), OPEN)
+def test_why_an_open_run_of_a_list(detail: RunDetail, tasks: list[TasksAt], words: str) -> None:
+    assert why_open(detail.run, dag(), tasks, NOW, is_live=True) == words
+    assert why_open(detail.run, dag(), tasks, NOW, is_live=False) == "no scheduler is running"
+
+
+def test_why_a_run_of_a_list_waits_for_room() -> None:
+    words = why_open(run("SCHEDULED").run, dag(running=2), [], NOW, is_live=True)
+    assert words == ("waits until another run ends: 2 runs of the dag are running, and max_active_runs is 2")
+    assert words in why_run(dag(running=2), run("SCHEDULED"), NOW, is_live=True)

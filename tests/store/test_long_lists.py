@@ -37,6 +37,7 @@ LOOKS: dict[str, Look] = {
     "latest runs of dags": lambda reads: reads.recent_runs(["often", "rare"], 20),
     "latest runs of dags since": lambda reads: reads.recent_runs(["often", "rare"], 20, at(0)),
     "dags by their ids": lambda reads: reads.dags_of(["often", "rare"]),
+    "what tasks of runs are at": lambda reads: reads.tasks_at(range(100, 150)),
     "one run": lambda reads: reads.run(100),
     "the result of a task": lambda reads: reads.result(100, "t"),
     "schedule points": lambda reads: reads.points("often"),

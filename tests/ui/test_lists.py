@@ -1,6 +1,7 @@
 """The pages that are lists of everything: runs, schedules, executors, the audit, and the search."""
 
 import itertools
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from api.dags import NASTY, etl, failing, held, nothing
+from api.dags import NASTY, etl, failing, held, hold, nothing
 from api.live import PATIENCE, Gate, Live, until
 from ppacer import Dag
 from ppacer.schedule import Cron, Fixed
@@ -35,6 +36,38 @@ def ran(live: Make) -> Live:
     program.run("failing")
     program.run("etl", country=f"DK{NASTY}")
     return program
+
+
+def test_every_list_says_why_a_run_has_not_ended(live: Make, gate: Gate) -> None:
+    with Dag("held", schedule=Cron("0 4 1 1 *", tz="Asia/Tokyo"), max_active_runs=1) as dag:
+        hold() >> nothing()
+    program = live(dag)
+    run_id = program.trigger("held")
+    assert gate.arrived.wait(PATIENCE)
+    waiting = program.trigger("held")
+    why = "hold is running"
+    assert lines(page(program, "/runs"), "run")[str(run_id)].one("p", class_="reason").text == why
+    assert why in lines(page(program, f"/runs/selected?do=cancel&run={run_id}"), "run")[str(run_id)].text
+    room = "waits until another run ends: 1 run of the dag is running, and max_active_runs is 1"
+    for path, row in (("/runs", f"run-{waiting}"), ("/", f"running-{waiting}"), ("/dags", "dag-held"),
+                      ("/search?q=el", "dag-held")):  # fmt: skip
+        assert page(program, path).one("tr", id=row).one("p", class_="reason").text == room
+    assert room in page(program, "/dags/held").text
+    gate.open()
+    program.ended(waiting)
+    assert not page(program, "/runs").all("p", class_="reason")
+
+
+def test_times_of_runs_tell_the_clock_of_the_schedule_too(live: Make) -> None:
+    with Dag("tokyo", schedule=Cron("0 4 1 1 *", tz="Asia/Tokyo")) as dag:
+        nothing()
+    program = live(dag, etl())
+    tokyo, utc = program.run("tokyo"), program.run("etl")
+    for path in ("/", "/runs", f"/runs/{tokyo}", f"/runs/{tokyo}/tasks/nothing"):
+        there = page(program, path).all("time", **{"data-zone-of": "Asia/Tokyo"})
+        assert there, path
+        assert all(re.fullmatch(r".* Asia/Tokyo · .* UTC", time["title"]) for time in there)
+    assert not page(program, f"/runs/{utc}").all("time", **{"data-zone-of": "Asia/Tokyo"})
 
 
 @pytest.mark.parametrize(

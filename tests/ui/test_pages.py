@@ -222,7 +222,7 @@ def test_a_path_that_is_none_is_told_to_browsers_as_a_page_and_to_programs_as_js
 
 
 def test_a_state_that_is_none_is_told(shared: Live) -> None:
-    assert "no state of a dag; there are running, failed" in page(shared, "/dags?state=x", 400).text
+    assert "state is one of running, failed" in page(shared, "/dags?state=x", 400).text
 
 
 # -- the design system -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from ppacer.clock import in_words
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
-from ppacer.store.views import DagView, ExecutorView, RunDetail, TaskView
+from ppacer.store.views import LOST, DagView, ExecutorView, RunDetail, RunView, TasksAt, TaskView
 
 NAMES_MAX = 5  # of tasks in one sentence
 ERROR_CHARS_MAX = 500
@@ -20,6 +20,16 @@ _DOING = {
     TaskStatus.SCHEDULED: "waits for a free slot",
     TaskStatus.RUNNING: "running",
     TaskStatus.FAILED_PENDING_RETRY: "failed, to be tried again",
+}
+
+# What the tasks of an open run are at, one and several, in the order in which it is worth to be known.
+_AT = {
+    LOST: ("is lost and starts anew", "are lost and start anew"),
+    TaskStatus.RUNNING: ("is running", "are running"),
+    TaskStatus.FAILED_PENDING_RETRY: ("failed and is tried again", "failed and are tried again"),
+    TaskStatus.SCHEDULED: ("waits for a free slot", "wait for a free slot"),
+    TaskStatus.FAILED: ("failed", "failed"),
+    TaskStatus.SUCCESS: ("succeeded", "succeeded"),
 }
 
 
@@ -95,13 +105,8 @@ def _why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> s
         case RunStatus.CANCELLED:
             at = f" at {when(run.cancel_requested_at)}" if run.cancel_requested_at else ""
             return f"{name} was cancelled{at}. It goes on with {again}.{_pinned(dag, detail)}"
-        case RunStatus.SCHEDULED if dag.running >= dag.max_active_runs:
-            return (
-                f"{name} waits until another run ends: {count_of(dag.running, 'run')} of the dag "
-                f"{be(dag.running)} running, and max_active_runs is {dag.max_active_runs}.{dead}"
-            )
         case RunStatus.SCHEDULED:
-            return f"{name} begins at the next step of the scheduler.{dead}"
+            return f"{name} {_begin(dag)}.{dead}"
     if run.cancel_requested_at is not None:
         since = when(run.cancel_requested_at)
         return (
@@ -109,6 +114,54 @@ def _why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> s
             f"{_progress(detail, now)}.{dead}"
         )
     return f"{name} is running: {_progress(detail, now)}.{dead}"
+
+
+def _begin(dag: DagView) -> str:
+    """What a run waits for that has not begun."""
+    if dag.running < dag.max_active_runs:
+        return "begins at the next step of the scheduler"
+    return (
+        f"waits until another run ends: {count_of(dag.running, 'run')} of the dag {be(dag.running)} running, "
+        f"and max_active_runs is {dag.max_active_runs}"
+    )
+
+
+def why_open(
+    run: RunView, dag: DagView | None, tasks: Sequence[TasksAt], now: datetime, is_live: bool
+) -> str:
+    """Why a run that has not ended is where it is, in few words: for a list that says which run it is.
+
+    `dag`: that of a run that has not begun.
+    """
+    if not is_live:
+        return "no scheduler is running"
+    if dag is not None and run.status == RunStatus.SCHEDULED:
+        return _begin(dag)
+    if run.cancel_requested_at is not None:
+        running = [one for one in tasks if one.status == TaskStatus.RUNNING]
+        return f"ends when {_first_and_last(running[0])} {_has(running[0])}" if running else "is about to end"
+    order = {status: place for place, status in enumerate(_AT)}
+    at = sorted((one for one in tasks if one.status in _AT), key=lambda one: order[one.status])
+    return "; ".join(_tasks_at(one, now) for one in at) or "goes on at the next step of the scheduler"
+
+
+def _tasks_at(tasks: TasksAt, now: datetime) -> str:
+    one, many = _AT[tasks.status]
+    words = f"{_first_and_last(tasks)} {one if tasks.count == 1 else many}"
+    if tasks.status != TaskStatus.FAILED_PENDING_RETRY or tasks.retry_at is None:
+        return words
+    return f"{words} now" if tasks.retry_at <= now else f"{words} in {about(tasks.retry_at - now)}"
+
+
+def _has(tasks: TasksAt) -> str:
+    return "has ended" if tasks.count == 1 else "have ended"
+
+
+def _first_and_last(tasks: TasksAt) -> str:
+    """`a`, `a and z`, `a, z and 5 more`; of those that are only counted, their number."""
+    if tasks.status == TaskStatus.SUCCESS:
+        return count_of(tasks.count, "task")
+    return _names([tasks.first, tasks.last][: tasks.count], tasks.count)
 
 
 def _pinned(dag: DagView, detail: RunDetail) -> str:
@@ -223,9 +276,10 @@ def be(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _names(tasks: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; of many the first five and how many more."""
-    shown, more = list(tasks[:NAMES_MAX]), len(tasks) - NAMES_MAX
+def _names(tasks: Sequence[str], count: int | None = None) -> str:
+    """`a`, `a and b`, `a, b and c`; of many the first five and how many more. `count`: if there are more."""
+    shown = list(tasks[:NAMES_MAX])
+    more = (len(tasks) if count is None else count) - len(shown)
     last = f"{more} more" if more > 0 else shown.pop()
     return f"{', '.join(shown)} and {last}" if shown else last
 

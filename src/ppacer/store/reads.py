@@ -29,6 +29,7 @@ from ppacer.store.attempts import (
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
+from ppacer.store.open_runs import tasks_at
 from ppacer.store.recent import error_of, failing, hours, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
@@ -60,6 +61,7 @@ from ppacer.store.views import (
     RunsFound,
     RunView,
     SourceView,
+    TasksAt,
 )
 
 GRAPHS_MAX = 16  # of which a reader remembers the latest: that of 10,000 tasks takes 3 MB, and 20 ms to read
@@ -175,6 +177,12 @@ class Reads:
         with self._connect() as connection:
             rows = connection.execute(query).all() if dag_ids else []
             return {dag.dag_id: dag for dag in _with_runs(connection, rows, self._mask)}
+
+    def schedules_of(self, dag_ids: Collection[str]) -> dict[str, str | None]:
+        """The schedules of those of these dags that there are."""
+        query = sa.select(dags.c.DagId, dags.c.Schedule).where(dags.c.DagId.in_(sorted(dag_ids)[:PAGE_MAX]))
+        with self._connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def points(self, dag_id: str, *, before: datetime | None = None, limit: int = 20) -> list[PointView]:
         """What became of the latest schedule points of a dag before that time, newest first."""
@@ -299,6 +307,11 @@ class Reads:
         query = sa.select(dagruns).where(r.RunId.in_(possible)).order_by(r.RunId.desc()).limit(PAGE_MAX)
         with self._connect() as connection:
             return [_run(row, self._mask) for row in connection.execute(query)]
+
+    def tasks_at(self, run_ids: Sequence[int]) -> dict[int, list[TasksAt]]:
+        """What the tasks of open runs are at, by run; nothing of a run that none has begun of."""
+        with self._connect() as connection:
+            return tasks_at(connection, run_ids) if run_ids else {}
 
     def run_detail(self, run_id: int) -> RunDetail:
         """One run with every task and attempt. Raises NotFoundError."""

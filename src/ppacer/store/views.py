@@ -47,6 +47,22 @@ class RunMark(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
+LOST = "LOST"  # a running attempt whose executor was not heard of any more
+
+
+class TasksAt(msgspec.Struct, frozen=True):
+    """How many tasks of a run are at something, with two of their names, and when the next one is due.
+
+    `status`: a TaskStatus, or LOST.
+    """
+
+    status: str
+    count: int
+    first: str
+    last: str
+    retry_at: datetime | None
+
+
 class DagView(msgspec.Struct, frozen=True):
     """One dag as it is defined now, with its newest run."""
 

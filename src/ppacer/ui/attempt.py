@@ -13,6 +13,7 @@ from ppacer.choices import LEVELS
 from ppacer.engine import TaskStatus
 from ppacer.errors import NotFoundError
 from ppacer.store.views import PAGE_MAX, AttemptView, ResultView, RunDetail, TaskView
+from ppacer.ui.beside import zones
 from ppacer.ui.filters import tried
 from ppacer.ui.logs import LINES, lines
 from ppacer.ui.page import Page
@@ -46,6 +47,7 @@ def show(
     is_open = attempt is None or attempt.status in OPEN
     return {
         "run": detail.run,
+        "zone": zones(door, [detail.run.dag_id]).get(detail.run.dag_id, "UTC"),
         "task": task,
         "attempt": attempt,
         "status": task.status if attempt is None else attempt.status,

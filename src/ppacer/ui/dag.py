@@ -7,6 +7,7 @@ from ppacer.api.door import Door
 from ppacer.api.why import why_dag
 from ppacer.engine import RunStatus
 from ppacer.store.views import DagView
+from ppacer.ui.beside import whys
 from ppacer.ui.filters import next_run
 from ppacer.ui.words import zone_of
 
@@ -27,6 +28,7 @@ def head_of(door: Door, now: datetime, dag_id: str, section: str) -> dict[str, A
         "dag": dag,
         "zone": zone_of(dag.schedule),
         "why": why_dag(dag, now, door.is_live) if _needs_words(dag, now, door) else "",
+        "whys": whys(door, [dag.latest], now),
         "failed": dag.latest if dag.latest is not None and dag.latest.status == RunStatus.FAILED else None,
         "sections": [(word, f"/dags/{dag_id}{end}", word == section) for word, end in SECTIONS],
     }

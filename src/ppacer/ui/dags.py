@@ -13,6 +13,7 @@ from ppacer.api.parameters import choice, text
 from ppacer.choices import DagState
 from ppacer.store.views import DagView, RunMark
 from ppacer.ui.addresses import address
+from ppacer.ui.beside import whys
 from ppacer.ui.charts import latest_runs
 from ppacer.ui.environment import render
 from ppacer.ui.forms import fields_of
@@ -44,6 +45,7 @@ def show(
     rows = [Row(dag, _picture(dag.dag_id, runs[dag.dag_id], now), zone_of(dag.schedule)) for dag in shown]
     return {
         "rows": rows,
+        "whys": whys(door, [dag.latest for dag in shown], now),
         "text": text,
         "tag": tag,
         "chosen": state,

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from markupsafe import Markup, escape
@@ -32,9 +33,10 @@ def code(words: str) -> Markup:
     )
 
 
-def exactly(at: datetime) -> str:
-    """An instant to the second, in UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+def exactly(at: datetime, zone: str = "UTC") -> str:
+    """An instant to the second, in UTC, and before that on the clock of a zone of its own."""
+    there = "" if zone == "UTC" else f"{at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S} {zone} · "
+    return f"{there}{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def milliseconds(at: datetime) -> str:
@@ -103,16 +105,18 @@ def json(value: Any) -> str:
 
 
 def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
-    """The state of a dag's schedule, and when it runs next, in words; one of them may be empty."""
+    """The state of a dag's schedule with why it is so, or else when it runs next, in words."""
     if dag.disabled_reason is not None:
-        return "disabled", ""
+        return "disabled", ""  # pages have the reason
     if dag.paused_at is not None:
-        return "paused", ""
+        return "paused", "its points are skipped" if dag.schedule else ""
     if dag.next_at is None:
         return "", "no more points" if dag.schedule else ""
     if dag.next_at > now:
         return "", relative(dag.next_at, now)
-    return ("waits for room", "") if dag.running >= dag.max_active_runs else ("", "now")
+    if dag.running < dag.max_active_runs:
+        return "", "now"
+    return "waits for room", f"{plural(dag.running, 'run')} of at most {dag.max_active_runs} running"
 
 
 FILTERS = (

@@ -11,6 +11,7 @@ from ppacer.schedule import Cron, Fixed
 from ppacer.store.views import HourView, NextView
 from ppacer.ui import charts
 from ppacer.ui.attention import attention
+from ppacer.ui.beside import whys, zones
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
 from ppacer.ui.points import points_after
@@ -49,11 +50,16 @@ class Overview:
         """What the template needs."""
         reads = door.reads
         points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=DAGS_MAX + 1)
+        running = reads.runs(status=[RunStatus.RUNNING, RunStatus.SCHEDULED], limit=RUNS_MAX)
+        ended = reads.runs(status=[*RUN_FINAL], limit=RUNS_MAX)
+        items = attention(door, now, points)
         return {
             "has_dags": bool(door.scheduler.registry) or bool(reads.dags(limit=1)),
-            "attention": attention(door, now, points),
-            "running": reads.runs(status=[RunStatus.RUNNING, RunStatus.SCHEDULED], limit=RUNS_MAX),
-            "ended": reads.runs(status=[*RUN_FINAL], limit=RUNS_MAX),
+            "attention": items,
+            "running": running,
+            "ended": ended,
+            "whys": whys(door, running, now),
+            "zones": zones(door, [run.dag_id for run in (*running, *ended)] + [item.name for item in items]),
             "axis": _axis(door, now, points),
             "day": self._day(door, now),
         }

@@ -16,6 +16,7 @@ from ppacer.ui.filters import plural
 from ppacer.ui.graph import picture
 from ppacer.ui.page import Page
 from ppacer.ui.run_tasks import STATE, chosen, rows, states
+from ppacer.ui.words import zone_of
 
 PAST = 10  # earlier runs that this one is compared with
 NODES_MAX = 150  # boxes of the graph, which is sent anew at each change; beyond, a layer is one box
@@ -47,6 +48,7 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
     drawing = picture(detail.tasks, partial(_url, run_id), NODES_MAX)
     return {
         "run": run,
+        "zone": zone_of(dag.schedule),
         "why": _why(why_run(dag, detail, now, door.is_live), detail),
         "story": _story(door.reads.audit(run_id=run_id, limit=PAGE_MAX)),
         "usual": _usual(past),

@@ -12,6 +12,7 @@ from ppacer.engine.model import Trigger
 from ppacer.store.run_lists import RunSearch
 from ppacer.store.views import RunView
 from ppacer.ui.addresses import address
+from ppacer.ui.beside import whys, zones
 from ppacer.ui.charts import TRACK, span_of
 from ppacer.ui.filters import plural
 from ppacer.ui.page import Page
@@ -53,6 +54,8 @@ def show(
     }  # fmt: skip
     return {
         "rows": _rows(found.runs, now),
+        "whys": whys(door, found.runs, now),
+        "zones": zones(door, [run.dag_id for run in found.runs]),
         "asked": asked,
         "is_asked": any(value for name, value in asked.items() if name != "sort"),
         "states": [_toggle(one, asked) for one in RunStatus],
@@ -103,6 +106,8 @@ def show_selected(door: Door, now: datetime, *, do: str | None, run: list[int]) 
     return {
         "do": CANCEL if is_cancel else RESTART,
         "runs": runs,
+        "whys": whys(door, runs, now),
+        "zones": zones(door, [one.dag_id for one in runs]),
         "numbers": " ".join(str(one.run_id) for one in fits),
         "fits": {one.run_id for one in fits},
         "words": _cancel_words(fits) if is_cancel else _restart_words(fits),

@@ -11,8 +11,10 @@ from ppacer.api.door import Door
 from ppacer.api.parameters import text
 from ppacer.api.route import Route
 from ppacer.store.store import RUN_ID_MAX
+from ppacer.ui.beside import whys
 from ppacer.ui.login import SEE_OTHER, entrance
 from ppacer.ui.page import Pages
+from ppacer.ui.words import zone_of
 
 DAGS_MAX = 100
 NUMBER = re.compile(r"#?([0-9]{1,18})")
@@ -42,4 +44,12 @@ def _number(wanted: str) -> int | None:
 
 def _found(door: Door, wanted: str, run_id: int | None) -> dict[str, Any]:
     dags = door.reads.dags(text=wanted, limit=DAGS_MAX + 1) if wanted else []
-    return {"q": wanted, "run_id": run_id, "dags": dags[:DAGS_MAX], "has_more": len(dags) > DAGS_MAX}
+    now, found = door.clock.now().utc, dags[:DAGS_MAX]
+    return {
+        "q": wanted,
+        "run_id": run_id,
+        "dags": found,
+        "zones": {dag.dag_id: zone_of(dag.schedule) for dag in found},
+        "whys": whys(door, [dag.latest for dag in found], now),
+        "has_more": len(dags) > DAGS_MAX,
+    }
