@@ -111,8 +111,8 @@ def on_time(grant: Grant, outcome: Outcome, deadline: float | None) -> Outcome:
 
 
 def _parents(dag: Dag, task_id: str) -> set[str]:
-    tasks = dag.graph.tasks
-    return {tasks[at].id for at in tasks[dag.graph.index[task_id]].parents}
+    graph = dag.graph
+    return {graph.tasks[at].id for at in graph.tasks[graph.index[task_id]].parents}
 
 
 def _check_inputs(dag: Dag, task: Task, grant: Grant) -> None:

@@ -6,7 +6,6 @@ of tasks needs no other round trip), one keeps the lease alive; the runners have
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -87,7 +86,7 @@ class Executor:
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Grant, Runner]] = {}
         self._spool = spool  # where reports outlive this program
-        self._reports: deque[Report] = deque(spool.left if spool else ())
+        self._reports = {report.token: report for report in (spool.left if spool else ())}
         self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
         self._stopping = threading.Event()
         self._draining = False
@@ -224,7 +223,7 @@ class Executor:
     def _has(self, token: str) -> bool:
         """Whether this attempt runs here, or has ended and is to be reported."""
         with self._lock:
-            return token in self._running or any(report.token == token for report in self._reports)
+            return token in self._running or token in self._reports
 
     def _runner(self, name: str) -> Runner:
         runner = self._runners.get(name)
@@ -263,7 +262,7 @@ class Executor:
         )
         with self._news:  # at no moment is it neither running nor waiting to be reported
             self._running.pop(grant.token, None)
-            self._reports.append(report)
+            self._reports[report.token] = report
             if self._spool is not None:
                 self._spool.keep(report)
             self._news.notify_all()
@@ -287,7 +286,7 @@ class Executor:
         with self._news:
             while not self._reports and not self._stopping.is_set():
                 self._news.wait()
-            return _within(islice(self._reports, REPORTS_MAX), REPORTS_BYTES_MAX)
+            return _within(islice(self._reports.values(), REPORTS_MAX), REPORTS_BYTES_MAX)
 
     def _report(self, batch: Sequence[Report]) -> None:
         try:
@@ -305,8 +304,8 @@ class Executor:
             self._delivered(batch)
 
     def _delivered(self, batch: Sequence[Report]) -> None:
-        for _ in batch:
-            self._reports.popleft()
+        for report in batch:
+            del self._reports[report.token]
         if self._spool is not None:
             self._spool.drop(batch)
         self._news.notify_all()
@@ -325,7 +324,7 @@ class Executor:
             if report == poorer:
                 self._delivered([report])
                 return
-            self._reports[0] = poorer
+            self._reports[poorer.token] = poorer
             if self._spool is not None:
                 self._spool.keep(poorer)
 
@@ -340,7 +339,7 @@ class Executor:
     def _tokens(self) -> list[str]:
         """The attempts it has: an end that is not delivered yet is not missing."""
         with self._lock:
-            return [*self._running, *(report.token for report in self._reports)]
+            return [*self._running, *self._reports]
 
     # -- stopping --------------------------------------------------------------------------------------------
 
