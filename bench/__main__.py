@@ -15,6 +15,8 @@ from bench import filled, pages, programs
 
 ROOT = Path(__file__).parent.parent
 RUNNERS = ("thread", "pool", "process")
+CEILING = 78_000
+"""Tasks/s of the raw SQLite ceiling on the machine for which the budgets were written."""
 Row = tuple[str, str, str, str]
 
 
@@ -44,25 +46,30 @@ def at_most(what: str, value: float, budget: float, unit: str) -> Row:
     return what, f"{value:,.2f} {unit}", f"<= {budget:,.2f} {unit}", verdict(value <= budget)
 
 
-def at_least(what: str, value: float, budget: float, unit: str) -> Row:
-    """A row for a figure that should be high."""
-    return what, f"{value:,.0f} {unit}", f">= {budget:,.0f} {unit}", verdict(value >= budget)
+def at_least(what: str, value: float, budget: float, unit: str, speed: float = 1.0) -> Row:
+    """A row for a figure that should be high. `speed`: of this machine, for a budget that is of another."""
+    said = verdict(value >= budget)
+    if value < budget and value >= budget * speed:
+        said += f", met for a machine of {speed:.2f} the speed"
+    return what, f"{value:,.0f} {unit}", f">= {budget:,.0f} {unit}", said
 
 
 def rows(quick: bool) -> Iterator[Row]:
     """Every row, as soon as it is measured."""
     commit, ceiling = median("raw_commit"), median("raw_ceiling")
     yield "bare FULL commit", f"{commit:.2f} ms", "", ""
-    yield "raw SQLite ceiling", f"{ceiling:,.0f} tasks/s", "", ""
+    speed = min(1.0, ceiling / CEILING)
+    yield "raw SQLite ceiling", f"{ceiling:,.0f} tasks/s, {speed:.2f} of the budgets' machine", "", ""
+    yield "bare forks of the parent of task processes", f"{median('raw_forks'):,.0f} /s", "", ""
     for runner, extra in zip(RUNNERS, (0.5, 1.0, 3.5), strict=True):
         yield at_most(f"chain of 100, per hop: {runner}", median("chain", runner), commit + extra, "ms")
     for runner, budget in zip(RUNNERS, (10_000, 4_000, 800), strict=True):
         value = median("fan", runner)
-        yield at_least(f"1 → 1000 → 1: {runner}", value, budget, "tasks/s")
+        yield at_least(f"1 → 1000 → 1: {runner}", value, budget, "tasks/s", speed)
         if runner == "thread":
             yield at_most("raw ceiling over the figure above", ceiling / value, 10.0, "times")
     for runner, budget in zip(RUNNERS, (10_000, 4_000, 800), strict=True):
-        yield at_least(f"200 diamonds: {runner}", median("diamonds", runner), budget, "tasks/s")
+        yield at_least(f"200 diamonds: {runner}", median("diamonds", runner), budget, "tasks/s", speed)
     yield at_least("engine alone, chain of 10,000", median("engine_chain"), 150_000, "events/s")
     yield at_least("engine alone, fan-in of 10,000", median("engine_fan"), 150_000, "events/s")
     yield at_most("a dag of 10,000 tasks: define and start", median("many_tasks"), 1.0, "s")
@@ -177,7 +184,7 @@ def main() -> None:
     missed = 0
     for what, value, budget, met in rows("--quick" in sys.argv):
         print(f"{what:46} {value:>18} {budget:>20}  {met}", flush=True)
-        missed += met == "MISSED"
+        missed += met.startswith("MISSED")
     print(f"{missed} budget(s) missed" if missed else "every budget met")
 
 

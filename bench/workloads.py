@@ -221,6 +221,24 @@ def raw_ceiling() -> list[float]:
     return results
 
 
+def raw_forks(count: int = 500) -> list[float]:
+    """Forks/s of a process with what the parent of task processes has imported; the children only end."""
+    import ppacer.executor.parent  # noqa: F401 - for its size
+
+    results = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        for number in range(count):
+            if number >= SLOTS:
+                os.wait()
+            if os.fork() == 0:
+                os._exit(0)
+        for _ in range(SLOTS):
+            os.wait()
+        results.append(count / (time.perf_counter() - began))
+    return results
+
+
 def _raw(folder: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{folder}/raw.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -359,6 +377,7 @@ WORKLOADS: dict[str, Callable[[str], list[float]]] = {
     "diamonds_http": lambda runner: [DIAMONDS * 4 / seconds for seconds in over_http("diamonds", runner)],
     "raw_commit": lambda _: raw_commit(),
     "raw_ceiling": lambda _: raw_ceiling(),
+    "raw_forks": lambda _: raw_forks(),
     "engine_chain": lambda _: engine_events(chain),
     "engine_fan": lambda _: engine_events(fan),
     "many_tasks": lambda _: many_tasks(),
