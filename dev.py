@@ -39,11 +39,12 @@ STRANGERS += ["PYTHONDONTWRITEBYTECODE"]  # half a second for each start of ppac
 
 # The tests in parts, each with fresh workers: the first two fork the parent of task processes from the worker
 # itself, which is not safe where some other test has left a thread. Clusters leave many.
-PARTS = (
-    ("tests/executor",),
-    ("tests/app",),
-    ("tests/cluster",),
-    ("tests", "--ignore=tests/executor", "--ignore=tests/app", "--ignore=tests/cluster"),
+PARTS: tuple[tuple[float, tuple[str, ...]], ...] = (
+    # workers for each core, because many tests wait; paths
+    (2, ("tests/executor",)),
+    (2, ("tests/app",)),
+    (1, ("tests/cluster",)),  # each worker starts clusters
+    (1.5, ("tests", "--ignore=tests/executor", "--ignore=tests/app", "--ignore=tests/cluster")),
 )
 
 # What takes an hour or more: the same tests as in `test`, in their long form.
@@ -81,8 +82,9 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         ensure_installed("dev")
         os.chdir(ROOT)
-        pytest = (PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal")
-        return become(*pytest, *rest) if rest else max([subprocess.call([*pytest, *part]) for part in PARTS])
+        if rest:
+            return become(PYTHON, *pytest(1), *rest)
+        return max([subprocess.call([str(PYTHON), *pytest(share), *paths]) for share, paths in PARTS])
     if command == "check" and rest in ([], ["--fix"]):
         ensure_installed("dev")
         return check(fix=bool(rest))
@@ -108,6 +110,12 @@ def become(program: Path, *arguments: str) -> int:
     if os.name != "nt":  # execv there returns to the shell before the program ends
         os.execv(command[0], command)
     return subprocess.call(command)
+
+
+def pytest(workers_per_core: float) -> list[str]:
+    """What follows `python` to run tests on all cores."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return ["-m", "pytest", "-n", str(round(cores * workers_per_core)), "--dist", "worksteal"]
 
 
 def check(*, fix: bool) -> int:
@@ -141,8 +149,7 @@ def prove(names: list[str]) -> int:
         if names and name not in names:
             continue
         began = time.monotonic()
-        pytest = [str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "worksteal", tests]
-        status = subprocess.call(pytest, env={**os.environ, **sizes})
+        status = subprocess.call([str(PYTHON), *pytest(1), tests], env={**os.environ, **sizes})
         minutes = (time.monotonic() - began) / 60
         sizes_text = ", ".join(f"{key}={value}" for key, value in sizes.items())
         lines.append((status, f"{name:12} {'FAILED' if status else 'ok':8} {minutes:6.1f} min  {sizes_text}"))

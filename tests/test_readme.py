@@ -150,11 +150,13 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 TUTORIAL = ["Install", "Scheduler and executor in one program", "A task and a dag", "Look into the database"]
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_line_by_line(reader: Reader) -> None:
     for heading in TUTORIAL:
         reader.follow(sections()[heading])
 
 
+@pytest.mark.slow
 def test_everything_else_works_line_by_line(reader: Reader) -> None:
     for heading, parts in sections().items():
         if heading not in TUTORIAL:

@@ -19,6 +19,7 @@ PHASES, EXAMPLES = ("coverage,fuzzing", 1000) if IS_LONG else ("fuzzing", 1)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
+@pytest.mark.slow
 def test_every_answer_is_as_documented(
     live: Callable[..., Live], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

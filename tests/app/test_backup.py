@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from app.program import SRC, Program, until
 
 SOURCE = """
@@ -51,6 +53,7 @@ def ppacer(program: Program, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_writing_scheduler_is_put_back_and_open_runs_go_on(
     program: Callable[[str], Program],
 ) -> None:

@@ -137,6 +137,7 @@ def test_what_does_not_finish_in_time_is_handed_back_without_costing_a_retry(
     assert p.wait(run_id)["run"]["status"] == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_sigterm_to_every_process_hands_back_what_runs(program: Make) -> None:
     """As systemd sends it, unless it is told otherwise. Here the task has it first."""
     patient = f"import ppacer.executor.children\nppacer.executor.children.STRAY_SECONDS = {PATIENCE}\n"

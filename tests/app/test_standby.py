@@ -19,6 +19,8 @@ from app.program import PATIENCE, SRC, until
 from postgresql.server import Server, free_port
 from ppacer.store import Store
 
+pytestmark = pytest.mark.slow
+
 LEASE = 4.0  # of attempts: those of a program that is gone are granted anew after so long
 DAGS = """
 import time

@@ -20,6 +20,8 @@ from ppacer.executor.cluster import Cluster, ClusterRunner
 from ppacer.executor.ray import RayCluster
 from ppacer.protocol import End
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def port() -> int:

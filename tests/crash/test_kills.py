@@ -34,6 +34,8 @@ import pytest
 from crash.startup import POINTS, TASK_POINTS
 from ppacer.torture import Campaign, Plan, Verdict
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("PPACER_CRASH_KILLS", "30"))
 """Of the program, and as many of its task processes."""
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from crash.machines import Machines, Outcome
 from postgresql.server import Server
+
+pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("PPACER_MACHINES_SECONDS", "8"))
 LONG = SECONDS >= 60

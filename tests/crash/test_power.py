@@ -74,6 +74,7 @@ def garble_shared_memory(folder: Path, random: Random) -> None:
         path.write_bytes(random.choice((path.read_bytes(), b"", random.randbytes(32 * 1024))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(-(-CUTS // CUTS_PER_TEST)))
 def test_a_power_cut_loses_nothing_that_was_acknowledged(seed: int, tmp_path: Path) -> None:
     assert [*findings(power.AS_IT_IS, seed, min(CUTS, CUTS_PER_TEST), tmp_path)] == []

@@ -12,6 +12,8 @@ from crash.world import PATIENCE, World
 from ppacer.executor import posix
 from ppacer.torture.program import until
 
+pytestmark = pytest.mark.slow
+
 LEASE = 2.0
 STARTUP = (sys.executable, str(Path(__file__).with_name("startup.py")))
 

@@ -230,6 +230,7 @@ def test_who_is_alerted_is_chosen_by_the_environment(
         assert "BackupError" in until(lambda: server.requests, "the alert")[0].body.decode()
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_one_good_backup(tmp_path: Path, terminal: Terminal) -> None:
     make_database(tmp_path / "home.db")
     with closing(sqlite3.connect(tmp_path / "home.db")) as db, db:

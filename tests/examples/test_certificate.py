@@ -169,6 +169,7 @@ def test_while_it_is_due_every_full_hour_is_a_point(
         assert point == NOW.replace(hour=hour, minute=0, second=0)
 
 
+@pytest.mark.slow
 def test_a_program_renews_on_schedule(tmp_path: Path, terminal: Terminal, load: Load) -> None:
     terminal.does(f"sh {EXAMPLE}/make_ca.sh certs")
     begin = time.monotonic()

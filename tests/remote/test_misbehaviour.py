@@ -9,6 +9,7 @@ from remote.proxy import Proxy
 from remote.world import DAGS, PATIENCE, World
 
 
+@pytest.mark.slow
 def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) -> None:
     w.scheduler()
     proxy = Proxy(w.port, seed=7, share=0.3)

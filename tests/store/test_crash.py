@@ -8,6 +8,8 @@ import pytest
 from ppacer.store import Store
 from store.shelf import SRC, WAIT, python, rows
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 WRITER = """
 import sys

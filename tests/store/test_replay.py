@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from ppacer.engine import Engine
 from ppacer.engine.changes import Change
 from ppacer.engine.events import Event, Triggered
 from ppacer.store import Store
+
+pytestmark = pytest.mark.slow
 
 SOME = settings(max_examples=25)
 

@@ -253,6 +253,7 @@ for old in past.slices(NIGHT, 1):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_whole_runs_and_the_rest_goes_later(
     store: Store, past: Past, db: str
 ) -> None:
