@@ -24,13 +24,13 @@ from ppacer.choices import Role
 from ppacer.clock import SystemClock
 from ppacer.errors import ConfigError
 from ppacer.scheduler import CreateToken, RevokeToken
-from ppacer.ui.pages import pages
+from ppacer.ui.pages import site
 
 EVERY = [
     openapi_route([]),
     *executor_routes(cast(Door, None)),
     *routes(cast(Door, None)),
-    *pages(cast(Door, None)),
+    *site(cast(Door, None)).routes,
 ]
 BAD = ("none", "garbage", "revoked", "expired")
 CREDENTIALS = (*BAD, *(str(role) for role in Role))
@@ -102,7 +102,8 @@ def test_each_route_with_each_credential(guarded: Guarded, route: Route, name: s
     elif route.permission in PERMISSIONS[Role(name)]:
         assert answer.status not in (401, 403)
     else:
-        assert is_problem(answer, 403, "forbidden")
+        assert answer.status == 403
+        assert answer.kind == "text/html" or is_problem(answer, 403, "forbidden")
         assert f"it needs {' or '.join(r for r in Role if route.permission in PERMISSIONS[r])}" in answer.text
     assert not (secret := guarded.secrets[name]) or secret not in answer.text
 
@@ -235,6 +236,9 @@ def test_a_page_and_its_stream_are_for_those_whom_the_api_tells_the_same(guarded
         for role in (Role.VIEWER, Role.OPERATOR):
             answer = guarded.live.ask("GET", path, headers=dict(credential(guarded.secrets[role], "cookie")))
             assert answer.status == 403
+            assert (answer.kind == "text/html") == (path == "/audit")
+            assert f"the role {role}" in answer.text
+            assert "it needs admin" in answer.text
     for path in ("/runs", "/live/runs", "/api/v1/runs"):
         assert needed[path] is Permission.VIEW
 

@@ -16,11 +16,11 @@ from ppacer.api.route import Route
 from ppacer.api.routes import routes
 from ppacer.api.server import make_app
 from ppacer.choices import Role
-from ppacer.ui.pages import pages
+from ppacer.ui.pages import site
 from ppacer.ui.static import KINDS
 
 NO_DOOR = cast(Door, None)  # nothing is asked of it until a request comes
-EVERY = [openapi_route([]), *executor_routes(NO_DOOR), *routes(NO_DOOR), *pages(NO_DOOR)]
+EVERY = [openapi_route([]), *executor_routes(NO_DOOR), *routes(NO_DOOR), *site(NO_DOOR).routes]
 PUBLIC_PATHS = {"/healthz", "/login", "/logout", *(f"/static/{name}" for name in KINDS)}
 
 

@@ -101,6 +101,17 @@ class Browser:
             self.complaints.append(f"{message.text} ({message.location})")
 
 
+def seen(page: Any, *, is_hidden: bool) -> None:
+    """The tab of a page is hidden, or seen again."""
+    page.evaluate(
+        """is => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => is });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Any]:
     """A Chromium for the tests of a file: while it is there, its event loop runs in the tests' thread."""

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from api.live import Live
 from ppacer.ui.static import asset
-from ui.browser import Browser, Served
+from ui.browser import Browser, Served, seen
 
 pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
 Make = Callable[..., Live]
@@ -291,6 +292,50 @@ def test_ticked_runs_stay_ticked_while_the_page_lives_and_are_restarted(browser:
         page.wait_for_url("**/runs")
         assert page.get_by_role("status").get_by_text("1 run is going on.").is_visible()
         page.locator("#run-1", has_text="restarted").wait_for()
+
+
+def test_a_ticked_run_that_has_left_the_page_stays_selected(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/runs?dag=broken.always")
+        page.get_by_label("Select run 1", exact=True).check()
+        page.evaluate("document.getElementById('run-1').remove()")
+        page.get_by_role("button", name="Restart selected").click()
+        page.get_by_role("button", name="Restart 1 run").wait_for()
+
+
+def test_times_of_a_filter_are_in_the_zone_of_who_looks(browser: Browser, ran: str) -> None:
+    with browser.page(timezone_id="Asia/Tokyo") as page:
+        page.goto(f"{ran}/runs?since=2020-01-01T20:00")
+        assert page.locator("#since").input_value() == "2020-01-02T05:00"
+        page.locator(".dates").get_by_text("Asia/Tokyo").last.wait_for()
+        page.locator("#until").fill("2020-01-03T00:30")
+        page.get_by_role("button", name="Find").click()
+        page.wait_for_url("**until=2020-01-02T15%3A30Z**")
+        assert "since=2020-01-01T20%3A00Z" in page.url
+        assert page.locator("#until").input_value() == "2020-01-03T00:30"
+    with browser.page(timezone_id="Asia/Tokyo", java_script_enabled=False) as page:
+        page.goto(f"{ran}/runs?since=2020-01-01T20:00")
+        assert page.locator("#since").input_value() == "2020-01-01T20:00"
+        page.locator(".dates").get_by_text("UTC").last.wait_for()
+
+
+def test_a_hidden_tab_closes_its_stream_until_it_is_seen_again(browser: Browser, ran: str) -> None:
+    with browser.page() as page, browser.page() as other:
+        asked = list[str]()
+        page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        with page.expect_event("request", lambda request: "/live/dags" in request.url):
+            page.goto(f"{ran}/dags")
+        with page.expect_event("requestfailed", lambda request: "/live/dags" in request.url):
+            seen(page, is_hidden=True)
+        del asked[:]
+        other.goto(f"{ran}/dags")
+        other.get_by_role("switch", name="Runs of patient by schedule").click()
+        other.locator("#dag-patient .state.paused").wait_for()
+        assert asked == []
+        seen(page, is_hidden=False)
+        page.locator("#dag-patient .state.paused").wait_for()
+        assert asked == ["/live/dags"]
+        other.get_by_role("switch", name="Runs of patient by schedule").click()
 
 
 def test_all_runs_are_ticked_at_once_and_a_filter_needs_no_button(browser: Browser, ran: str) -> None:

@@ -1,5 +1,6 @@
 """The page of backfills: nothing is created before it was seen, and each can be looked after."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -74,6 +75,12 @@ def test_points_that_have_a_run_are_left_alone(live: Make) -> None:
     assert "1 of them has a run already, and is left alone" in tree.text
 
 
+def cancel_of(program: Live) -> list[str]:
+    """What a cancel of backfill 1 would do."""
+    row = page(program, "/dags/often/backfill").one("tr", id="backfill-1")
+    return [item.text for item in row.one("details").all("li")]
+
+
 def test_a_backfill_is_paused_goes_on_and_is_cancelled(live: Make) -> None:
     with Dag("often", schedule=Fixed(LONG_AGO, timedelta(minutes=1)), max_active_runs=1) as often:
         nothing()
@@ -90,6 +97,9 @@ def test_a_backfill_is_paused_goes_on_and_is_cancelled(live: Make) -> None:
     assert labels() == {"Let", "Cancel"}
     row = page(program, "/dags/often/backfill").one("tr", id="backfill-1")
     assert "is paused since" in row.one("p", class_="reason").text
+    begun, points = (int(word) for word in re.findall(r"(\d+) of (\d+)", row.text)[0])
+    assert f"{points - begun:,} points it has not come to will get no run of it" in cancel_of(program)
+    until(lambda: [words.split()[-1] for words in cancel_of(program)] == ["it", "stay"])
     send(program, "/backfills/1/unpause")
     assert labels() == {"Pause", "Cancel"}
     answer = send(program, "/backfills/1/cancel")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ppacer.ui.static import asset
-from ui.browser import Browser, Served
+from ui.browser import Browser, Served, seen
 
 pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
 LOG = "/runs/1/tasks/talk/0"
@@ -159,15 +159,6 @@ def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(
     for file in folder.glob("say-*"):
         file.unlink()
 
-    def look(page: Any, is_hidden: bool) -> None:
-        page.evaluate(
-            """is => {
-                Object.defineProperty(document, "hidden", { configurable: true, get: () => is });
-                document.dispatchEvent(new Event("visibilitychange"));
-            }""",
-            is_hidden,
-        )
-
     with browser.page() as page:
         page.goto(f"{url}/dags")
         page.get_by_role("button", name="Trigger live").click()
@@ -177,11 +168,11 @@ def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(
         asked = list[str]()
         page.on("request", lambda request: asked.append(request.url))
         with page.expect_event("requestfailed", lambda request: "/logs" in request.url):
-            look(page, True)
+            seen(page, is_hidden=True)
         (folder / "say-0").write_text("3")
         page.wait_for_timeout(500)
         assert not [one for one in asked if "/logs" in one]
-        look(page, False)
+        seen(page, is_hidden=False)
         line(page, "step 0 line 2").wait_for()
         (folder / "say-1").write_text("0")
         page.locator(".head .state.SUCCESS").wait_for()

@@ -74,12 +74,16 @@ class Route(routing.Route):
         await super().handle(scope, receive, send)
 
     async def _turn_away(self, error: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
-        """A person is shown where to log in; that a known caller wanted too much is written down."""
+        """A person is shown where to log in, or what his token lacks; that he wanted too much is noted."""
+        request = Request(scope)
         if error.status == 403 and self.method != "GET" and self.permission is not Permission.EXECUTE:
-            scope["app"].state.forbidden(self.name, origin_of(Request(scope)), scope["path_params"])
-        if error.status != 401 or self._entrance is None:
+            scope["app"].state.forbidden(self.name, origin_of(request), scope["path_params"])
+        if error.status == 401 and self._entrance is not None:
+            await self._entrance(request, error)(scope, receive, send)
+        elif error.status == 403 and self._trouble is not None:
+            await self._trouble(request, error)(scope, receive, send)
+        else:
             raise error
-        await self._entrance(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
         if self._trouble is None:

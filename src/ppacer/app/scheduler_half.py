@@ -188,7 +188,7 @@ class SchedulerHalf:
 
     def _serve(self, stack: ExitStack, listener: Any) -> None:
         from ppacer.api.server import Server, make_app
-        from ppacer.ui.pages import lost, pages
+        from ppacer.ui.pages import site
 
         reads = Reads(self.settings.db, self._mask)
         stack.callback(reads.close)
@@ -199,8 +199,8 @@ class SchedulerHalf:
         door.take_records = self.take_records
         self.on_changes(door.changed)
         stack.callback(self.logs.add_listener(door.logged))
-        hosts, needs_token = hosts_of(self.settings), self.settings.needs_token
-        app = make_app(door, hosts, pages(door), needs_token=needs_token, lost=lost(door))
+        hosts, needs_token, ui = hosts_of(self.settings), self.settings.needs_token, site(door)
+        app = make_app(door, hosts, ui.routes, needs_token=needs_token, lost=ui.lost)
         server = self._server = Server(app, listener, door.close)
         server.start()
         stack.callback(server.close)

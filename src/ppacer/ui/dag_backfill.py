@@ -10,11 +10,13 @@ from ppacer.api.door import BACKFILLS, Door, dag_of
 from ppacer.api.parameters import choice, moment, whole
 from ppacer.api.why_backfill import why_backfill
 from ppacer.dag import Dag
+from ppacer.engine import RUN_FINAL
 from ppacer.errors import ConflictError, ParamsError, ScheduleError
 from ppacer.scheduler.span import span_of
-from ppacer.store.views import BackfillView, DagView
+from ppacer.store.views import BackfillDetail, BackfillView, DagView
 from ppacer.ui.charts import TRACK
 from ppacer.ui.dag import head_of
+from ppacer.ui.filters import plural
 from ppacer.ui.forms import fields_of
 from ppacer.ui.page import Page
 
@@ -41,12 +43,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A backfill, how far it has come, and why it is there."""
+    """A backfill, how far it has come, why it is there, and what a cancel would do."""
 
     one: BackfillView
     state: str
     far: float
     why: str
+    cancel: list[str]
 
 
 def show(door: Door, now: datetime, dag_id: str, **asked: Any) -> dict[str, Any]:
@@ -96,10 +99,28 @@ def _latest(door: Door, dag_id: str) -> list[BackfillView]:
 
 def _row(door: Door, dag: DagView, one: BackfillView, now: datetime) -> Row:
     """Those that go on are explained, which takes a count of their runs."""
-    is_over = one.state in FINISHED
-    why = "" if is_over else why_backfill(dag, door.reads.backfill(one.backfill_id), now, door.is_live)
-    why = why.removeprefix(f"backfill {one.backfill_id} of {one.dag_id} ")
-    return Row(one, SHAPES.get(one.state, one.state), round(TRACK * one.position / one.points, 1), why)
+    why, cancel = "", list[str]()
+    if one.state not in FINISHED:
+        detail = door.reads.backfill(one.backfill_id)
+        why = why_backfill(dag, detail, now, door.is_live)
+        why = why.removeprefix(f"backfill {one.backfill_id} of {one.dag_id} ")
+        cancel = _cancel(detail)
+    return Row(
+        one, SHAPES.get(one.state, one.state), round(TRACK * one.position / one.points, 1), why, cancel
+    )
+
+
+def _cancel(detail: BackfillDetail) -> list[str]:
+    """What ends and what stays."""
+    ended = sum(count for status, count in detail.runs.items() if status in RUN_FINAL)
+    still_open = sum(detail.runs.values()) - ended
+    left = detail.backfill.points - detail.backfill.position
+    found = (
+        (still_open, f"{plural(still_open, 'open run')} will be told to end"),
+        (left, f"{plural(left, 'point')} it has not come to will get no run of it"),
+        (ended, f"{plural(ended, 'run')} that {'has' if ended == 1 else 'have'} ended will stay"),
+    )
+    return [words for count, words in found if count]
 
 
 def _watches(dag_id: str, **_: Any) -> tuple[Hashable, ...]:

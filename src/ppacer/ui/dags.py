@@ -17,6 +17,7 @@ from ppacer.ui.beside import whys
 from ppacer.ui.charts import latest_runs
 from ppacer.ui.environment import render
 from ppacer.ui.forms import fields_of
+from ppacer.ui.numbers import run_by_number
 from ppacer.ui.page import Page
 from ppacer.ui.words import zone_of
 
@@ -95,10 +96,18 @@ def trigger_values(dag: DagView, given: dict[str, str] | None = None, error: str
 
 
 AFTER = text("after", "Only dags whose ids come after this one.")
-TEXT = text("text", "Only dags with this text in their id or in a tag.")
+TEXT = text("text", "Only dags with this text in their id or in a tag; the number of a run leads to it.")
 TAG = text("tag", "Only dags with this tag.")
 STATE = choice("state", "Only dags in this state.", [*DagState])
-PAGE = Page("/dags", "dags.html", show, _watches, query=(AFTER, TEXT, TAG, STATE), tab="Dags")
+PAGE = Page(
+    "/dags",
+    "dags.html",
+    show,
+    _watches,
+    query=(AFTER, TEXT, TAG, STATE),
+    tab="Dags",
+    leads=lambda door, text, **_: run_by_number(door, text),
+)
 TRIGGER = Page(
     "/dags/{dag_id}/trigger",
     "trigger.html",

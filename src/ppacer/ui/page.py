@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ppacer.api.access import PERMISSIONS, Access, Caller, Permission
 from ppacer.api.door import Door
@@ -20,7 +20,7 @@ from ppacer.api.problems import RequestError, status_of
 from ppacer.api.route import Route
 from ppacer.ui.environment import render
 from ppacer.ui.live import Live, View, live_path, own_path
-from ppacer.ui.login import entrance
+from ppacer.ui.login import SEE_OTHER, entrance
 from ppacer.ui.notices import forget_notice, notice_of
 
 Values = Mapping[str, Any]
@@ -34,6 +34,7 @@ class Page:
     `tab`: its word in the navigation, if it has a place there. `watches` is given what `show` is given.
     `permission`: of the document and of its stream. `refreshes`: whether it is loaded again and again where
     there are no scripts; not if that would wipe out what is being filled in, or lose the place in a log.
+    `leads`: the path of another page, if what is asked is meant for that one.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Page:
     tab: str | None = None
     permission: Permission = Permission.VIEW
     refreshes: bool = True
+    leads: Callable[..., str | None] = lambda door, **question: None
 
 
 class Pages:
@@ -60,6 +62,8 @@ class Pages:
 
     def _document(self, page: Page) -> Route:
         def document(request: Request, **question: Any) -> Response:
+            if (there := page.leads(self._door, **question)) is not None:
+                return RedirectResponse(there, SEE_OTHER)
             moment = self._door.moment  # before anything is read: what comes meanwhile is told once more
             html = self._render(page, "base.html", request, question, live=_live_url(request, moment))
             return forget_notice(HTMLResponse(html, headers={"cache-control": "no-store"}), request)

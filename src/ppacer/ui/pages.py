@@ -1,6 +1,7 @@
 """The table of all pages, and the routes of everything that people see."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -49,20 +50,26 @@ def table() -> list[Page]:
     return [overview(), dags.PAGE, dags.TRIGGER, *OF_A_DAG, *LISTS, *OF_A_RUN]
 
 
-def lost(door: Door) -> Callable[[Request, Exception], HTMLResponse]:
-    """What a browser is shown that asks for a page which is not there."""
-    return Pages(door, table()).trouble
+class Site(NamedTuple):
+    """The routes of all pages, of their streams and forms, and of what they are made with.
+
+    `lost`: what a browser is shown that asks for a page which is not there.
+    """
+
+    routes: list[Route]
+    lost: Callable[[Request, Exception], HTMLResponse]
 
 
-def pages(door: Door) -> list[Route]:
-    """The routes of all pages, of their streams and forms, and of what they are made with."""
+def site(door: Door) -> Site:
+    """Everything that people see."""
     every = Pages(door, table())
 
     def ask_again(request: Request, dag: DagView, form: dict[str, str], error: str) -> HTMLResponse:
         return every.response(request, "trigger.html", dags.trigger_values(dag, form, error), 422)
 
     actions = Actions(door, every.trouble, ask_again)
-    return [
+    routes = [
         *static_routes(), *login_routes(door), *every.routes(), *log_routes(door, every.trouble),
         *actions.routes(), *BackfillActions(door, actions.refused).routes(), search_route(door, every),
     ]  # fmt: skip
+    return Site(routes, every.trouble)

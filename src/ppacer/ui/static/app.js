@@ -28,6 +28,7 @@
   const two = (number) => String(number).padStart(2, "0");
   const day = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const clock = (at) => `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const minute = (at) => `${day(at)}T${clock(at).slice(0, 5)}`; // as a field for date and time has it
   const UNITS = [["y", 31536000], ["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
 
   function ago(at) {
@@ -77,6 +78,20 @@
       time.title = [...new Set(zones)].map((name) => inZone(at, name)).filter(Boolean).join(" · ");
       show(time);
     }
+    for (const input of node.querySelectorAll("input[data-utc]")) { // without scripts it shows UTC
+      if (input.dataset.utc) input.setAttribute("value", minute(new Date(`${input.dataset.utc}Z`)));
+    }
+    for (const place of node.querySelectorAll("[data-zone]")) place.textContent = zone;
+  }
+
+  // What a form sends: times that were given in the zone of who looks, and runs that were ticked and have
+  // left the page since.
+  function complete(event) {
+    for (const input of event.target.querySelectorAll("input[data-utc]")) {
+      if (input.value) event.formData.set(input.name, `${new Date(input.value).toISOString().slice(0, 16)}Z`);
+    }
+    if (!event.target.matches(".picked")) return;
+    for (const run of picked) if (!event.formData.getAll("run").includes(run)) event.formData.append("run", run);
   }
 
   function tick() {
@@ -234,9 +249,13 @@
 
   // -- lists: rows that are ticked, filters that need no button -----------------------------------------
 
+  const picked = new Set();
   function change(event) {
     const all = event.target.closest("[data-pick-all]");
     if (all) for (const one of all.form.querySelectorAll("input[name=run]")) one.checked = all.checked;
+    for (const one of event.target.closest(".picked")?.querySelectorAll("input[name=run]") ?? []) {
+      if (one.checked) picked.add(one.value); else picked.delete(one.value);
+    }
     event.target.closest("select[data-submits]")?.form.requestSubmit();
   }
 
@@ -244,7 +263,6 @@
     const server = document.querySelector("meta[name=now]");
     if (server) ahead = new Date(server.content) - Date.now();
     for (const hidden of document.querySelectorAll("[data-theme-switch], [data-help]")) hidden.hidden = false;
-    for (const place of document.querySelectorAll("[data-zone]")) place.textContent = zone;
     localize(document);
     setInterval(tick, 1000);
     document.addEventListener("keydown", press);
@@ -252,5 +270,6 @@
     document.addEventListener("click", click);
     for (const name of ["mouseover", "mouseout", "focusin", "focusout"]) document.addEventListener(name, hint);
     document.addEventListener("change", change);
+    document.addEventListener("formdata", complete);
   });
 })();
