@@ -27,6 +27,8 @@ WITHOUT_NUL = r"^[^\x00]*$"  # PostgreSQL has no text with one
 Text = Annotated[str, msgspec.Meta(max_length=1_000, pattern=WITHOUT_NUL)]
 Identity = Annotated[str, msgspec.Meta(max_length=40, pattern=WITHOUT_NUL)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Hash = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$")]
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -99,7 +101,8 @@ class Report(msgspec.Struct, frozen=True):
     """The end of one attempt; repeating a report changes nothing.
 
     `begun`: False when the task was certainly not started. `is_unfit`: REFUSED because this executor's code
-    cannot run it, now or later.
+    cannot run it, now or later. `body_hash`: of the code that ran, as `Dag` computes it; None: not known.
+    `cpu_seconds`: of its process and of those that it waited for.
     """
 
     run_id: int
@@ -112,6 +115,8 @@ class Report(msgspec.Struct, frozen=True):
     peak_memory: int | None = None  # bytes
     begun: bool = True
     is_unfit: bool = False
+    body_hash: Hash | None = None
+    cpu_seconds: Seconds | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -82,6 +82,23 @@ def test_each_version_of_the_protocol_is_understood(
             assert answer["lease"] > 0
 
 
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ('"body_hash": "%s"' % ("0a" * 32), 200),
+        ('"body_hash": null, "cpu_seconds": null', 200),
+        ('"body_hash": "<script>"', 422),
+        ('"body_hash": "%s"' % ("0" * 65), 422),
+        ('"cpu_seconds": 0.25', 200),
+        ('"cpu_seconds": -1', 422),
+        ('"cpu_seconds": 1e300', 422),
+    ],
+)
+def test_what_ran_is_told_in_a_shape_that_can_be_shown(server: Live, field: str, status: int) -> None:
+    body = VERSION_1["report"].replace('"begun": true', field)
+    assert say(server, "/api/v1/executors/one/report", body)[0] == status
+
+
 def test_fields_of_a_later_version_are_passed_over(server: Live) -> None:
     status, _ = say(server, "/api/v1/executors/three/claim", '{"slots": 1, "wait": 0, "more": {"x": [1]}}')
     assert status == 200

@@ -123,7 +123,24 @@ def test_the_exit_code_is_told(separate: Runner, memory: Memory) -> None:
     assert (outcome.peak_memory or 0) > 1_000_000
 
 
+def test_the_code_that_ran_and_its_time_are_told(
+    separate: Runner, memory: Memory, registry: Registry
+) -> None:
+    outcome, _ = memory.run(separate, "burns", seconds=0.1)
+    assert (outcome.end, outcome.body_hash) == (SUCCESS, registry["cases"].bodies["burns"].hash)
+    assert (outcome.cpu_seconds or 0) >= 0.2
+
+
 # -- clusters alone ------------------------------------------------------------------------------------------
+
+
+def test_the_code_of_the_dead_is_that_of_the_executor(
+    cluster: ClusterRunner, memory: Memory, registry: Registry
+) -> None:
+    """No worker runs another version, so that it is known without its word."""
+    outcome, _ = memory.run(cluster, "dies", how="exit", code=3)
+    assert (outcome.end, outcome.body_hash) == (FAILED, registry["cases"].bodies["dies"].hash)
+    assert outcome.cpu_seconds is not None
 
 
 def test_large_inputs_arrive(cluster: ClusterRunner, memory: Memory) -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from engine.world import World, at, chain, fan, graph
-from ppacer.engine import Engine, RunRef, ScheduleEvent
+from ppacer.engine import Engine, Reason, RunRef, ScheduleEvent
 from ppacer.engine.changes import AttemptCreated, AttemptGranted, PointRecorded, RunChanged, RunCreated
-from ppacer.engine.events import Claimed, PointsSkipped, RunDue, Succeeded, Triggered
+from ppacer.engine.events import Claimed, Failed, LeaseExpired, PointsSkipped, RunDue, Succeeded, Triggered
 
 
 def test_a_chain_of_two_from_its_point_to_its_end() -> None:
@@ -130,12 +130,25 @@ def test_a_claim_takes_as_much_as_it_has_tokens_and_not_more_than_there_is() -> 
     assert world.claim(2) == []
 
 
-def test_a_task_gets_its_memory_peak_and_result_recorded() -> None:
+def test_a_task_gets_recorded_what_it_returned_and_took_and_which_code_ran() -> None:
     world = World()
     world.trigger(graph("a"))
     world.claim()
-    done = Succeeded(1, "a", 0, "k1", "[1]", peak_memory=4096)
-    assert world.handle(done)[0] == "a.0 RUNNING > SUCCESS by k1 = [1] peak 4096"
+    done = Succeeded(1, "a", 0, "k1", "[1]", peak_memory=4096, body_hash="c0de", cpu_seconds=0.5)
+    assert world.handle(done)[0] == "a.0 RUNNING > SUCCESS by k1 = [1] peak 4096 ran c0de cpu 0.5"
+
+
+def test_a_failure_has_its_code_recorded_and_a_lost_attempt_has_none() -> None:
+    world = World()
+    world.trigger(graph("a", a={"retries": 1}))
+    world.claim()
+    failed = Failed(1, "a", 0, "k1", Reason.FAILED, "no", 1, body_hash="c0de", cpu_seconds=2.0)
+    assert world.handle(failed)[0].endswith("peak 1 ran c0de cpu 2.0")
+    world.claim()
+    world.handle(LeaseExpired(1, "a", 1))
+    lost = world.claim()
+    assert lost[0].startswith("a.1 RUNNING > FAILED_PENDING_RETRY")
+    assert not any(" ran " in change for change in lost)
 
 
 def test_a_fan_in_of_ten_thousand_costs_each_parent_one_change() -> None:

@@ -237,6 +237,10 @@ def _ended(change: AttemptEnded) -> str:
         parts.append(f"retry at {_seconds(change.retry_at)}")
     if change.peak_memory is not None:
         parts.append(f"peak {change.peak_memory}")
+    if change.body_hash is not None:
+        parts.append(f"ran {change.body_hash}")
+    if change.cpu_seconds is not None:
+        parts.append(f"cpu {change.cpu_seconds}")
     return " ".join(parts)
 
 

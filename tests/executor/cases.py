@@ -360,6 +360,15 @@ def takes(ctx: TaskContext) -> int:
 
 
 @task
+def burns(ctx: TaskContext) -> None:
+    """Uses this much processor time itself, and as much in a process it waits for."""
+    work = "import time\nuntil = time.process_time() + {0}\nwhile time.process_time() < until: pass"
+    code = work.format(ctx.run.params["seconds"])
+    exec(code)
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+
+
+@task
 def remembers(ctx: TaskContext) -> list[str]:
     seen.append(ctx.run.params["word"])
     os.environ["LEFT_BY_A_TASK"] = "yes"
@@ -461,7 +470,7 @@ with Dag("cases") as cases:
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
         fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
-        long_line, bytes_out, large, not_json, hungry, takes, remembers, replaces_stdout, background,
+        long_line, bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, background,
         cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()

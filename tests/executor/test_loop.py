@@ -9,7 +9,7 @@ from executor.conftest import SHORT
 from executor.world import FAILED, SUCCESS, TIMED_OUT, Memory, grant, messages, nothing_left_behind
 from ppacer.dag import Registry
 from ppacer.executor.loop import AsyncRunner
-from ppacer.executor.runner import Outcome, Runner
+from ppacer.executor.runner import Runner
 from ppacer.notify import LogSender
 from ppacer.protocol import End
 
@@ -20,7 +20,7 @@ def test_many_coroutines_share_a_thread(registry: Registry, memory: Memory) -> N
         before = threading.active_count()
         grants = [memory.start(runner, grant("dreams", seconds=0.2)) for _ in range(500)]
         assert threading.active_count() == before
-        assert {memory.end_of(g) for g in grants} == {Outcome(SUCCESS, result='"dreamt"')}
+        assert {(memory.end_of(g).end, memory.end_of(g).result) for g in grants} == {(SUCCESS, '"dreamt"')}
         assert messages(memory.log_of(grants[7])) == ["dreaming"]
         runner.close()
 
@@ -81,7 +81,7 @@ def test_failures_are_told(loop: Runner, memory: Memory) -> None:
 def test_no_task_ends_the_loop(loop: Runner, memory: Memory) -> None:
     bystander = memory.start(loop, grant("dreams", seconds=0.2))
     assert memory.run(loop, "fails_async", exit=True)[0].end is FAILED
-    assert memory.run(loop, "stops_loop")[0] == Outcome(SUCCESS, result='"survived True"')
+    assert memory.run(loop, "stops_loop")[0].result == '"survived True"'
     assert memory.end_of(bystander).end is SUCCESS
 
 

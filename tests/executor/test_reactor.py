@@ -11,6 +11,7 @@ import pytest
 
 from executor.world import SUCCESS, Memory, grant, messages, nothing_left_behind
 from ppacer.executor.frames import Ended, Job, Said, frame
+from ppacer.executor.memory import Usage
 from ppacer.executor.posix import unread
 from ppacer.executor.reactor import Reactor
 from ppacer.executor.runner import Outcome
@@ -159,7 +160,7 @@ class Foreman:
         worker.attempt = None
         return True
 
-    def gone(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> None:
+    def gone(self, worker: Worker, attempt: Attempt, status: int | None, usage: Usage | None) -> None:
         self.ends.append(Outcome(SUCCESS, f"gone {status}"))
 
 
@@ -246,7 +247,7 @@ def test_a_result_that_is_there_counts_although_the_child_is_gone() -> None:
                 bench.say(*said[at : at + 100])
             except BlockingIOError:
                 break
-        bench.staff.went(4711, signal.SIGKILL, 0)
+        bench.staff.went(4711, signal.SIGKILL, Usage(0, 0.0))
         assert messages(bench.memory.log_of(attempt.grant))[:3] == ["words", "m0", "m1"]
         assert bench.foreman.ends == [Outcome(SUCCESS, "gone 9")]
         bench.close()
@@ -260,6 +261,6 @@ def test_garbage_from_a_child_is_its_end() -> None:
         bench.staff._hear(bench.worker)
         assert "frame" in str(bench.worker.complaint)
         assert bench.parent.recv(4096) != b""  # the order to kill it
-        bench.staff.went(4711, signal.SIGKILL, 0)
+        bench.staff.went(4711, signal.SIGKILL, Usage(0, 0.0))
         assert bench.foreman.ends == [Outcome(SUCCESS, "gone 9")]
         bench.close()

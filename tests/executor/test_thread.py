@@ -135,7 +135,7 @@ def test_what_still_waits_is_handed_back_as_not_begun(registry: Registry, memory
 
 def test_a_cooperative_task_times_out_when_it_returns(thread: Runner, memory: Memory) -> None:
     outcome, log = memory.run(thread, "cooperative", timeout=0.5)
-    assert outcome == Outcome(TIMED_OUT, "timed out after 500ms")
+    assert (outcome.end, outcome.error) == (TIMED_OUT, "timed out after 500ms")
     assert [(r.level, r.message) for r in log] == [("INFO", "working"), ("ERROR", "timed out after 500ms")]
 
 

@@ -20,6 +20,8 @@ def test_an_executor_elsewhere_runs_what_the_scheduler_grants_and_its_logs_are_w
     run_id = w.trigger("quick")
     detail = w.succeeds(run_id)
     assert {attempt["executor"] for attempt in detail["attempts"]} == {"one"}
+    assert {a["task_id"]: a["body_hash"] for a in detail["attempts"]} == w.codes("quick", "quick", "after")
+    assert all(attempt["cpu_seconds"] > 0 for attempt in detail["attempts"])
     assert w.said(run_id) == ["quick it is"]
     assert w.get(f"/api/v1/runs/{run_id}/tasks/after/result") == "DONE"
     assert executor.stop() == 0
@@ -114,3 +116,17 @@ def test_a_name_belongs_to_one_folder_as_long_as_its_executor_lives(w: World) ->
     same = w.launch("two", folder="one")
     assert same.process.wait(40) == 2
     assert "another executor runs in the folder" in same.log
+
+
+def test_an_executor_with_newer_code_tells_which_code_it_ran(w: World) -> None:
+    scheduler = w.scheduler()
+    before = w.codes("quick", "quick", "after")
+    w.dags.write_text(w.dags.read_text().replace("word.upper()", "word.lower()"))
+    w.executor("one")
+    run_id = w.trigger("quick")
+    ran = {attempt["task_id"]: attempt["body_hash"] for attempt in w.succeeds(run_id)["attempts"]}
+    assert ran["quick"] == before["quick"]
+    assert ran["after"] != before["after"]  # of which the scheduler knows the hash alone, until it reads it
+    scheduler.stop()
+    w.scheduler()
+    assert ran == w.codes("quick", "quick", "after")

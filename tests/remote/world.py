@@ -229,6 +229,11 @@ class World:
 
         return until(look, f"run {run_id} ends")
 
+    def codes(self, dag_id: str, *tasks: str) -> dict[str, str]:
+        """The hash of the code of these tasks, as the scheduler has it."""
+        path = f"/api/v1/dags/{dag_id}/tasks"
+        return {task: self.get(f"{path}/{task}/sources")["sources"][0]["body_hash"] for task in tasks}
+
     def succeeds(self, run_id: int) -> Any:
         """The run in detail, which has to succeed."""
         detail = self.ended(run_id)

@@ -5,8 +5,10 @@ acknowledged, heartbeats name what runs. What tasks do is thrown by dice.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppacer.dag import TaskBody
 from ppacer.protocol import Answer, End, Grant, Report
 from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports
 from sim.wires import Call, Link
@@ -38,7 +40,7 @@ class Executor:
         self.is_reporting = False
         self.reporting: Call | None = None  # the latest message with reports
         self.refusals = [0, 0, 0]
-        self.knows: dict[str, set[str]] = {}  # task ids by dag, as deployed when it was started
+        self.knows: dict[str, Mapping[str, TaskBody]] = {}  # code by dag and task, as deployed at its start
 
     # -- its life --------------------------------------------------------------------------------------------
 
@@ -48,7 +50,7 @@ class Executor:
             return
         self.epoch += 1
         self.is_alive, self.is_draining, self.is_reporting = True, False, False
-        self.knows = {dag.id: set(dag.graph.index) for dag in self.world.scenario.deployed()}
+        self.knows = {dag.id: dag.bodies for dag in self.world.scenario.deployed()}
         self._claim(self.epoch)
         self._beat(self.epoch)
         if self.link.is_far:
@@ -259,7 +261,8 @@ class Executor:
             error += " \ud800"
         result = f'"{grant.token}"' if end is End.SUCCESS and world.wires.random() < 0.5 else None
         key = (grant.run_id, grant.task_id, grant.retry, grant.token)
-        self.spool.append(Report(*key, end, error, result, begun=begun))
+        ran = (self.knows[grant.dag_id][grant.task_id].hash, 0.5) if begun else (None, None)
+        self.spool.append(Report(*key, end, error, result, None, begun, False, *ran))
         self._report()
 
 

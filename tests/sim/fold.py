@@ -247,6 +247,8 @@ class Fold:
             "RetryAt": None,
             "ResultBytes": None,
             "PeakMemory": None,
+            "TaskBodyHash": None,
+            "CpuSeconds": None,
         }
         self._insert(self._attempts(ref), (change.task_id, change.retry), row)
 
@@ -276,7 +278,8 @@ class Fold:
             raise StaleWrite(f"{change} meets {row}")
         row["Status"], row["StatusUpdateTs"], row["EndedAt"] = change.status, change.at, change.at
         row["Reason"], row["Error"], row["RetryAt"] = change.reason, change.error, change.retry_at
-        row["PeakMemory"] = change.peak_memory
+        row["PeakMemory"], row["TaskBodyHash"] = change.peak_memory, change.body_hash
+        row["CpuSeconds"] = change.cpu_seconds
         if change.error is not None:
             change.error.encode()  # a lone surrogate is refused by every database
         if change.result is not None:

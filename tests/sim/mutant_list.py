@@ -132,6 +132,12 @@ ENGINE = _in(
         (19,),
     ),
     (
+        "which code ran is forgotten at a success",
+        "took = (event.peak_memory, event.body_hash, event.cpu_seconds)",
+        "took = (event.peak_memory, None, event.cpu_seconds)",
+        (21,),
+    ),
+    (
         "a run that waits for room has it",
         "        if self.has_room(dag_id):\n            self._begin(run, now, out)",
         "        if self.has_room(dag_id) or run.restart:\n            self._begin(run, now, out)",

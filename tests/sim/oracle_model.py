@@ -37,7 +37,18 @@ class Attempt:
     """A row of `dagruntasks`: an attempt, or a final status that a task reached without one."""
 
     __slots__ = (
-        *("awake", "created_at", "denied", "ended_at", "error", "executions", "executor", "granted_at"),
+        *(
+            "awake",
+            "code",
+            "cpu",
+            "created_at",
+            "denied",
+            "ended_at",
+            "error",
+            "executions",
+            "executor",
+            "granted_at",
+        ),
         *("lease_end_at", "lost_at", "named", "peak", "reason", "restart", "result", "retry", "retry_at"),
         *("run", "status", "task", "token"),
     )
@@ -60,6 +71,8 @@ class Attempt:
         self.result: str | None = None
         self.retry_at: datetime | None = None
         self.peak: int | None = None
+        self.code: str | None = None  # that ran, by its hash
+        self.cpu: float | None = None
         self.awake = 0.0  # when it was granted, on the clock that stands still while the host sleeps
         self.named = 0.0  # when its executor last said that it holds it
         self.denied = False  # a heartbeat since then did not name it

@@ -331,13 +331,14 @@ class Runs:
         self._judge_end(attempt, change, now)
         attempt.status, attempt.ended_at, attempt.reason = change.status, change.at, change.reason
         attempt.error, attempt.result, attempt.retry_at = change.error, change.result, change.retry_at
-        attempt.peak = change.peak_memory
+        attempt.peak, attempt.code, attempt.cpu = change.peak_memory, change.body_hash, change.cpu_seconds
         if is_latest:
             run.set_status(task, change.status)
         self.leases.ended(attempt)
         self._ended.append((attempt, change))
 
     def _judge_end(self, attempt: Attempt, change: AttemptEnded, now: Now) -> None:
+        self._judge_code(attempt, change)
         match change.status:
             case S.SUCCESS:
                 self._judge_success(attempt, change)
@@ -345,6 +346,13 @@ class Runs:
                 self._judge_cancelled(attempt, change, now)
             case _:
                 self._judge_failure(attempt, change, now)
+
+    def _judge_code(self, attempt: Attempt, change: AttemptEnded) -> None:
+        """21: the code that ran is what the executor told; none, where the scheduler itself ends it."""
+        told = {report.body_hash for report in self.leases.ends.get(str(attempt.token), ())}
+        is_decided = change.status is not S.SUCCESS and change.reason in (Reason.LOST, Reason.TIMED_OUT, None)
+        if change.body_hash not in told and not (change.body_hash is None and (is_decided or not told)):
+            wrong(21, f"{attempt} is said to have run {change.body_hash}; its executor told {told}")
 
     def _judge_success(self, attempt: Attempt, change: AttemptEnded) -> None:
         report = self.leases.reported(attempt, End.SUCCESS)

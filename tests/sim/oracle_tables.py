@@ -92,6 +92,7 @@ _run_facts = itemgetter(
 _attempt_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "Restart", "Reason", "Error", "Executor"),
     *("Token", "StartedAt", "EndedAt", "LeaseEndAt", "LostAt", "RetryAt", "PeakMemory"),
+    *("TaskBodyHash", "CpuSeconds"),
 )
 
 
@@ -120,4 +121,5 @@ def _row_of(attempt: Attempt) -> tuple[Any, ...]:
         *(ref.dag_id, ref.exec_ts, attempt.created_at, attempt.status, attempt.restart),
         *(attempt.reason, attempt.error, attempt.executor, attempt.token, attempt.granted_at),
         *(attempt.ended_at, attempt.lease_end_at, attempt.lost_at, attempt.retry_at, attempt.peak),
+        *(attempt.code, attempt.cpu),
     )

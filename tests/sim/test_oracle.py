@@ -610,6 +610,16 @@ def test_21_another_result_than_the_task_gave() -> None:
         story.commit(story.ended(grant, S.SUCCESS, result="2"), story.run(ref, R.RUNNING, R.SUCCESS))
 
 
+@pytest.mark.parametrize("recorded", ["other", None])
+def test_21_another_code_than_the_one_that_ran(recorded: str | None) -> None:
+    story = Story(chain("a"))
+    ref = story.start()
+    grant = story.grant(ref, "a")
+    story.work(grant, body_hash="c0de")
+    with breaks(21):
+        story.commit(story.ended(grant, S.SUCCESS, body_hash=recorded), story.run(ref, R.RUNNING, R.SUCCESS))
+
+
 def test_22_a_grant_is_executed_twice() -> None:
     story = Story(chain("a"))
     grant = story.grant(story.start(), "a")

@@ -130,13 +130,27 @@ def test_the_row_of_an_attempt_from_its_beginning_to_its_end(store: Store, db: s
     assert (row["Status"], row["Executor"], row["Token"]) == ("RUNNING", "x", "k")
     assert (row["StartedAt"], row["StatusUpdateTs"], row["LeaseEndAt"]) == (text(1), text(1), text(31))
     end = AttemptEnded(
-        REF, "a", 0, at(9), T.RUNNING, T.FAILED, "k", Reason.TIMED_OUT, "too long", None, None, 77
+        REF,
+        "a",
+        0,
+        at(9),
+        T.RUNNING,
+        T.FAILED,
+        "k",
+        Reason.TIMED_OUT,
+        "too long",
+        None,
+        None,
+        77,
+        "c0de",
+        1.25,
     )
     store.apply([end])
     (row,) = rows(db, "dagruntasks")
     assert (row["Status"], row["Reason"], row["Error"]) == ("FAILED", "TIMED_OUT", "too long")
     assert (row["EndedAt"], row["StatusUpdateTs"], row["PeakMemory"]) == (text(9), text(9), 77)
     assert (row["StartedAt"], row["Token"]) == (text(1), "k")
+    assert (row["TaskBodyHash"], row["CpuSeconds"]) == ("c0de", 1.25)
 
 
 def test_a_result_and_its_size_in_bytes(store: Store, db: str) -> None:

@@ -94,7 +94,8 @@ def test_updates_of_many_rows_find_them_by_their_key(file_store: Store, path: Pa
 def test_what_a_row_leaves_out_is_null_and_stays_so(store: Store, db: str) -> None:
     store.apply([*created(), new("a"), new("b"), granted("b", "k")])
     by_task = {row["TaskId"]: row for row in rows(db, "dagruntasks")}
-    late = ("Reason", "Error", "EndedAt", "RetryAt", "LostAt", "ResultBytes", "PeakMemory")
+    late = ["Reason", "Error", "EndedAt", "RetryAt", "LostAt", "ResultBytes", "PeakMemory"]
+    late += ["TaskBodyHash", "CpuSeconds"]
     assert {by_task[task][column] for task in "ab" for column in late} == {None}
     assert by_task["a"]["Token"] is None
     store.apply([ended("b", "k")])

@@ -94,7 +94,10 @@ class AttemptGranted(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
-    """An attempt's last status; `retry_at`: when the next one is due. `was` is SCHEDULED only at a cancel."""
+    """An attempt's last status; `retry_at`: when the next one is due. `was` is SCHEDULED only at a cancel.
+
+    `body_hash`: of the code that ran, as its executor knows it; None for one that told nothing.
+    """
 
     ref: RunRef
     task_id: str
@@ -108,6 +111,8 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     result: str | None = None
     retry_at: datetime | None = None
     peak_memory: int | None = None
+    body_hash: str | None = None
+    cpu_seconds: float | None = None
 
 
 class AttemptLost(msgspec.Struct, frozen=True, gc=False):

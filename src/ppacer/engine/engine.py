@@ -152,9 +152,7 @@ class Engine:
             self._fill_room(run.ref.dag_id, now, out)
 
     def _end(self, run: RunState, now: datetime, out: Changes) -> None:
-        dag_id, status = run.ref.dag_id, RunStatus.SUCCESS
-        if run.failed:
-            status = RunStatus.FAILED
+        dag_id, status = run.ref.dag_id, RunStatus.FAILED if run.failed else RunStatus.SUCCESS
         if run.is_cancelled or (run.cancelling and not run.tasks):
             status = RunStatus.CANCELLED
         out.append(RunChanged(run.ref, now, run.status, status))
@@ -274,9 +272,9 @@ class Engine:
         if run is None:
             return
         task = run.tasks[position]
-        was, status = TaskStatus.RUNNING, TaskStatus.SUCCESS
-        head = (run.ref, event.task_id, task.retry, now, was, status, task.token)
-        out.append(AttemptEnded(*head, result=event.result, peak_memory=event.peak_memory))
+        head = (run.ref, event.task_id, task.retry, now, TaskStatus.RUNNING, TaskStatus.SUCCESS, task.token)
+        took = (event.peak_memory, event.body_hash, event.cpu_seconds)
+        out.append(AttemptEnded(*head, None, None, event.result, None, *took))
         self._settle_task(run, task, TaskStatus.SUCCESS)
         task.has_result = event.result is not None
         for child in run.graph.children[position]:
@@ -481,7 +479,8 @@ def _ended(
     """The end without success of the attempt that runs."""
     task, was = run.tasks[position], TaskStatus.RUNNING
     head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
-    return AttemptEnded(*head, end.reason, end.error, None, retry_at, end.peak_memory)
+    took = (end.peak_memory, end.body_hash, end.cpu_seconds)
+    return AttemptEnded(*head, end.reason, end.error, None, retry_at, *took)
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any, datetime, Changes], None]] = {

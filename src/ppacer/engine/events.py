@@ -53,7 +53,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Succeeded(msgspec.Struct, frozen=True, gc=False):
-    """An attempt ended well; `result` is JSON text."""
+    """An attempt ended well; `result` is JSON text, `body_hash` that of the code that ran."""
 
     run_id: int
     task_id: str
@@ -61,6 +61,8 @@ class Succeeded(msgspec.Struct, frozen=True, gc=False):
     token: str
     result: str | None = None
     peak_memory: int | None = None
+    body_hash: str | None = None
+    cpu_seconds: float | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +79,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
     peak_memory: int | None = None
     begun: bool = True
+    body_hash: str | None = None
+    cpu_seconds: float | None = None
 
 
 class LeaseExpired(msgspec.Struct, frozen=True, gc=False):

@@ -61,6 +61,7 @@ class Child:
         self._streams = (sys.stdout, sys.stderr)
         self._jobs = 0
         self._start = self._peak = self._peak_of_children = 0
+        self._cpu = 0.0  # of all jobs before
         self._main_thread = threading.get_ident()
 
     def is_set(self) -> bool:
@@ -78,7 +79,9 @@ class Child:
 
     def run(self) -> NoReturn:
         """Does jobs until the last one, the end of the main program, or a SIGTERM."""
-        self._start = self._peak = memory.peak()
+        usage = memory.usage()
+        self._start = self._peak = usage.peak
+        self._cpu = usage.cpu
         while not self._is_terminated and (job := self._next_job()) is not None:
             ended = self.do(job)
             if os.getpid() != self._pid:  # a process that the task has forked, and that returned from it
@@ -105,7 +108,8 @@ class Child:
             self._may_raise = False
             outcome = Outcome(End.FAILED, error_text(error))
         self._flush()
-        outcome = msgspec.structs.replace(outcome, peak_memory=self._peak_of_job())
+        peak, cpu = self._taken_by_job()
+        outcome = msgspec.structs.replace(outcome, peak_memory=peak, cpu_seconds=cpu)
         is_leaving = job.last or self._is_terminated or self._is_worn_out()
         return Ended(outcome, is_leaving, self._is_terminated)
 
@@ -180,10 +184,13 @@ class Child:
             self._streams = out, err = open_stream(1), open_stream(2)
         sys.stdout, sys.stderr = out, err
 
-    def _peak_of_job(self) -> int:
-        """The most memory that its process, or one that it waited for, had at a time."""
-        before, self._peak_of_children = self._peak_of_children, memory.peak_of_children()
-        return max(memory.peak(), self._peak_of_children if self._peak_of_children > before else 0)
+    def _taken_by_job(self) -> tuple[int, float]:
+        """The most memory that its process had at a time, or one it waited for; the time of all of them."""
+        own, others = memory.usage(), memory.usage_of_children()
+        peak = max(own.peak, others.peak if others.peak > self._peak_of_children else 0)
+        cpu = own.cpu + others.cpu - self._cpu
+        self._peak_of_children, self._cpu = others.peak, own.cpu + others.cpu
+        return peak, round(cpu, 6)
 
     def _is_worn_out(self) -> bool:
         """Whether another child had better do the next job."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 
+import msgspec
+
 from ppacer.executor import memory
 from ppacer.executor.execute import conclude
 from ppacer.executor.frames import Ended, Job
@@ -152,9 +154,9 @@ class Children:
         self._finish(attempt, message.outcome)
         return not message.leaving
 
-    def gone(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> None:
+    def gone(self, worker: Worker, attempt: Attempt, status: int | None, usage: memory.Usage | None) -> None:
         """Ends an attempt whose child is gone."""
-        outcome = self._outcome(worker, attempt, status, peak)
+        outcome = self._outcome(worker, attempt, status, usage)
         if status is not None and os.waitstatus_to_exitcode(status) == -signal.SIGTERM:
             attempt.was_terminated = True
         if attempt.was_terminated and attempt.end is None and outcome.end is End.FAILED:
@@ -176,7 +178,7 @@ class Children:
         """Who stops the program may signal all its processes at once: then we hear of it in a moment."""
         if attempt.timer is not None:
             attempt.timer.cancel()
-        attempt.outcome = Outcome(End.FAILED, with_details(STRAY_SIGTERM, outcome.error))
+        attempt.outcome = _changed(outcome, End.FAILED, with_details(STRAY_SIGTERM, outcome.error))
         self._terminated.append(attempt)
         if self._is_handing_back:
             self._hand_back()
@@ -193,7 +195,9 @@ class Children:
     def _hand_back(self) -> None:
         self._is_ending = self._is_handing_back = True
         while self._terminated:
-            self._finish(self._terminated.popleft(), Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK)))
+            attempt = self._terminated.popleft()
+            assert attempt.outcome is not None
+            self._finish(attempt, _changed(attempt.outcome, End.HANDED_BACK, end_text(End.HANDED_BACK)))
 
     def _fail_terminated(self) -> None:
         """Nobody has stopped the program: the oldest of these attempts has failed by itself."""
@@ -201,14 +205,17 @@ class Children:
         assert attempt.outcome is not None
         self._finish(attempt, attempt.outcome)
 
-    def _outcome(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> Outcome:
+    def _outcome(
+        self, worker: Worker, attempt: Attempt, status: int | None, usage: memory.Usage | None
+    ) -> Outcome:
         said = attempt.outcome
+        taken = said or _taken(usage, is_first=not attempt.reuse)
         if said is not None and attempt.end in (None, said.end):
             return said
         if attempt.end is not None:  # it may have stopped half-way because it was asked to
             timed_out = attempt.end is End.TIMED_OUT
             sentence = timeout_text(attempt.grant.timeout) if timed_out else end_text(attempt.end)
-            return Outcome(attempt.end, with_details(sentence, said.error if said else None), None, peak)
+            return _changed(taken, attempt.end, with_details(sentence, taken.error))
         if status is None and self._is_closing:
             return Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK))
         if status is None:  # perhaps not its own fault: it costs no retry, but is not forgiven for ever
@@ -217,7 +224,8 @@ class Children:
         sentence = f"the process of the task {exit_text(status, is_oom)}"
         if worker.complaint is not None and not is_oom:  # when memory is short, its exit may be known late
             sentence = worker.complaint
-        return Outcome(End.FAILED, f"{sentence}; peak memory {(peak or 0) / 1e6:,.0f} MB", None, peak)
+        words = f"{sentence}; peak memory {(taken.peak_memory or 0) / 1e6:,.0f} MB"
+        return _changed(taken, End.FAILED, words)
 
     def _is_oom(self, status: int) -> bool:
         was_killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
@@ -246,13 +254,25 @@ class Children:
     def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         if self._live.get(attempt.grant.token) is attempt:
             del self._live[attempt.grant.token]
-        conclude(attempt.grant, outcome, self._sink)
+        conclude(attempt.grant, outcome, self._sink, self._staff.registry)
 
     def refused(self, why: str, end: End = End.REFUSED) -> None:
         """Ends what waits for a worker."""
         for waiting in self._waiting:
             while waiting:
                 self._finish(waiting.popleft(), Outcome(end, why, begun=False))
+
+
+def _taken(usage: memory.Usage | None, *, is_first: bool) -> Outcome:
+    """What is known of an attempt that said nothing; the time of its process, if that had no other."""
+    if usage is None:
+        return Outcome(End.FAILED)
+    return Outcome(End.FAILED, peak_memory=usage.peak, cpu_seconds=usage.cpu if is_first else None)
+
+
+def _changed(outcome: Outcome, end: End, error: str) -> Outcome:
+    """What the attempt took and which code it ran, with another end."""
+    return msgspec.structs.replace(outcome, end=end, error=error, result=None)
 
 
 class ChildRunner:

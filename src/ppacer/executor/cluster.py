@@ -17,7 +17,7 @@ from typing import Protocol
 from ppacer.dag import Registry
 from ppacer.errors import PpacerError
 from ppacer.executor.cluster_job import MESSAGES, Began, Finished, Job, Told, encode
-from ppacer.executor.execute import conclude
+from ppacer.executor.execute import conclude, with_code
 from ppacer.executor.reactor import Reactor
 from ppacer.executor.runner import GRACE, Outcome, Sink
 from ppacer.executor.timers import Timer
@@ -266,7 +266,7 @@ class ClusterRunner:
                     self._after(attempt, LAST_WORDS_SECONDS, self._decide_lost)
             case Finished(outcome):
                 self._forget(attempt, is_over=True)
-                self._sink.done(attempt.grant, outcome)
+                self._sink.done(attempt.grant, with_code(attempt.grant, outcome, self._registry))
 
     def _lost(self, token: str, why: str, is_unfit: bool) -> None:
         attempt = self._live.get(token)
@@ -307,7 +307,7 @@ class ClusterRunner:
     def _decide(self, attempt: _Attempt, outcome: Outcome) -> None:
         """Ends an attempt without a word of its worker."""
         self._forget(attempt, is_over=False)
-        conclude(attempt.grant, outcome, self._sink)
+        conclude(attempt.grant, outcome, self._sink, self._registry)
 
     def _forget(self, attempt: _Attempt, *, is_over: bool) -> None:
         if attempt.timer is not None:

@@ -2,7 +2,7 @@
 resolve   the task of this grant in the registry, and its context    (else REFUSED, with a sentence)
 run       task.execute(ctx); what is awaitable is awaited
 classify  the result as JSON → SUCCESS; any exception → FAILED; later than the deadline → TIMED_OUT
-conclude  the end into the log, the outcome to the sink
+conclude  which code ran; the end into the log, the outcome to the sink
 """
 
 import inspect
@@ -33,16 +33,16 @@ def execute(
 ) -> Outcome:
     """Runs one attempt in this thread. Raises nothing, unless a signal handler does."""
     try:
-        task, ctx = resolve(grant, registry, notifier, signal, deadline)
+        task, ctx, body_hash = resolve(grant, registry, notifier, signal, deadline)
     except Refusal as refusal:
         return Outcome(End.REFUSED, str(refusal), begun=False, is_unfit=True)
     try:
         value = task.execute(ctx)
         if value is not None and inspect.isawaitable(value):
             value = _wait_for(value, ctx)
-        outcome = Outcome(End.SUCCESS, result=values.encode(value))
+        outcome = Outcome(End.SUCCESS, result=values.encode(value), body_hash=body_hash)
     except BaseException as error:  # whatever a task raises, SystemExit included, is its failure
-        outcome = Outcome(End.FAILED, error_text(error))
+        outcome = Outcome(End.FAILED, error_text(error), body_hash=body_hash)
     return on_time(grant, outcome, deadline)
 
 
@@ -51,22 +51,22 @@ async def execute_on_loop(
 ) -> Outcome:
     """Runs one attempt of an `async def` task on the running loop. Raises nothing."""
     try:
-        task, ctx = resolve(grant, registry, notifier, signal, deadline)
+        task, ctx, body_hash = resolve(grant, registry, notifier, signal, deadline)
         if not is_async(task):
             raise Refusal(f"task {grant.task_id!r} is no `async def`; the runner 'async' takes no other")
     except Refusal as refusal:
         return Outcome(End.REFUSED, str(refusal), begun=False, is_unfit=True)
     try:
-        outcome = Outcome(End.SUCCESS, result=values.encode(await task.execute(ctx)))
+        outcome = Outcome(End.SUCCESS, result=values.encode(await task.execute(ctx)), body_hash=body_hash)
     except BaseException as error:  # SystemExit must not reach the loop: it would end it for all
-        outcome = Outcome(End.FAILED, error_text(error))
+        outcome = Outcome(End.FAILED, error_text(error), body_hash=body_hash)
     return on_time(grant, outcome, deadline)
 
 
 def resolve(
     grant: Grant, registry: Registry, notifier: Sender, signal: CancelSignal, deadline: float | None
-) -> tuple[Task, TaskContext]:
-    """The task of a grant and what it will know. Raises Refusal."""
+) -> tuple[Task, TaskContext, str]:
+    """The task of a grant, what it will know, and the hash of its code. Raises Refusal."""
     dag = registry.get(grant.dag_id)
     if dag is None:
         raise Refusal(f"there is no dag {grant.dag_id!r} here")
@@ -87,14 +87,35 @@ def resolve(
         results=grant.results,
         parents=_parents(dag, grant.task_id) | grant.results.keys(),
     )
-    return node.task, ctx
+    return node.task, ctx, dag.bodies[grant.task_id].hash
 
 
-def conclude(grant: Grant, outcome: Outcome, sink: Sink) -> None:
-    """Tells the sink that an attempt has ended, and its log how, unless that was success."""
+def conclude(grant: Grant, outcome: Outcome, sink: Sink, registry: Registry | None = None) -> None:
+    """Tells the sink that an attempt has ended, and its log how, unless that was success.
+
+    `registry`: the code that ran, where that is known for sure, see `with_code`.
+    """
+    outcome = with_code(grant, outcome, registry)
     if outcome.end is not End.SUCCESS:
         sink.log([last_record(grant, outcome, now().utc)])
     sink.done(grant, outcome)
+
+
+def with_code(grant: Grant, outcome: Outcome, registry: Registry | None) -> Outcome:
+    """The outcome of an attempt that has begun, with the hash of its code also if it could not tell that."""
+    dag = None if registry is None else registry.get(grant.dag_id)
+    if outcome.body_hash is not None or not outcome.begun or dag is None or grant.task_id not in dag.nodes:
+        return outcome
+    return msgspec.structs.replace(outcome, body_hash=dag.bodies[grant.task_id].hash)
+
+
+def read_code(registry: Registry) -> None:
+    """Reads the source of all tasks, to be done soon after the import: the file may change.
+
+    An attempt has to tell the hash of its code, and every child would read it anew.
+    """
+    for dag in registry.values():
+        _ = dag.bodies
 
 
 def is_async(task: Task) -> bool:
@@ -107,7 +128,8 @@ def on_time(grant: Grant, outcome: Outcome, deadline: float | None) -> Outcome:
     """The outcome, unless it comes after the deadline: that is a timeout, whatever the task made of it."""
     if deadline is None or mono() <= deadline:
         return outcome
-    return Outcome(End.TIMED_OUT, with_details(timeout_text(grant.timeout), outcome.error))
+    words = with_details(timeout_text(grant.timeout), outcome.error)
+    return Outcome(End.TIMED_OUT, words, body_hash=outcome.body_hash)
 
 
 def _parents(dag: Dag, task_id: str) -> set[str]:

@@ -259,6 +259,8 @@ class Executor:
             outcome.peak_memory,
             outcome.begun,
             outcome.is_unfit,
+            outcome.body_hash,
+            outcome.cpu_seconds,
         )
         with self._news:  # at no moment is it neither running nor waiting to be reported
             self._running.pop(grant.token, None)

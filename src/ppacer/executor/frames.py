@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ppacer.executor.memory import Usage
 from ppacer.executor.runner import Outcome
 from ppacer.protocol import INPUTS_BYTES_MAX, Grant
 
@@ -96,11 +97,11 @@ class NotForked(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Exited(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Warm parent to main program: the child and its process group are gone. `peak` memory in bytes."""
+    """Warm parent to main program: the child and its process group are gone."""
 
     pid: int
     status: int
-    peak: int
+    usage: Usage
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, tag=True):

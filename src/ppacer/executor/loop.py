@@ -147,7 +147,7 @@ class AsyncRunner:
     def _report(self, attempt: _Attempt, outcome: Outcome) -> None:
         if self._live.pop(attempt.grant.token, None) is attempt:
             attempt.captured.finish()
-            conclude(attempt.grant, outcome, self._sink)
+            conclude(attempt.grant, outcome, self._sink, self._registry)
 
     def _stop(self) -> None:
         for attempt in list(self._live.values()):

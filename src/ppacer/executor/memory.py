@@ -1,9 +1,11 @@
-"""How much memory attempts take, and whether the kernel has killed for want of it."""
+"""How much memory and processor time attempts take, and whether the kernel has killed for want of memory."""
 
 import contextlib
 import os
 import resource
 from pathlib import Path
+
+import msgspec
 
 from ppacer.executor.posix import IS_LINUX
 
@@ -12,14 +14,31 @@ OOM_SECONDS = 5.0  # from a kill by the kernel until we see the process end: a l
 OOM_SCORE = 500  # thousandths of all memory that is there, added to what a process really has
 
 
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """What a process has taken: the most memory at a time, in bytes; user and system time, in seconds."""
+
+    peak: int
+    cpu: float
+
+
+def usage_of(counted: resource.struct_rusage) -> Usage:
+    """The part of the kernel's count that is ours."""
+    return Usage(counted.ru_maxrss * RSS_UNIT, counted.ru_utime + counted.ru_stime)
+
+
+def usage() -> Usage:
+    """What this process has taken so far."""
+    return usage_of(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def usage_of_children() -> Usage:
+    """What those have taken that this process has started and waited for; the peak is of the largest."""
+    return usage_of(resource.getrusage(resource.RUSAGE_CHILDREN))
+
+
 def peak() -> int:
     """The most memory in RAM this process had, in bytes, since it was forked or `forget_peak`."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
-
-
-def peak_of_children() -> int:
-    """The most that any process had which this one has started and waited for."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * RSS_UNIT
+    return usage().peak
 
 
 def in_use() -> int | None:

@@ -43,7 +43,7 @@ from ppacer.executor.frames import (
     ToParent,
     frame,
 )
-from ppacer.executor.memory import RSS_UNIT
+from ppacer.executor.memory import usage_of
 from ppacer.executor.prepare import prepare
 from ppacer.executor.survivors import HOLDER, mark_of
 from ppacer.notify import Sender
@@ -177,7 +177,7 @@ class Parent:
             if mark is not None:
                 if status != 0:
                     self._sweep(pid, mark)
-                self._tell(Exited(pid, status, usage.ru_maxrss * RSS_UNIT))
+                self._tell(Exited(pid, status, usage_of(usage)))
 
     def _next_ended(self) -> tuple[int, int, resource.struct_rusage] | None:
         """Waits for a child that has ended; what is left of its group is killed."""

@@ -15,7 +15,7 @@ from ppacer.clock import SystemClock
 from ppacer.dag import Dag, Registry, task
 from ppacer.executor import posix
 from ppacer.executor.child import MARK, Child, open_stream
-from ppacer.executor.execute import is_async
+from ppacer.executor.execute import is_async, read_code
 from ppacer.executor.frames import JOBS, Frames, Job, frame
 from ppacer.executor.logs import Ear
 from ppacer.notify import LogSender, Sender
@@ -44,6 +44,7 @@ def prepare(registry: Registry, notifier: Sender, level: int) -> Child:
 
     To be called again when modules have been imported since.
     """
+    read_code(registry)
     terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     _open_streams()
     faulthandler.enable(2)  # a segmentation fault leaves the Python traceback in the log of the task

@@ -15,6 +15,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """How one attempt ended: the error in words, or the JSON text of its result; peak memory in bytes.
 
     `begun`: False when the task was certainly not started. `is_unfit`: refused, and it would always be here.
+    `body_hash`: of the code that ran, None where nobody can tell; `cpu_seconds`: user and system time of its
+    process and of those that it waited for, None where others work in the same process.
     """
 
     end: End
@@ -23,6 +25,8 @@ class Outcome(msgspec.Struct, frozen=True):
     peak_memory: int | None = None
     begun: bool = True
     is_unfit: bool = False
+    body_hash: str | None = None
+    cpu_seconds: float | None = None
 
 
 class Sink(Protocol):

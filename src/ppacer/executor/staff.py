@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+from ppacer.dag import Registry
 from ppacer.executor.frames import Ended, FromChild, Job, Said
+from ppacer.executor.memory import Usage
 from ppacer.executor.reactor import Reactor
 from ppacer.executor.supply import Supply
 from ppacer.executor.warm import Ends, WarmParent
@@ -32,7 +34,7 @@ class Foreman(Protocol):
     def ended(self, worker: Worker, attempt: Attempt, message: Ended) -> bool:
         """The worker says how its attempt ended; whether the worker may have another."""
 
-    def gone(self, worker: Worker, attempt: Attempt, status: int | None, peak: int | None) -> None:
+    def gone(self, worker: Worker, attempt: Attempt, status: int | None, usage: Usage | None) -> None:
         """The worker has died with its attempt; status None: nobody knows of what."""
 
     def refused(self, why: str) -> None:
@@ -51,6 +53,11 @@ class Staff:
         self._fresh: deque[Worker] = deque()  # never had a job
         self._idle: deque[Worker] = deque()  # had one; who worked last stands at the end
         self._is_retiring = False
+
+    @property
+    def registry(self) -> Registry | None:
+        """The code in the children, where it is for sure that of this program."""
+        return self._supply.registry
 
     def take(self, *, only_fresh: bool) -> Worker | None:
         """A worker without an attempt, if there is one."""
@@ -141,13 +148,13 @@ class Staff:
         self._fresh.append(worker)
         self._foreman.look_round()
 
-    def went(self, pid: int, status: int, peak: int) -> None:
+    def went(self, pid: int, status: int, usage: Usage) -> None:
         """Takes leave of a worker."""
         worker = self._workers.get(pid)
         if worker is not None:
             if worker in self._fresh:  # or we would order one after the other
                 self._supply.is_bad(f"a new process {exit_text(status, out_of_memory=False)}")
-            self._gone(worker, status, peak)
+            self._gone(worker, status, usage)
             self._foreman.look_round()
 
     def lost(self) -> None:
@@ -210,7 +217,7 @@ class Staff:
         worker.complaint = worker.complaint or complaint
         self._supply.kill(worker.pid, signal.SIGKILL)
 
-    def _gone(self, worker: Worker, status: int | None = None, peak: int | None = None) -> None:
+    def _gone(self, worker: Worker, status: int | None = None, usage: Usage | None = None) -> None:
         """Takes what a worker had to say when it died, and closes what led to it."""
         worker.has_exited = True
         del self._workers[worker.pid]
@@ -222,7 +229,7 @@ class Staff:
         for fd in worker.descriptors():
             self._forget(worker, fd)
         if worker.attempt is not None:
-            self._foreman.gone(worker, worker.attempt, status, peak)
+            self._foreman.gone(worker, worker.attempt, status, usage)
 
     def _forget(self, worker: Worker, fd: int) -> None:
         self._reactor.forget(fd)

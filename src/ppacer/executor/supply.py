@@ -6,6 +6,7 @@ import os
 import signal
 from typing import Protocol
 
+from ppacer.dag import Registry
 from ppacer.executor.frames import (
     Exited,
     Fork,
@@ -18,6 +19,7 @@ from ppacer.executor.frames import (
     NotForked,
     NotLoaded,
 )
+from ppacer.executor.memory import Usage
 from ppacer.executor.reactor import Reactor
 from ppacer.executor.survivors import end_survivors
 from ppacer.executor.warm import Ends, WarmParent
@@ -43,7 +45,7 @@ class Customer(Protocol):
     def came(self, pid: int, ends: Ends) -> None:
         """A child, idle."""
 
-    def went(self, pid: int, status: int, peak: int) -> None:
+    def went(self, pid: int, status: int, usage: Usage) -> None:
         """A child has ended, and with it its process group."""
 
     def lost(self) -> None:
@@ -64,6 +66,11 @@ class Supply:
         self._failures = 0
         self._began, self._delay = reactor.mono(), 0.0
         reactor.watch(warm.fileno(), self._listen)
+
+    @property
+    def registry(self) -> Registry | None:
+        """That of the warm parent."""
+        return self._warm.registry
 
     def order(self, missing: int) -> None:
         """Sees to it that so many children are on their way; those ordered before count."""
@@ -139,7 +146,7 @@ class Supply:
                 self._send(Kill(message.pid, signal.SIGKILL))
                 self.is_bad("too many files are open in this program")
             case Exited():
-                self._customer.went(message.pid, message.status, message.peak)
+                self._customer.went(message.pid, message.status, message.usage)
             case NotForked():
                 self.ordered -= 1
                 self.is_bad(message.why)

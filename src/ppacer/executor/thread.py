@@ -195,7 +195,7 @@ class ThreadRunner:
             return False
         if attempt.captured is not None:
             attempt.captured.finish()
-        conclude(attempt.grant, outcome, self._sink)
+        conclude(attempt.grant, outcome, self._sink, self._registry)
         return True
 
 

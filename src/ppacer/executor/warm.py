@@ -62,9 +62,11 @@ class WarmParent:
         ended: Callable[[], bool],
         file: Path | None,
         level: int = logging.INFO,
+        registry: Registry | None = None,
     ) -> None:
         main.setblocking(False)
         self.pid, self.file, self.level = pid, file, level
+        self.registry = registry  # None: it has imported the file itself, which may have changed by then
         self.lock_path: str | None = None
         self._socket, self._has_ended = main, ended
         self._frames: Frames[FromParent] = Frames(FROM_PARENT)
@@ -86,8 +88,10 @@ class WarmParent:
         """
         if threading.active_count() > 1:
             raise ConfigError("other threads run already; the warm parent must be forked before, or spawned")
+        from ppacer.executor.execute import read_code
         from ppacer.executor.parent import Parent  # only who forks needs it
 
+        read_code(registry)  # before the fork: the file that is read is the one that was imported
         ours, theirs = socket.socketpair()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -104,7 +108,8 @@ class WarmParent:
             finally:  # the code of the main program must not go on in two processes
                 os._exit(1)
         theirs.close()
-        return cls(pid, ours, lambda: _has_ended(pid), None if file is None else Path(file), level)
+        path = None if file is None else Path(file)
+        return cls(pid, ours, lambda: _has_ended(pid), path, level, registry)
 
     @classmethod
     def spawn(

@@ -14,9 +14,10 @@ BY_MISTAKE = ((TaskStatus.FAILED_PENDING_RETRY, Reason.HANDED_BACK), (TaskStatus
 def event_of(report: Report) -> Succeeded | Failed:
     """What a report means to the engine."""
     key = (report.run_id, report.task_id, report.retry, report.token)
+    ran = (report.body_hash, report.cpu_seconds)
     if report.end is End.SUCCESS:
-        return Succeeded(*key, report.result, report.peak_memory)
-    return Failed(*key, Reason(report.end.value), report.error, report.peak_memory, report.begun)
+        return Succeeded(*key, report.result, report.peak_memory, *ran)
+    return Failed(*key, Reason(report.end.value), report.error, report.peak_memory, report.begun, *ran)
 
 
 def was_taken(store: Store, report: Report) -> bool:
@@ -40,4 +41,5 @@ def unwritable(report: Report, error: Exception) -> Report:
         f"ended with {report.end}, but what it reported cannot be stored: {type(error).__name__}: {error!a}"
     )
     end = End.FAILED if report.end is End.SUCCESS else report.end
-    return msgspec.structs.replace(report, end=end, error=text[:2000], result=None, peak_memory=None)
+    lacking = {"result": None, "peak_memory": None, "cpu_seconds": None}
+    return msgspec.structs.replace(report, end=end, error=text[:2000], **lacking)

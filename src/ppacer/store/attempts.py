@@ -77,9 +77,8 @@ def source_at(connection: sa.Connection, dag_id: str, task_id: str, at: Any) -> 
 
 def source_view(row: Any) -> SourceView:
     """The read model of a row of `dagtasks`."""
-    return SourceView(
-        row.TaskId, row.Revision, bool(row.IsCurrent), row.InsertTs, row.TaskTypeName, row.TaskBodySource
-    )
+    facts = (row.TaskId, row.Revision, bool(row.IsCurrent), row.InsertTs, row.TaskTypeName)
+    return SourceView(*facts, row.TaskBodySource, row.TaskBodyHash)
 
 
 def past_runs(connection: sa.Connection, run: Any, task_ids: Sequence[str], count: int) -> list[PastRun]:
@@ -121,6 +120,8 @@ def attempt_view(row: Any) -> AttemptView:
         retry_at=row.RetryAt,
         result_bytes=row.ResultBytes,
         peak_memory=row.PeakMemory,
+        body_hash=row.TaskBodyHash,
+        cpu_seconds=row.CpuSeconds,
     )
 
 

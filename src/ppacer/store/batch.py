@@ -182,6 +182,8 @@ class Batch:
             "RetryAt": self.stamp(change.retry_at),
             "ResultBytes": None if result is None else len(result.encode()),
             "PeakMemory": change.peak_memory,
+            "TaskBodyHash": change.body_hash,
+            "CpuSeconds": change.cpu_seconds,
         }
         new |= {column: fact for column, fact in facts.items() if fact is not None}
         self._update_attempt("end_attempt", change, new, k_Status=change.was, k_Token=change.token)

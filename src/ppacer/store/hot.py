@@ -32,7 +32,7 @@ from ppacer.store.schema import (
 
 Row = dict[str, Any]
 
-ROWS_MAX = 256  # in one statement; 20 parameters each, of the 32,766 that SQLite allows
+ROWS_MAX = 256  # in one statement; at most 22 parameters each, of the 32,766 that SQLite allows
 EXACT_MAX = 16  # up to here one statement for each number of rows, above only powers of two
 
 # What happens often. Here no two rows of a batch are about the same row of the table, see `Batch`.

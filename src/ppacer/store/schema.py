@@ -28,7 +28,7 @@ from ppacer.clock import from_text, to_text
 from ppacer.engine import RUN_FINAL, RunStatus, ScheduleEvent, TaskStatus
 from ppacer.engine.changes import AlertKind
 
-REVISION = "0004"  # the newest migration; a fresh database is stamped with it
+REVISION = "0005"  # the newest migration; a fresh database is stamped with it
 
 metadata = sa.MetaData()
 
@@ -200,6 +200,8 @@ dagruntasks = _table(
     _column("RetryAt", Instant, nullable=True),
     _column("ResultBytes", sa.Integer, nullable=True),
     _column("PeakMemory", sa.BigInteger, nullable=True),
+    _column("TaskBodyHash", sa.String(64), nullable=True),  # of the code that ran, as in dagtasks
+    _column("CpuSeconds", sa.Float, nullable=True),
     sa.PrimaryKeyConstraint("DagId", "ExecTs", "TaskId", "Retry", name="pk_dagruntasks"),
     _by_status(ATTEMPT_RULES, "ck_dagruntasks_status"),
 )

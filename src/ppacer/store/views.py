@@ -157,7 +157,11 @@ class TaskView(msgspec.Struct, frozen=True):
 
 
 class AttemptView(msgspec.Struct, frozen=True):
-    """One attempt of a task; `result_bytes` is the size of what it returned."""
+    """One attempt of a task; `result_bytes` is the size of what it returned.
+
+    `body_hash` is that of the code that ran (`SourceView` has it, too), None where that is not known;
+    `cpu_seconds` that of its process and of those it waited for.
+    """
 
     task_id: str
     retry: int
@@ -172,6 +176,8 @@ class AttemptView(msgspec.Struct, frozen=True):
     retry_at: datetime | None
     result_bytes: int | None
     peak_memory: int | None
+    body_hash: str | None = None
+    cpu_seconds: float | None = None
 
 
 class RunDetail(msgspec.Struct, frozen=True):
@@ -207,7 +213,7 @@ class PointView(msgspec.Struct, frozen=True):
 
 
 class SourceView(msgspec.Struct, frozen=True):
-    """The source of a task, as it was from `inserted_at` on."""
+    """The source of a task, as it was from `inserted_at` on; `body_hash` tells which attempts ran it."""
 
     task_id: str
     revision: int
@@ -215,6 +221,7 @@ class SourceView(msgspec.Struct, frozen=True):
     inserted_at: datetime
     type_name: str
     source: str
+    body_hash: str = ""
 
 
 class AuditView(msgspec.Struct, frozen=True):
