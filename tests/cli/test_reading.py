@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,6 +116,22 @@ def test_a_task_is_shown_with_its_attempts_and_its_result(
     assert re.search(r"^ +1  ✓ SUCCESS ", text, re.MULTILINE)
     assert "first attempt:\n  ValueError: not yet\n" in text
     assert text.endswith("returned 6\n")
+    assert "CODE" not in text
+
+
+def test_attempts_that_ran_different_code_say_which(
+    past: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "scheduler.db"
+    shutil.copy(past / "scheduler.db", copy)
+    change = "UPDATE dagruntasks SET TaskBodyHash = ?, CpuSeconds = 0.02 WHERE TaskId = 'flaky' AND Retry = 0"
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        connection.execute(change, ["0123456789abcdef" * 4])
+    monkeypatch.chdir(tmp_path)
+    text = call("show", 1, "flaky").out
+    assert re.search(r"^RETRY .* CPU +CODE +EXECUTOR$", text, re.MULTILINE)
+    assert re.search(r"^ +0  ↻ RETRY .* 20 ms  01234567  local$", text, re.MULTILINE)
+    assert re.search(r"^ +1  ✓ SUCCESS .*  [0-9a-f]{8}  local$", text, re.MULTILINE)
 
 
 def test_each_line_of_a_log_names_its_task_and_attempt(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The page of an attempt: its state and story, its log, what it returned, its source, its siblings."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -89,26 +91,99 @@ def test_a_result_is_shown_readably(tried: Live) -> None:
     assert tried.get(whole.one("a")["href"]).json == "y" * 30_000
 
 
-def test_the_source_that_ran_is_shown_also_when_another_is_current(live: Make, tmp_path: Path) -> None:
-    def dag(words: str) -> Dag:
+Say = Callable[..., Dag]
+
+
+@pytest.fixture
+def say(tmp_path: Path) -> Say:
+    """Makes the dag `changing`; its task is written in a file, and prints these words or fails with them."""
+
+    def make(words: str, fails: bool = False) -> Dag:
         space: dict[str, Any] = {}
-        file = tmp_path / f"{words}.py"
-        file.write_text(f"from ppacer import task\n\n@task(id='say')\ndef say():\n    print('{words}')\n")
+        file, does = tmp_path / f"{words}.py", "raise ValueError" if fails else "print"
+        file.write_text(f"from ppacer import task\n\n@task(id='say')\ndef say():\n    {does}('{words}')\n")
         exec(compile(file.read_text(), file, "exec"), space)
         with Dag("changing") as made:
             space["say"]()
         return made
 
-    first = live(dag("old"))
+    return make
+
+
+def source_of(tree: Element) -> Element:
+    """The section about the code."""
+    return tree.one("section", **{"aria-labelledby": "source"})
+
+
+def test_the_source_that_ran_is_shown_also_when_another_is_current(live: Make, say: Say) -> None:
+    first = live(say("old"))
     first.run("changing")
     first.__exit__(None)
-    second = Live(first.db.parent, dag("new"))
-    with second:
+    with Live(first.db.parent, say("new")) as second:
         second.run("changing")
-        old, new = (page(second, f"/runs/{run}/tasks/say").one("pre", class_="code") for run in (1, 2))
-        assert "print('old')" in old.text
-        assert "print('new')" in new.text
-        assert "version 0, not the current one" in page(second, "/runs/1/tasks/say").text
+        old, new = (source_of(page(second, f"/runs/{run}/tasks/say")) for run in (1, 2))
+    assert "print('old')" in old.one("pre").text
+    assert "print('new')" in new.one("pre").text
+    assert "version 0, not the current one, hash" in old.one("h2").text
+    assert old.one("h2").text.startswith("Source that ran")
+    assert "other code" not in old.text
+
+
+def test_attempts_that_ran_different_code_say_so_and_lead_to_the_difference(live: Make, say: Say) -> None:
+    first = live(say("broken", fails=True))
+    first.run("changing")
+    first.__exit__(None)
+    with Live(first.db.parent, say("mended")) as second:
+        assert second.post("/api/v1/runs/1/restart").status == 200
+        second.ended(1)
+        tree = page(second, "/runs/1/tasks/say/1")
+        assert ["other code" in tab.text for tab in tree.one("nav", class_="attempts").all("a")] == [
+            False,
+            True,
+        ]
+        source = source_of(tree)
+        assert "It is other code than the first attempt ran: what has changed." in source.text
+        link = source.one("a", href="/dags/changing/code?task=say&version=1&base=0")
+        assert "raise ValueError('broken')" in page(second, link["href"]).text
+        assert "It is other code" not in source_of(page(second, "/runs/1/tasks/say/0")).text
+        why = second.get("/api/v1/runs/1/tasks/say/why").json["why"]
+        assert why.endswith(" It ran other code than the first attempt.")
+        codes = {one["body_hash"] for one in second.get("/api/v1/runs/1").json["attempts"]}
+        sources = second.get("/api/v1/dags/changing/tasks/say/sources").json["sources"]
+        assert codes == {one["body_hash"] for one in sources}
+
+
+def recorded(live: Live, **values: Any) -> Element:
+    """The page of an attempt of which these columns say something else."""
+    names = ", ".join(f"{name} = ?" for name in values)
+    with closing(sqlite3.connect(live.db)) as connection, connection:
+        connection.execute(f"UPDATE dagruntasks SET {names}", list(values.values()))
+    return page(live, "/runs/1/tasks/say")
+
+
+def test_what_is_not_sure_about_the_code_is_told(live: Make, say: Say) -> None:
+    program = live(say("hello"))
+    program.run("changing")
+    assert "print('hello')" in page(program, "/runs/1/tasks/say").text
+    unseen = source_of(recorded(program, TaskBodyHash="ab" * 32))
+    assert "code that this scheduler does not have: executor local has loaded another" in unseen.text
+    assert unseen.one("code")["title"] == "ab" * 32
+    assert not unseen.all("pre")
+    lost = source_of(recorded(program, TaskBodyHash=None, Reason="LOST"))
+    assert "lost before it could tell" in lost.text
+    assert "print('hello')" in lost.one("pre").text
+    older = source_of(recorded(program, Reason=None))
+    assert "is not recorded" in older.text
+    assert older.one("h2").text.startswith("Source say")
+
+
+def test_resources_stand_among_the_facts_where_they_are_known(live: Make, say: Say) -> None:
+    program = live(say("hello"))
+    program.run("changing")
+    assert "CPU" not in page(program, "/runs/1/tasks/say").one("dl", class_="facts").text
+    facts = recorded(program, CpuSeconds=0.32, PeakMemory=2**20).one("dl", class_="facts")
+    assert "CPU time320ms" in facts.text
+    assert "Peak memory1 MiB" in facts.text
 
 
 def test_log_lines_are_text_without_control(tried: Live) -> None:
@@ -181,6 +256,7 @@ def test_a_task_that_has_not_begun_says_what_it_waits_for(live: Make, gate: Gate
     until(gate.arrived.is_set)
     tree = page(program, f"/runs/{run_id}/tasks/after")
     assert "Waits for hold (running)" in tree.one("p", class_="why").text
+    assert "Which code runs is recorded at the end" in source_of(tree).text
     assert "It has not begun" in tree.one("section", class_="logs").text
     assert not tree.all("dl", class_="facts")
     running = page(program, f"/runs/{run_id}/tasks/hold")

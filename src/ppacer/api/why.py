@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from ppacer.api.why_code import code_changed
 from ppacer.clock import in_words
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
 from ppacer.store.views import LOST, DagView, ExecutorView, RunDetail, RunView, TasksAt, TaskView
@@ -182,6 +183,17 @@ def why_task(
     executors: Sequence[ExecutorView] | None = None,
 ) -> str:
     """Why the task is where it is; `executors`: those that are known, if they were asked for."""
+    words = _why_task(detail, task, now, is_live, executors)
+    return words + code_changed(detail.attempts, task.task_id, task.retry)
+
+
+def _why_task(
+    detail: RunDetail,
+    task: TaskView,
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None,
+) -> str:
     run = detail.run
     name = f"{task.task_id} in run {run.run_id} of {run.dag_id}"
     match task.status:

@@ -1,7 +1,7 @@
 """`ppacer show`, and the parts of it that other commands end with."""
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ERROR_LINES_MAX = 20  # of the text of an error; the log has the rest
 ERRORS_MAX = 5
 RESULT_CHARS_MAX = 2_000
+HASH_DIGITS = 8
 ENDS = {"TIMED_OUT": "timed out", "LOST": "was lost too often", "REFUSED": "was refused too often"}
 LOSSES = {"LOST": "lost", "HANDED_BACK": "handed back", "REFUSED": "refused"}
 
@@ -196,7 +197,7 @@ def _show_task(
 
 def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetime) -> None:
     from ppacer.cli.screen import Column, Row
-    from ppacer.cli.words import exact, took
+    from ppacer.cli.words import exact, span, took
 
     columns = [
         Column("RETRY", right=True),
@@ -205,8 +206,11 @@ def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetim
         Column("STARTED (UTC)", keep=6),
         Column("TOOK", keep=7, right=True),
         Column("MEMORY", keep=4, right=True),
+        Column("CPU", keep=2, right=True),
+        Column("CODE", keep=5),
         Column("EXECUTOR", keep=3, flexible=True),
     ]
+    is_mixed = len({attempt.body_hash for attempt in attempts} - {None}) > 1  # else nobody needs to compare
     rows: list[Row] = [
         [
             str(attempt.retry),
@@ -215,6 +219,8 @@ def _show_attempts(screen: "Screen", attempts: "list[AttemptView]", now: datetim
             exact(attempt.started_at)[:19] if attempt.started_at else "",
             took(attempt.started_at, attempt.ended_at, now),
             f"{attempt.peak_memory / 2**20:.0f} MB" if attempt.peak_memory else "",
+            "" if attempt.cpu_seconds is None else span(timedelta(seconds=attempt.cpu_seconds)),
+            (attempt.body_hash or "")[:HASH_DIGITS] if is_mixed else "",
             attempt.executor or "",
         ]
         for attempt in attempts

@@ -66,10 +66,17 @@ def result_of(
     return None if row is None else ResultView(row[0], is_whole=row[1] <= chars_max)
 
 
-def source_at(connection: sa.Connection, dag_id: str, task_id: str, at: Any) -> SourceView | None:
-    """The source of a task as it was at that time; the oldest one when it is not known that far back."""
+def source_at(
+    connection: sa.Connection, dag_id: str, task_id: str, at: Any, body_hash: str | None = None
+) -> SourceView | None:
+    """The source of a task as it was at that time; the oldest one when it is not known that far back.
+
+    `body_hash`: only of versions with this code, of which there are several when its configuration changed.
+    """
     t = dagtasks.c
     query = sa.select(dagtasks).where(t.DagId == dag_id, t.TaskId == task_id)
+    if body_hash is not None:
+        query = query.where(t.TaskBodyHash == body_hash)
     then = query.where(t.InsertTs <= at).order_by(t.Revision.desc()).limit(1)
     row = connection.execute(then).first() or connection.execute(query.order_by(t.Revision).limit(1)).first()
     return None if row is None else source_view(row)

@@ -358,10 +358,12 @@ class Reads:
         with self._connect() as connection:
             return result_of(connection, _find_run(connection, run_id), task_id, retry, chars_max)
 
-    def source_at(self, dag_id: str, task_id: str, at: datetime) -> SourceView | None:
-        """The source of a task as it was at that time."""
+    def source_at(
+        self, dag_id: str, task_id: str, at: datetime, *, body_hash: str | None = None
+    ) -> SourceView | None:
+        """The source of a task as it was at that time; None when none of its versions has that hash."""
         with self._connect() as connection:
-            return source_at(connection, dag_id, task_id, at)
+            return source_at(connection, dag_id, task_id, at, body_hash)
 
     def result(self, run_id: int, task_id: str) -> str | None:
         """The JSON text of what a task returned in a run; None when it returned nothing."""

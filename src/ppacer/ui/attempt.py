@@ -9,10 +9,12 @@ import msgspec
 from ppacer.api.door import Door, run_of
 from ppacer.api.parameters import LEVEL, text, whole
 from ppacer.api.why import about, way_on, why_task
+from ppacer.api.why_code import differs_from
 from ppacer.choices import LEVELS
 from ppacer.engine import TaskStatus
 from ppacer.errors import NotFoundError
 from ppacer.store.views import PAGE_MAX, AttemptView, ResultView, RunDetail, TaskView
+from ppacer.ui.attempt_code import code_of
 from ppacer.ui.beside import zones
 from ppacer.ui.filters import tried
 from ppacer.ui.logs import LINES, lines
@@ -45,18 +47,20 @@ def show(
     task = next(one for one in detail.tasks if one.task_id == task_id)
     attempt = _attempt(detail, task_id, retry)
     is_open = attempt is None or attempt.status in OPEN
+    tabs = _tabs(detail.attempts, attempt)
     return {
         "run": detail.run,
         "zone": zones(door, [detail.run.dag_id]).get(detail.run.dag_id, "UTC"),
         "task": task,
         "attempt": attempt,
         "status": task.status if attempt is None else attempt.status,
-        "tabs_of": _tabs(detail.attempts, attempt),
+        "tabs_of": tabs,
+        "differing": {one.retry for one in tabs if differs_from(detail.attempts, task_id, one.retry)},
         "hidden": max(0, len(detail.attempts) - ATTEMPTS_MAX),
         "why": _why(door, now, detail, task, attempt),
         "cause": "" if attempt is None else CAUSES.get(attempt.reason or "", ""),
         "result": _result(door, run_id, attempt),
-        "source": door.reads.source_at(detail.run.dag_id, task_id, (attempt and attempt.started_at) or now),
+        "code": code_of(door, detail, task_id, attempt, now),
         "is_open": is_open,
         "is_followed": is_open or task.status == TaskStatus.FAILED_PENDING_RETRY,
         "levels": LEVELS,
@@ -88,7 +92,7 @@ def _why(door: Door, now: datetime, detail: RunDetail, task: TaskView, attempt: 
         return f"{tried(attempt.retry).capitalize()} of {task.retry + 1} attempts; it ended{took}."
     is_waiting = door.is_live and task.status == TaskStatus.SCHEDULED
     executors = door.reads.executors(limit=PAGE_MAX) if is_waiting else None
-    words = why_task(detail, task, now, door.is_live, executors)
+    words = why_task(RunDetail(detail.run, detail.tasks, []), task, now, door.is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
     short = words.removeprefix(name).removesuffix(way_on(detail)).strip()
     return short[:1].upper() + short[1:]

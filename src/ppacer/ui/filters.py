@@ -74,6 +74,11 @@ def size(bytes: int) -> str:
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 
+def spent(seconds: float) -> str:
+    """A time of a processor: `320ms`."""
+    return about(timedelta(seconds=seconds))
+
+
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """`1 run`, `2 runs`, `10,000 runs`; `nouns` where it is more than an s."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
@@ -121,5 +126,5 @@ def next_run(dag: DagView, now: datetime) -> tuple[str, str]:
 
 FILTERS = (
     about, asked_for, breakable, code, exactly, json, milliseconds, moment, next_run, params, plain, plural,
-    relative, schedule_in_words, shape, size, tried,
+    relative, schedule_in_words, shape, size, spent, tried,
 )  # fmt: skip
