@@ -2,9 +2,15 @@
 
 import asyncio
 import resource
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from ppacer.api.direct import Direct
 
 HEADER_SECONDS = 9.0  # from the connection, or the first byte of a further request, to the end of its header
 SILENT_MAX = 100  # connections of one address that have not sent a whole header; of more the oldest is closed
@@ -17,7 +23,9 @@ class Connection(HttpToolsProtocol):
     """One client, who has so long to say what it wants, however many bytes it sends meanwhile."""
 
     silent: ClassVar["Silent"]  # of its server
+    direct: ClassVar["Direct"]
     _deadline: asyncio.TimerHandle | None = None
+    _held: RequestResponseCycle | None = None  # a request of which it is not known yet which way it goes
 
     def connection_made(self, transport: Any) -> None:
         """A client is there."""
@@ -27,6 +35,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """A part of a request, perhaps a further one; uvicorn stops its keep-alive timer at any byte."""
         super().data_received(data)
+        self._begin()
         if not self._is_at_work() and self.timeout_keep_alive_task is None:
             self._expect()
 
@@ -34,6 +43,31 @@ class Connection(HttpToolsProtocol):
         """The header is whole. For the body see `Guard`."""
         self._forget()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is whole. Of requests that came together the next one begins."""
+        super().on_response_complete()
+        self._begin()
+
+    # -- the short way ---------------------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """What uvicorn does at the end of a header: here most bodies are there in a moment."""
+        if app is self.app and self.direct.may_take(cycle.scope):
+            self._held = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _begin(self) -> None:
+        """Begins the request that is held, if there is one."""
+        cycle, self._held = self._held, None
+        if cycle is None:
+            return
+        write = partial(_write, cycle)
+        if cycle.more_body or not self.direct.take(cycle.scope, bytes(cycle.body), write):
+            super()._start_asgi_task(cycle, self.app)
+
+    # -- the time it has -------------------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -64,6 +98,22 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
+def _write(
+    cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Writes a whole answer in one piece, and ends the cycle as its own `send` would."""
+    if cycle.disconnected:
+        return
+    lines = [b"%s: %s\r\n" % line for line in chain(cycle.default_headers, headers)]
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+
+
 class Silent:
     """The connections that have something to say yet, oldest first, by the address of the client.
 
@@ -92,11 +142,13 @@ def _address(connection: Connection) -> str:
     return connection.client[0] if connection.client else ""
 
 
-def connections() -> type[Connection]:
+def connections(direct: "Direct") -> type[Connection]:
     """The connections of one server, which are counted together."""
 
     class Own(Connection):
         silent = Silent()
+
+    Own.direct = direct
 
     return Own
 

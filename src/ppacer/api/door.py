@@ -298,7 +298,7 @@ class Door:
 
     async def ask(self, ask: FromExecutor) -> Any:
         """What the scheduler answers to an executor, after the commit; raises what it raises."""
-        future = self._submit(ask)
+        future = self.submit(ask)
         await _done(future, EXECUTOR_SECONDS)
         if not future.done() and future.cancel():  # so that nothing is told to nobody
             raise SchedulerUnavailable("the scheduler did not answer in time")
@@ -309,7 +309,7 @@ class Door:
 
         A client that leaves takes its poll back: what is granted then waits for its next one.
         """
-        future = self._submit(claim)
+        future = self.submit(claim)
         left = asyncio.ensure_future(receive())  # after the body there is only the end to be heard of
         self._polls.add(future)
         try:
@@ -319,7 +319,7 @@ class Door:
             left.cancel()
             self._polls.discard(future)
 
-    def _submit(self, ask: FromExecutor) -> Future[Any]:
+    def submit(self, ask: FromExecutor) -> Future[Any]:
         """Executors elsewhere outlive a change of the leader: who stands by has nothing to tell them."""
         if isinstance(self.scheduler, Standby):
             raise SchedulerUnavailable(self.scheduler.trouble)

@@ -98,5 +98,9 @@ class Verbs:
 
 async def _told(told: Answer) -> Any:
     """Large inputs of tasks are written by another thread, for others to be answered meanwhile."""
-    size = sum(len(text) for grant in told.grants for text in grant.results.values())
-    return await in_thread(answer, told) if size > BIG else told
+    return await in_thread(answer, told) if is_large(told) else told
+
+
+def is_large(told: Answer) -> bool:
+    """Whether it takes its time to be written."""
+    return sum(len(text) for grant in told.grants for text in grant.results.values()) > BIG

@@ -51,7 +51,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = EXECUTORS_BODY_BYTES_MAX if scope["path"].startswith(EXECUTORS) else BODY_BYTES_MAX
-        refusal = self._refusal(scope["method"], Headers(scope=scope), limit)
+        refusal = self.refusal(scope["method"], Headers(scope=scope), limit)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -61,7 +61,8 @@ class Guard:
             detail = "the server is stopping; a command may still be carried out"
             await problem(503, "no_answer", detail)(scope, receive, send)
 
-    def _refusal(self, method: str, headers: Headers, limit: int) -> Response | None:
+    def refusal(self, method: str, headers: Headers, limit: int) -> Response | None:
+        """The answer to what may not be asked like this; None: it may."""
         hosts = headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from ppacer.api.access import Access, Permission
 from ppacer.api.connection import connections, connections_max
+from ppacer.api.direct import Direct
 from ppacer.api.door import Door
 from ppacer.api.executors import executor_routes
 from ppacer.api.guard import HEADERS, Guard
@@ -33,6 +34,13 @@ GRACE_SECONDS = 1  # for requests at work when the server ends; long polls are a
 END_SECONDS = 4  # for the rest: then the program ends in any case
 
 
+class App(NamedTuple):
+    """The two ways of a request: the usual one, and the short one of what executors say most."""
+
+    usual: Guard
+    direct: Direct
+
+
 def make_app(
     door: Door,
     hosts: Iterable[str],
@@ -40,7 +48,7 @@ def make_app(
     *,
     needs_token: bool = False,
     lost: Lost | None = None,
-) -> Guard:
+) -> App:
     """The whole application: JSON routes, `pages`, and the guard in front of both.
 
     `lost` makes the page for a browser that asks for what is not there.
@@ -63,7 +71,8 @@ def make_app(
     app.router.default = partial(_elsewhere, lost)
     app.state.access = Access(door.tokens, needs_token)
     app.state.forbidden = door.forbidden
-    return Guard(app, hosts)
+    guard = Guard(app, hosts)
+    return App(guard, Direct(door, guard, app.state.access))
 
 
 async def _elsewhere(lost: Lost | None, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,12 +112,12 @@ def bind(host: str, port: int) -> socket.socket:
 class Server:
     """Serves the application in a thread of its own until `close`; `end_waits` answers all long polls."""
 
-    def __init__(self, app: Guard, listener: socket.socket, end_waits: Callable[[], None]) -> None:
+    def __init__(self, app: App, listener: socket.socket, end_waits: Callable[[], None]) -> None:
         self._listener = listener
         self._end_waits = end_waits
         config = uvicorn.Config(
-            app,
-            http=connections(),
+            app.usual,
+            http=connections(app.direct),
             ws="none",
             lifespan="off",
             log_config=None,
