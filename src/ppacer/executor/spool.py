@@ -48,7 +48,7 @@ class Spool:
         self._new: dict[str, Report] = {}  # of these, what is not on disk yet
         self._taken: list[str] = []  # acknowledged, and on disk as open
         self._size = self._open_bytes = 0
-        self._has_failed = self._is_closed = False
+        self._has_failed = self._is_closed = self._is_idle = False
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -66,8 +66,7 @@ class Spool:
         """This is to be delivered; from any thread, never blocks for long."""
         with self._news:
             self._open[report.token] = self._new[report.token] = report
-            if len(self._new) == 1:
-                self._news.notify_all()
+            self._wake()
 
     def drop(self, reports: Iterable[Report]) -> None:
         """The scheduler has these."""
@@ -77,7 +76,12 @@ class Spool:
                 if self._new.pop(report.token, None) is None:
                     self._taken.append(report.token)
             if self._taken:
-                self._news.notify_all()
+                self._wake()
+
+    def _wake(self) -> None:
+        """Thousands of reports come and go while the thread lingers: they let it sleep."""
+        if self._is_idle:
+            self._news.notify_all()
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +126,9 @@ class Spool:
     def _run(self) -> None:
         while True:
             with self._news:
+                self._is_idle = True
                 self._news.wait_for(lambda: self._new or self._taken or self._is_closed)
+                self._is_idle = False
                 new, pause = list(self._new.values()), RETRY_SECONDS if self._has_failed else LINGER_SECONDS
                 self._news.wait_for(lambda: self._is_closed, pause)
                 is_last, taken = self._is_closed, list(self._taken)
