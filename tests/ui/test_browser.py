@@ -254,6 +254,13 @@ def test_nothing_has_to_be_scrolled_sideways(browser: Browser, ran: str, path: s
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_number_of_a_run_stands_beside_its_dag(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/runs/1")
+        line, words = (page.locator(what).bounding_box() for what in ("h1", "h1 .quiet"))
+        assert line["height"] < 1.5 * words["height"]
+
+
 def test_times_are_in_the_zone_of_who_looks(browser: Browser, ran: str) -> None:
     with browser.page(timezone_id="Asia/Tokyo") as page:
         page.goto(f"{ran}/runs/1")
