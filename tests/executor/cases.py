@@ -145,6 +145,20 @@ def returns_twice() -> str:
 
 
 @task
+def ends_what_it_forks() -> list[int]:
+    """Tells each process that it forks to end, mostly before that has run a line of Python."""
+    codes: list[int] = []
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(1)
+            os._exit(1)
+        os.kill(pid, signal.SIGTERM)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return codes
+
+
+@task
 def fails() -> None:
     _deeper(3)
 
@@ -468,7 +482,8 @@ class Plain:
 with Dag("cases") as cases:
     root = nothing()
     for body in (
-        echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice, fails,
+        echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
+        ends_what_it_forks, fails,
         fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
         long_line, bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, background,
         cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,

@@ -110,6 +110,13 @@ def test_processes_that_a_task_forks_do_not_disturb(child: Runner, memory: Memor
     assert memory.run(child, "echo", value=1)[0].result == "1"
 
 
+def test_a_process_that_a_task_forks_ends_by_sigterm_from_its_first_moment(
+    child: Runner, memory: Memory
+) -> None:
+    """As the workers of a pool of `multiprocessing` must, or who closes the pool waits for them for ever."""
+    assert memory.run(child, "ends_what_it_forks")[0].result == str([-15] * 20).replace(" ", "")
+
+
 def test_bytes_that_are_no_text_are_in_the_log(child: Runner, memory: Memory) -> None:
     assert messages(memory.run(child, "bytes_out")[1]) == ["\ufffd\ufffd broken \ufffd", "\x00nul"]
 

@@ -63,6 +63,7 @@ class Child:
         self._start = self._peak = self._peak_of_children = 0
         self._cpu = 0.0  # of all jobs before
         self._main_thread = threading.get_ident()
+        self._blocked = threading.local()  # `mask`: what a thread that forks had blocked before
 
     def is_set(self) -> bool:
         """Whether the running attempt shall end."""
@@ -82,6 +83,9 @@ class Child:
         usage = memory.usage()
         self._start = self._peak = usage.peak
         self._cpu = usage.cpu
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._forked
+        )
         while not self._is_terminated and (job := self._next_job()) is not None:
             ended = self.do(job)
             if os.getpid() != self._pid:  # a process that the task has forked, and that returned from it
@@ -161,7 +165,7 @@ class Child:
 
     def terminate(self, number: int, where: FrameType | None) -> None:
         """What SIGTERM does: a running task gets an exception, without one the process ends."""
-        if os.getpid() != self._pid:  # a process that the task forked: what it does with SIGTERM by default
+        if os.getpid() != self._pid:  # forked behind Python's back: what SIGTERM does by default
             set_handler(number, _signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._is_terminated = True
@@ -170,6 +174,21 @@ class Child:
         if self._may_raise:
             self._may_raise = False  # once: a second one would interrupt the cleaning up
             raise Terminated("ended by SIGTERM")
+
+    # What a task forks ends by SIGTERM from its first moment. Python forgets signals that reach a new process
+    # before it is set up: a worker of `multiprocessing` told to end at once would live on, and so would
+    # the task that waits for it. The kernel keeps SIGTERM until it does there what it does by default.
+
+    def _before_fork(self) -> None:
+        self._blocked.mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _after_fork(self) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked.mask)
+
+    def _forked(self) -> None:
+        if _signal.getsignal(signal.SIGTERM) == self.terminate:  # else the task has set its own
+            set_handler(signal.SIGTERM, _signal.SIG_DFL)
+        self._after_fork()
 
     def _flush(self) -> None:
         """Brings everything that was printed into the pipes, and the streams back to where they were."""
