@@ -229,13 +229,24 @@ def test_a_log_is_narrowed_by_text_and_level(tried: Live) -> None:
 def test_older_lines_are_a_link_away(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = lines(page(tried, "/runs/2/tasks/shout"))
     monkeypatch.setattr("ppacer.ui.logs.LINES", 7)
-    monkeypatch.setattr("ppacer.ui.attempt.LINES", 7)
     path, seen = "/runs/2/tasks/shout?level=INFO", list[str]()
     while path:
         tree = page(tried, path)
         seen = [*lines(tree), *seen]
         path = next((link["href"] for link in tree.all("a") if link.text == "Older lines"), "")
     assert seen == whole
+
+
+def test_a_narrowed_log_is_looked_through_in_steps(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lines(page(tried, "/runs/2/tasks/shout?level=ERROR"))
+    monkeypatch.setattr("ppacer.ui.logs.LOOKED_MAX", 5)
+    path, seen, pages = "/runs/2/tasks/shout?level=ERROR", list[str](), 0
+    while path:
+        tree = page(tried, path)
+        seen, pages = [*lines(tree), *seen], pages + 1
+        path = next((link["href"] for link in tree.all("a") if link.text == "Older lines"), "")
+    assert seen == whole
+    assert pages == 4  # of 17 lines
 
 
 def test_the_whole_log_is_a_file(tried: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from api.dags import NASTY, etl, failing, held, hold, nothing
 from api.live import PATIENCE, Gate, Live, until
 from ppacer import Dag
 from ppacer.schedule import Cron, Fixed
+from ppacer.store import audits
 from ui.markup import Element
 from ui.test_actions import send
 from ui.test_dags import many, states
@@ -259,6 +260,27 @@ def test_an_executor_is_drained_and_undrained_by_a_button(live: Make) -> None:
         form = line.one("form")
         assert form.one("button").text == button
         assert send(program, form["action"]).headers["location"] == "/executors"
+
+
+def test_what_the_audit_has_no_index_for_is_looked_for_in_steps(
+    ran: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three triggers, then five pauses."""
+    for _ in range(5):
+        ran.post("/api/v1/dags/etl/pause")
+    monkeypatch.setattr(audits, "LOOKED_MAX", 2)
+    path: str | None = "/audit?command=trigger"
+    found, pages = list[str](), 0
+    while path is not None:
+        tree = page(ran, path)
+        found += lines(tree, "audit")
+        pages += 1
+        if pages == 1:
+            assert "None of these 2 commands fits." in tree.text
+        path = next((link["href"] for link in tree.all("a", rel="next")), None)
+    assert found == ["3", "2", "1"]
+    assert pages == 4
+    assert len(lines(page(ran, "/audit"), "audit")) == 8
 
 
 def test_the_audit_tells_who_did_what_and_what_was_refused(live: Make) -> None:

@@ -26,6 +26,7 @@ from ppacer.store.attempts import (
     source_view,
     task_views,
 )
+from ppacer.store.audits import AuditSearch, audit_views, find_audit
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
@@ -33,7 +34,6 @@ from ppacer.store.open_runs import tasks_at
 from ppacer.store.recent import error_of, failing, hours, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
 from ppacer.store.schema import (
-    audit,
     dagrunresults,
     dagruns,
     dags,
@@ -45,6 +45,7 @@ from ppacer.store.store import RUN_ID_MAX
 from ppacer.store.tokens import TokenRow, every_token
 from ppacer.store.views import (
     PAGE_MAX,
+    AuditFound,
     AuditView,
     BackfillDetail,
     BackfillView,
@@ -222,17 +223,14 @@ class Reads:
         limit: int = 20,
     ) -> list[AuditView]:
         """What was asked for, newest first, from the first row with a number below `before`."""
-        a = audit.c
-        query = sa.select(audit).order_by(a.AuditId.desc()).limit(_page(limit))
-        if refused is not None:
-            query = query.where(a.Outcome != "done" if refused else a.Outcome == "done")
-        for column, value in ((a.DagId, dag_id), (a.RunId, run_id), (a.Actor, actor), (a.Command, command)):
-            if value is not None:
-                query = query.where(column == value)
-        if before is not None:
-            query = query.where(a.AuditId < before)
+        search = AuditSearch(dag_id, run_id, actor, command, refused, before)
         with self._connect() as connection:
-            return [_audited(row, self._mask) for row in connection.execute(query)]
+            return audit_views(connection, search, _page(limit), self._mask)
+
+    def find_audit(self, search: AuditSearch, *, limit: int = 50) -> AuditFound:
+        """A page of it, by looking at so many rows at most."""
+        with self._connect() as connection:
+            return find_audit(connection, search, _page(limit), self._mask)
 
     # -- runs ------------------------------------------------------------------------------------------------
 
@@ -437,21 +435,6 @@ def _with_runs(connection: sa.Connection, rows: Sequence[Any], mask: Mask) -> li
     for row in connection.execute(counts):
         open_runs[row.DagId, row.Status] = row.n
     return [_dag(row, latest.get(row.DagId), open_runs, mask) for row in rows]
-
-
-def _audited(row: Any, mask: Mask) -> AuditView:
-    return AuditView(
-        row.AuditId,
-        row.At,
-        row.Actor,
-        row.Address,
-        row.Command,
-        row.DagId,
-        row.RunId,
-        masked(json.loads(row.Details or "{}"), mask),
-        row.Outcome,
-        None if row.Error is None else mask(row.Error),
-    )
 
 
 def _dag(row: Any, latest: RunView | None, open_runs: Counter[tuple[str, str]], mask: Mask) -> DagView:

@@ -239,6 +239,14 @@ class AuditView(msgspec.Struct, frozen=True):
     error: str | None
 
 
+class AuditFound(msgspec.Struct, frozen=True):
+    """A page of a search for commands; `before` and `looked` are as in RunsFound."""
+
+    rows: list[AuditView]
+    before: int | None
+    looked: int | None
+
+
 class BackfillView(msgspec.Struct, frozen=True):
     """One backfill. `state`: RUNNING, PAUSED, CANCELLING, CANCELLED or DONE.
 

@@ -75,6 +75,7 @@ class LogReader:
         retry: int | None = None,
         *,
         before: int | None = None,
+        after: int = 0,
         limit: int = 100,
         level: str | None = None,
         text: str | None = None,
@@ -83,10 +84,21 @@ class LogReader:
 
         `before`: only rows below that LogId, the first one of the page behind.
         """
-        statement = select(tasklogs).where(*_where(dag_id, exec_ts, task_id, retry, level, text))
+        where = _where(dag_id, exec_ts, task_id, retry, level, text)
+        statement = select(tasklogs).where(*where, tasklogs.c.LogId > after)
         if before is not None:
             statement = statement.where(tasklogs.c.LogId < before)
         return self._rows(statement.order_by(tasklogs.c.LogId.desc()).limit(_limit(limit)))[::-1]
+
+    def back(
+        self, dag_id: str, exec_ts: datetime, task_id: str, retry: int, *, before: int | None, rows: int
+    ) -> int:
+        """The LogId of the row that many rows before the last one; 0 when there are no more than these."""
+        where = _where(dag_id, exec_ts, task_id, retry, None, None)
+        statement = select(tasklogs.c.LogId).where(*where)
+        if before is not None:
+            statement = statement.where(tasklogs.c.LogId < before)
+        return self._number(statement.order_by(tasklogs.c.LogId.desc()).offset(rows).limit(1))
 
     def count(
         self, dag_id: str, exec_ts: datetime, task_id: str | None = None, retry: int | None = None

@@ -17,7 +17,7 @@ from ppacer.store.views import PAGE_MAX, AttemptView, ResultView, RunDetail, Tas
 from ppacer.ui.attempt_code import code_of
 from ppacer.ui.beside import zones
 from ppacer.ui.filters import tried
-from ppacer.ui.logs import LINES, lines
+from ppacer.ui.logs import LOOKED_MAX, lines
 from ppacer.ui.page import Page
 
 ATTEMPTS_MAX = 30  # that have a tab; of more the latest, and the one that is shown
@@ -65,7 +65,7 @@ def show(
         "is_followed": is_open or task.status == TaskStatus.FAILED_PENDING_RETRY,
         "levels": LEVELS,
         "filters": filters,
-        "lines_max": LINES,
+        "looked_max": LOOKED_MAX,
         "lines": lambda: lines(door, detail.run, task_id, attempt, **filters),  # not for a live rendering
     }
 

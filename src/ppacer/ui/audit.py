@@ -7,6 +7,7 @@ from ppacer.api.access import Permission
 from ppacer.api.door import AUDIT, Door
 from ppacer.api.parameters import choice, text, whole
 from ppacer.scheduler.audit import DONE, NAMES
+from ppacer.store.audits import AuditSearch
 from ppacer.ui.addresses import address
 from ppacer.ui.page import Page
 
@@ -26,25 +27,19 @@ def show(
     before: int | None,
 ) -> dict[str, Any]:
     """A page of what was asked for, newest first."""
-    rows = door.reads.audit(
-        dag_id=dag or None,
-        run_id=run,
-        actor=actor or None,
-        command=command or None,
-        refused=None if outcome is None else outcome != DONE,
-        before=before,
-        limit=ROWS_MAX + 1,
-    )
+    refused = None if outcome is None else outcome != DONE
+    search = AuditSearch(dag or None, run, actor or None, command or None, refused, before)
+    found = door.reads.find_audit(search, limit=ROWS_MAX)
     asked = {"actor": actor, "command": command, "dag": dag, "run": run, "outcome": outcome}
-    shown, has_more = rows[:ROWS_MAX], len(rows) > ROWS_MAX
     return {
-        "rows": shown,
+        "rows": found.rows,
+        "looked": found.looked,
         "asked": asked,
         "is_asked": any(value is not None and value != "" for value in asked.values()),
         "commands": [*NAMES.values()],
         "outcomes": OUTCOMES,
         "first": url_of(asked) if before else None,
-        "next": url_of({**asked, "before": shown[-1].audit_id}) if has_more else None,
+        "next": url_of({**asked, "before": found.before}) if found.before else None,
         "url_of": lambda **more: url_of({**asked, **more}),
     }
 

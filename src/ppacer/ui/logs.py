@@ -20,6 +20,7 @@ from ppacer.tasklog.plain import plain
 from ppacer.ui.login import entrance
 
 LINES = 500  # of the page without scripts
+LOOKED_MAX = 10_000  # lines among which a text or a level is looked for
 TEXT_CHARS_MAX = 4_000  # of one line on the page; `log.js` has the same number
 FILE_ROWS = 2_000  # that are read at once for a file
 
@@ -39,6 +40,18 @@ class Line:
     more: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some lines of a log. `older`: the number below which there may be more of them.
+
+    `is_cut`: so many lines were looked at, and the others not yet.
+    """
+
+    lines: list[Line]
+    older: int | None
+    is_cut: bool
+
+
 def lines(
     door: Door,
     run: RunView,
@@ -47,13 +60,16 @@ def lines(
     text: str | None,
     level: str | None,
     before: int | None,
-) -> list[Line]:
-    """The last lines of an attempt, or those before one of them."""
+) -> Part:
+    """The last lines of an attempt, or those before one of them; narrowed, of those that are looked at."""
     if attempt is None:
-        return []
+        return Part([], None, False)
     key = (run.dag_id, run.exec_ts, task_id, attempt.retry)
-    rows = door.logs.tail(*key, before=before, limit=LINES, level=level, text=text)
-    return [_line(row) for row in rows]
+    low = door.logs.back(*key, before=before, rows=LOOKED_MAX) if text or level else 0
+    rows = door.logs.tail(*key, before=before, after=low, limit=LINES, level=level, text=text)
+    if len(rows) == LINES:
+        return Part([_line(row) for row in rows], rows[0].log_id, False)
+    return Part([_line(row) for row in rows], low + 1 if low else None, low > 0)
 
 
 def _line(row: LogRow) -> Line:
