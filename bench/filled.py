@@ -162,7 +162,9 @@ def _attempt(run: Past, task_id: str, retry: int, status: str, at: datetime) -> 
             "Token": f"{run.number:016x}" if begun else None, "StartedAt": text if begun else None,
             "EndedAt": None if status == "RUNNING" else end, "LeaseEndAt": end if begun else None,
             "ResultBytes": 2 if status == "SUCCESS" else None,
-            "PeakMemory": 12_000_000 + run.number % 50 * 1_000_000 if begun else None}  # fmt: skip
+            "PeakMemory": 12_000_000 + run.number % 50 * 1_000_000 if begun else None,
+            "TaskBodyHash": run.dag.bodies[task_id].hash if begun else None,
+            "CpuSeconds": run.slow / 2 if begun else None}  # fmt: skip
 
 
 def _result(run: Past) -> dict[str, Any]:
