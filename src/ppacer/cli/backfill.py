@@ -100,9 +100,9 @@ def _wait(backend: "Backend", done: "BackfillDone", as_json: bool) -> int:
     from ppacer.cli.follow import WAIT_SECONDS, ended_by_ctrl_c, patiently
 
     number = done.backfill_id
-    if not as_json:
-        click.echo(f"backfill {number} of {done.dag_id} has begun")
     with ended_by_ctrl_c(f"backfill {number} goes on; end it with ppacer backfill cancel {number}"):
+        if not as_json:
+            click.echo(f"backfill {number} of {done.dag_id} has begun")
         detail = patiently(lambda: backend.backfill(number, wait=WAIT_SECONDS))
         while detail.backfill.ended_at is None:
             detail = patiently(lambda: backend.backfill(number, wait=WAIT_SECONDS))

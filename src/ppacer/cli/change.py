@@ -53,15 +53,15 @@ def trigger_command(
     if not wait:
         _tell(as_json, done, f"run {done.run_id} of {dag} has begun: ppacer logs {done.run_id} -f")
         return exits.OK
-    if not as_json:
-        click.echo(f"run {done.run_id} of {dag} has begun")
-    return _wait(backend, done.run_id, as_json)
+    return _wait(backend, done.run_id, dag, as_json)
 
 
-def _wait(backend: "Backend", run_id: int, as_json: bool) -> int:
+def _wait(backend: "Backend", run_id: int, dag: str, as_json: bool) -> int:
     from ppacer.cli.follow import ended_by_ctrl_c, until_ended
 
     with ended_by_ctrl_c(f"run {run_id} goes on; end it with ppacer cancel {run_id}"):
+        if not as_json:
+            click.echo(f"run {run_id} of {dag} has begun")
         detail = until_ended(backend, run_id)
     if as_json:
         print_json(detail)
