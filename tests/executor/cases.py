@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -398,6 +399,16 @@ def replaces_stdout() -> None:
 
 
 @task
+def redirects() -> None:
+    if not seen:
+        seen.append(os.dup(1))
+    os.dup2(seen[0], 1)  # as it was before the attempt before
+    print("before")
+    with tempfile.TemporaryFile() as file:  # which has nothing to be read, and says so
+        os.dup2(file.fileno(), 1)
+
+
+@task
 def background(ctx: TaskContext) -> None:
     """Leaves a thread that goes on."""
     threading.Thread(target=_endless, daemon=True).start()
@@ -485,8 +496,8 @@ with Dag("cases") as cases:
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
         ends_what_it_forks, fails,
         fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
-        long_line, bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, background,
-        cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,
+        long_line, bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, redirects,
+        background, cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

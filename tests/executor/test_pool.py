@@ -66,6 +66,11 @@ def test_a_task_that_replaces_stdout_does_not_silence_the_next(pool: Runner, mem
     assert memory.run(pool, "who")[0].result == before
 
 
+def test_what_was_printed_before_the_pipe_was_replaced_is_kept(pool: Runner, memory: Memory) -> None:
+    for _ in range(20):
+        assert messages(memory.run(pool, "redirects")[1]) == ["before"]
+
+
 def test_state_of_the_process_stays_as_documented(pool: Runner, memory: Memory) -> None:
     memory.run(pool, "remembers", word="a")
     assert memory.run(pool, "remembers", word="b")[0].result == '["a","b"]'

@@ -216,6 +216,19 @@ def test_output_before_the_result_belongs_to_the_attempt_whatever_is_heard_first
         bench.close()
 
 
+def test_pipes_that_are_said_to_be_empty_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls of the system for each task that prints nothing."""
+    with reactor() as loop:
+        bench = Bench(loop)
+        monkeypatch.setattr(bench.worker, "read", lambda *_: pytest.fail("a look into a pipe"))
+        bench.begin()
+        bench.say(Ended(Outcome(SUCCESS), leaving=False, unread=(0, 0)))
+        bench.staff._hear(bench.worker)
+        assert bench.foreman.ends == [Outcome(SUCCESS)]
+        monkeypatch.undo()
+        bench.close()
+
+
 @pytest.mark.parametrize("first", ["record", "output"])
 def test_records_and_output_keep_their_order_whichever_is_noticed_first(first: str) -> None:
     with reactor() as loop:

@@ -1,7 +1,9 @@
 """The outside of the scheduler: the inbox, the loop around `step`, the client in the same program."""
 
+import re
 import threading
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from ppacer.schedule import Fixed
 from ppacer.scheduler import LocalClient, State, TriggerRun
 from ppacer.scheduler.inbox import BATCH_MAX
 from ppacer.scheduler.requests import Claim, Reports, Request
+from ppacer.scheduler.scheduler import TOKENS_AT_ONCE, new_tokens
 from scheduler.harness import PATIENCE, T0, World, at, dag, seconds
 
 Make = Callable[..., World]
@@ -198,3 +201,9 @@ def test_a_program_without_schedules_creates_no_runs_by_itself(
     w.run(60)
     assert w.runs() == []
     assert w.trigger() == 1
+
+
+def test_tokens_are_new_and_of_one_shape_however_many_are_asked_for_at_once() -> None:
+    tokens = list(islice(new_tokens(), 3 * TOKENS_AT_ONCE))
+    assert len(set(tokens)) == len(tokens)
+    assert all(re.fullmatch("[0-9a-f]{16}", token) for token in tokens)

@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,9 @@ PEAK_STEP = 8 * 1024 * 1024  # a peak so much above what is in use is forgotten 
 set_handler = _signal.signal  # as signal.signal, without turning numbers into enums and back
 
 
+_File: TypeAlias = tuple[int, int]
+
+
 class Terminated(SystemExit):
     """Raised in the main thread of a child by SIGTERM, so that `finally` blocks run.
 
@@ -54,6 +57,7 @@ class Child:
         self._registry, self._notifier = registry, notifier
         self._control: _socket.socket | None = None
         self._pid = 0
+        self._pipes: tuple[_File, _File] | None = None
         self._frames: Frames[Job] = Frames(JOBS)
         self._lock = threading.RLock()
         self._is_idle = True  # then SIGTERM ends the process at once
@@ -77,6 +81,7 @@ class Child:
         """
         self._control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, control)
         self._pid = os.getpid()
+        self._pipes = _file(1), _file(2)
 
     def run(self) -> NoReturn:
         """Does jobs until the last one, the end of the main program, or a SIGTERM."""
@@ -115,7 +120,7 @@ class Child:
         peak, cpu = self._taken_by_job()
         outcome = msgspec.structs.replace(outcome, peak_memory=peak, cpu_seconds=cpu)
         is_leaving = job.last or self._is_terminated or self._is_worn_out()
-        return Ended(outcome, is_leaving, self._is_terminated)
+        return Ended(outcome, is_leaving, self._is_terminated, self._unread_in_pipes())
 
     def send(self, message: Said | Ended) -> None:
         """Sends a frame as a whole, whichever thread it comes from, and even if SIGTERM comes meanwhile."""
@@ -150,6 +155,14 @@ class Child:
             return (posix.unread(1), posix.unread(2)) if posix.IS_LINUX else None
         except OSError:  # the task has closed one of them
             return None
+
+    def _unread_in_pipes(self) -> tuple[int, int] | None:
+        """As `_unread`, but None also when the task has put something else in the place of a pipe."""
+        try:
+            is_same = (_file(1), _file(2)) == self._pipes
+        except OSError:
+            return None
+        return self._unread() if is_same else None
 
     def _next_job(self) -> Job | None:
         assert self._control is not None
@@ -221,6 +234,12 @@ class Child:
                 return True
             self._peak = now if memory.forget_peak() else peak
         return self._jobs >= JOBS_MAX
+
+
+def _file(fd: int) -> _File:
+    """What a descriptor leads to."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> NoReturn:

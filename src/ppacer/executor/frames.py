@@ -43,12 +43,14 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Child to main program: the job is done, its output in the pipes. `leaving`: it takes no other.
 
-    `terminated`: it got SIGTERM meanwhile, from wherever.
+    `terminated`: it got SIGTERM meanwhile, from wherever. `unread`: as in Said; most tasks print nothing, and
+    need no look into their pipes.
     """
 
     outcome: Outcome
     leaving: bool
     terminated: bool = False
+    unread: tuple[int, int] | None = None
 
 
 class Fork(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -129,7 +129,8 @@ class Staff:
                 worker.drain_before(message)
                 attempt.output.say(message.at, message.level, message.message, message.attributes)
                 continue
-            worker.drain(FULL)
+            if message.unread != (0, 0):
+                worker.drain(FULL)
             self._supply.is_good()
             if self._foreman.ended(worker, attempt, message) and not (worker.is_leaving or worker.has_exited):
                 self._rest(worker)

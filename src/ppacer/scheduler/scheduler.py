@@ -8,7 +8,7 @@ again one by one, so that one bad request fails alone.
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from ppacer.clock import Clock, Now
@@ -27,7 +27,18 @@ from ppacer.store.sync import sync
 
 log = logging.getLogger("ppacer.scheduler")
 
+TOKEN_BYTES = 8
+TOKENS_AT_ONCE = 256
 IDLE_SECONDS = 20.0  # at least one step in this time, so that a longer silence means a stopped program
+
+
+def new_tokens() -> Iterator[str]:
+    """Random names of attempts. The system is asked for many at a time, because each asking lets go of the
+    interpreter, which may come back late.
+    """
+    while True:
+        digits = secrets.token_hex(TOKEN_BYTES * TOKENS_AT_ONCE)
+        yield from (digits[at : at + 2 * TOKEN_BYTES] for at in range(0, len(digits), 2 * TOKEN_BYTES))
 
 
 class State(StrEnum):
@@ -55,14 +66,14 @@ class Scheduler:
         clock: Clock,
         *,
         lease: float = LEASE_SECONDS,
-        new_token: Callable[[], str] = lambda: secrets.token_hex(8),
+        new_token: Callable[[], str] | None = None,
         mask: Callable[[str], str] = lambda text: text,
         scheduled: bool = True,
     ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
-        self.memory = Memory(store, registry, new_token, lease)
+        self.memory = Memory(store, registry, new_token or new_tokens().__next__, lease)
         self.memory.watcher.is_watching = scheduled
         self._trouble = Trouble()
         self._rounds = Rounds(store, self.memory, self._trouble)
