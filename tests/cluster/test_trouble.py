@@ -125,6 +125,25 @@ def test_an_end_that_the_cluster_cannot_bring_about_is_decided_without_it(
     assert memory.end_of(started).end is End.CANCELLED
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_what_a_cluster_had_counts_as_begun_when_its_worker_does_not_say_otherwise(
+    make: Callable[[], ClusterRunner], memory: Memory, clock: Hand, closes: bool
+) -> None:
+    """Its first message may still be on its way, and a task that is to run once at most would run again."""
+    runner = make()
+    started = memory.start(runner, grant("nothing"))
+    settle(runner)
+    if closes:
+        runner.close()
+    else:
+        runner.cancel(started.token, End.HANDED_BACK)
+        settle(runner)
+        clock.at += module.LAST_WORDS_SECONDS
+        settle(runner)
+    outcome = memory.end_of(started)
+    assert (outcome.end, outcome.begun) == (End.HANDED_BACK, True)
+
+
 def test_an_end_behind_many_words_is_heard_though_the_job_is_gone(
     make: Callable[[], ClusterRunner], memory: Memory, clock: Hand
 ) -> None:

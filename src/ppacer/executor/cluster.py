@@ -140,12 +140,19 @@ class ClusterRunner:
         self._reactor.run()
         for token, attempt in self._live.items():
             if attempt.is_submitted and attempt.end is None:
-                self._cluster.end(token, End.HANDED_BACK)  # else workers would take our end for a cancel
+                self._try_to_end(token)
         self._cluster.close()
         self._reactor.close()  # which takes what was started meanwhile
         for attempt in list(self._live.values()):
-            begun = attempt.has_begun
+            begun = attempt.is_submitted  # its first message may be on its way
             self._decide(attempt, Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK), begun=begun))
+
+    def _try_to_end(self, token: str) -> None:
+        """Hands back an attempt, or workers would take our end for a cancel."""
+        try:
+            self._cluster.end(token, End.HANDED_BACK)
+        except Exception:  # the others are handed back all the same
+            log.exception("the cluster cannot be told to hand back an attempt")
 
     # -- to the cluster --------------------------------------------------------------------------------------
 
@@ -234,8 +241,9 @@ class ClusterRunner:
         self._after(attempt, seconds, self._give_up)
 
     def _give_up(self, attempt: _Attempt) -> None:
+        """That it has not begun only its worker can say: its first message may be on its way."""
         assert attempt.end is not None
-        self._decide(attempt, Outcome(attempt.end, end_text(attempt.end), begun=attempt.has_begun))
+        self._decide(attempt, Outcome(attempt.end, end_text(attempt.end)))
 
     # -- from the cluster (Hearing) --------------------------------------------------------------------------
 
