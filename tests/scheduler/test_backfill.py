@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ppacer.dag import Dag
+from ppacer.engine.changes import BackfillMarked
 from ppacer.errors import ConflictError, NotFoundError, ParamsError, SchedulerUnavailable
 from ppacer.protocol import End
 from ppacer.schedule import Cron, Fixed
@@ -587,6 +588,8 @@ def test_one_that_cannot_be_written_is_paused_with_the_reason_and_the_others_go_
     assert mine(w, 2) == TEN[5:]
     assert row(w)["PausedAt"] is not None
     assert "ValueError" in row(w)["PauseReason"]
+    heard = [change for change in w.changes if isinstance(change, BackfillMarked) and change.pause_reason]
+    assert len(heard) == 1  # pages that are open show it
 
 
 def test_a_row_that_was_changed_behind_its_back_stops_nobody_else(world: Make) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ppacer.engine.changes import DagMarked
 from ppacer.errors import CommandError, ConflictError, SchedulerUnavailable, StoreError, StoreUnavailable
 from ppacer.protocol import Answer, End
 from ppacer.schedule import Fixed
@@ -434,6 +435,8 @@ def test_a_dag_whose_points_cannot_be_written_is_disabled_and_the_others_go_on(w
     assert w.exec_times("e") == [T0, at(10), at(20), at(30)]
     assert "constraint failed" in w.dag_row("d")["DisabledReason"]
     assert w.dag_row("e")["DisabledReason"] is None
+    heard = [change for change in w.changes if isinstance(change, DagMarked)]
+    assert [change.disabled_reason for change in heard] == ["constraint failed"]  # open pages show it
 
 
 def test_a_dag_whose_points_were_written_after_all_is_not_disabled(world: Make) -> None:

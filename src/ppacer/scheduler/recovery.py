@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ppacer.clock import Now
-from ppacer.engine.changes import AlertTried
+from ppacer.engine.changes import AlertTried, Change
 from ppacer.errors import CommandError, PpacerError, StoreError, StoreUnavailable
 from ppacer.protocol import Report
 from ppacer.scheduler.inbox import BATCH_MAX
@@ -58,7 +58,7 @@ class Recovery:
             log.exception("the points of dag %s cannot be recorded", dag_id)
             self.read_back(now)
             if self._memory.watcher.is_due(dag_id, now.utc):
-                self._store.apply([self._memory.watcher.disable(dag_id, error, now.utc)])
+                self._write([self._memory.watcher.disable(dag_id, error, now.utc)], now)
 
     def _backfill_alone(self, backfill_id: int, now: Now) -> None:
         try:
@@ -68,7 +68,7 @@ class Recovery:
         except Exception as error:
             log.exception("backfill %d cannot go on, and is paused", backfill_id)
             self.read_back(now)
-            self._store.apply(self._memory.backfills.give_up(backfill_id, error, now.utc))
+            self._write(self._memory.backfills.give_up(backfill_id, error, now.utc), now)
 
     def _decide_alone(self, request: Request, now: Now) -> None:
         try:
@@ -147,7 +147,10 @@ class Recovery:
 
     def read_back(self, now: Now) -> None:
         """Memory is a cache of rows: throws it away and reads it back, at start and after any trouble."""
-        changes = self._memory.read_back(now)
+        self._write(self._memory.read_back(now), now)
+
+    def _write(self, changes: Sequence[Change], now: Now) -> None:
+        """Commits what nobody has asked for, and announces it."""
         if changes:
             self._store.apply(changes)
             self._memory.committed(changes, now)
