@@ -46,7 +46,7 @@ def processor_seconds() -> float:
 
 def to_text(value: datetime) -> str:
     """ISO 8601 in UTC, of fixed width, so that text order is time order: 2024-03-11T22:50:20.000000Z."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:

@@ -7,7 +7,7 @@ finds gaps and repeated hours by comparing the wall clock of one minute with tha
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -369,3 +369,33 @@ def test_points_strictly_increase_and_none_is_jumped_over(
         if middle < later:
             assert cron.next(middle) == later
         assert cron.next(later - timedelta(microseconds=1)) == later
+
+
+@given(expression=expressions, change=changes, before=st.timedeltas(timedelta(0), timedelta(days=40)))
+@settings(max_examples=300)
+def test_the_points_of_a_range_are_those_that_come_one_after_the_other(
+    expression: str, change: tuple[str, str], before: timedelta
+) -> None:
+    tz, day = change
+    cron = cron_or_none(expression, tz)
+    if cron is None:
+        return
+    first, end = at(day) - before, at(day) + 3 * DAY
+    assert list(islice(cron.between(first, end), 500)) == list(islice(following(cron, first, end), 500))
+
+
+def following(cron: Cron, after: datetime, end: datetime) -> Iterator[datetime]:
+    while (point := cron.next(after)) is not None and point < end:
+        yield point
+        after = point
+
+
+@pytest.mark.parametrize(("tz", "day"), CHANGES)
+@pytest.mark.parametrize("expression", ["*/10 * * * *", "30 2 * * *", "0,45 0,1,2,3,23 * * *"])
+def test_the_points_of_a_range_over_a_change_are_those_that_come_one_after_the_other(
+    tz: str, day: str, expression: str
+) -> None:
+    cron = Cron(expression, tz=tz)
+    for hours in range(-30, 30, 7):
+        first = at(day) + hours * HOUR
+        assert list(cron.between(first, first + 2 * DAY)) == list(following(cron, first, first + 2 * DAY))

@@ -23,7 +23,8 @@ from ppacer.schedule.cron import (
     Weekday,
 )
 from ppacer.schedule.fixed import Fixed
-from ppacer.schedule.points import Schedule, next_point, points_in, upcoming
+from ppacer.schedule.points import Schedule, next_point, upcoming
+from ppacer.schedule.ranges import points_in
 from ppacer.schedule.shorthand import daily, every_minute, hourly, monthly, weekly, yearly
 
 __all__ = [

@@ -63,16 +63,6 @@ def upcoming(schedule: Schedule, current: datetime, count: int) -> list[datetime
     return found
 
 
-def points_in(schedule: Schedule, start: datetime, end: datetime, count_max: int) -> list[datetime]:
-    """The points in [start, end), oldest first; one more than `count_max` tells that there are more."""
-    found: list[datetime] = []
-    point = next_point(schedule, just_before(start), None)
-    while point is not None and point < end and len(found) <= count_max:
-        found.append(point)
-        point = next_point(schedule, point, point)
-    return found
-
-
 def as_utc(value: object, what: str) -> datetime:
     """`value` as a plain datetime in UTC; anything but an aware datetime is refused, `what` names it."""
     if not isinstance(value, datetime):

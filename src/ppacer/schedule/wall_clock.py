@@ -8,7 +8,7 @@ nothing in a gap, and both times in a repeated hour."""
 # an hour (Lord Howe) or at midnight (Cairo loses a whole day), and answers with the past when asked in a
 # repeated hour (2.8). So it only finds wall times, in naive datetimes, and their instants are found here.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ppacer.schedule.points import TICK
@@ -17,6 +17,9 @@ DAY = timedelta(days=1)  # no zone ever changed its offset by more
 
 Walls = Callable[[datetime], Iterator[datetime]]
 """All wall times (naive) of a job strictly after a given one, ascending."""
+
+Find = Callable[[Walls, tzinfo, datetime], datetime | None]
+"""One of the two functions that follow."""
 
 
 def next_at_fixed_times(walls: Walls, zone: tzinfo, current: datetime) -> datetime | None:
@@ -47,6 +50,52 @@ def next_by_the_wall(walls: Walls, zone: tzinfo, current: datetime) -> datetime 
         else:
             at = max(horizon, point - 2 * DAY)
             after = _wall(zone, at)
+    return None
+
+
+def between(
+    find: Find, walls: Walls, many_walls: Walls, zone: tzinfo, after: datetime, end: datetime
+) -> Iterator[datetime]:
+    """The points after one instant and before another. `many_walls`: the same walls, but faster for many.
+
+    As long as the clock is not changed, nor was on the day before, it is subtraction, whatever the job; on
+    the days of a change each point is found by itself.
+    """
+    at: datetime | None = after
+    while at is not None and at < end:
+        is_calm = _offset(zone, at - DAY) == _offset(zone, at) == _offset(zone, at + DAY)
+        at = yield from (
+            _calm_days(many_walls, zone, at, end) if is_calm else _day(find, walls, zone, at, end)
+        )
+
+
+def _calm_days(
+    walls: Walls, zone: tzinfo, at: datetime, end: datetime
+) -> Generator[datetime, None, datetime | None]:
+    """The points until the day of a change; returns from when on to look for more, None if there are none."""
+    offset, calm_until = _offset(zone, at), at + DAY
+    for wall in walls(_wall(zone, at)):
+        point = (wall - offset).replace(tzinfo=UTC)
+        while calm_until < point and _offset(zone, calm_until + DAY) == offset:
+            calm_until += DAY
+        if point > calm_until:
+            return calm_until
+        if point >= end:
+            return None
+        yield point
+    return None
+
+
+def _day(
+    find: Find, walls: Walls, zone: tzinfo, at: datetime, end: datetime
+) -> Generator[datetime, None, datetime | None]:
+    """The points of a day; returns as above."""
+    stop = at + DAY
+    while (point := find(walls, zone, at)) is not None and point < end:
+        if point > stop:
+            return point - TICK
+        yield point
+        at = point
     return None
 
 
