@@ -368,7 +368,7 @@ class Rows:
     def _check_memory(self, engine: Engine) -> None:
         open_ids = {run_id for run_id, run in self.runs.items() if run.status in (R.SCHEDULED, R.RUNNING)}
         assert set(engine.runs) == open_ids  # memory holds only open runs
-        ready = set()
+        ready, lost = set(), dict[str, tuple[int, int]]()
         for run_id in open_ids:
             run, memory = self.runs[run_id], engine.runs[run_id]
             statuses = run.statuses()
@@ -390,6 +390,9 @@ class Rows:
                     due = engine.next_due()
                     assert due is not None, run.ref
                     assert due <= latest.retry_at, run.ref
+                if task.is_lost and task.token is not None:
+                    lost[task.token] = run_id, position
+        assert engine.lost == lost
         entries = Counter(entry for entry in engine.ready if entry in ready)
         assert entries == Counter(ready), (engine.ready, ready)  # 16
         assert engine.ready_count == len(ready), (engine.ready_count, ready)  # 16

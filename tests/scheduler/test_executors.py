@@ -795,6 +795,29 @@ def test_nobody_takes_back_what_was_granted_to_another_one(world: Make) -> None:
     assert len(other.claim()) == 1
 
 
+class NotWalked(dict[int, Any]):
+    """Open runs that may be looked up, but not all of them."""
+
+    def values(self) -> Any:
+        pytest.fail("all open runs were looked at")
+
+    __iter__ = items = values
+
+
+def test_what_a_stranger_costs_does_not_grow_with_what_is_open(world: Make) -> None:
+    """An executor that comes back after its lease names all it has, with each heartbeat."""
+    w = world(dag("d", "a", "b", "c"))
+    late, other = w.executor("late"), w.executor("other", slots=1)
+    w.trigger()
+    late.claim()
+    w.run(35)
+    assert len(other.claim()) == 1
+    w.checks, engine = False, w.scheduler.memory.engine  # the checks look at all
+    engine.runs = NotWalked(engine.runs)
+    assert len(w.do(Heartbeat("late", list(late.held))).cancel) == 1
+    assert len(w.scheduler.memory.tasks.sessions["late"].held) == 2  # taken back
+
+
 def test_a_hello_takes_back_what_is_only_lost(world: Make) -> None:
     w = world(dag("d", "a"))
     run = w.trigger()

@@ -68,7 +68,7 @@ from ppacer.engine.model import (
 )
 from ppacer.engine.ready import Lane, ReadyQueue, needs_of, take
 from ppacer.engine.recovery import run_from_rows
-from ppacer.engine.retries import LOST_MAX, SPENDING, ended_by_mistake, lost_for_good, next_delay
+from ppacer.engine.retries import LOST_MAX, SPENDING, ended, ended_by_mistake, lost_for_good, next_delay
 
 ROOM_DEFAULT = 16  # as Dag.max_active_runs
 STALE_MAX = 1_000  # entries out of date, beside as many as are not, for which nothing is done
@@ -88,6 +88,7 @@ class Engine:
         self.ready = ReadyQueue()  # with entries that are out of date, which are passed over
         self.ready_count = 0  # without them
         self._entries = 0  # with them
+        self.lost: dict[str, tuple[int, int]] = {}  # run and position of attempts that are lost, by token
         self.retries: list[tuple[datetime, int, int, int]] = []  # heap of (due, run, position, retry)
 
     def handle(self, event: Event, now: datetime) -> Changes:
@@ -198,6 +199,8 @@ class Engine:
     def _offer(self, run: RunState, position: int) -> None:
         task, needs = run.tasks[position], needs_of(run.graph.tasks[position])
         self.ready_count += 1
+        if task.is_lost and task.token is not None:
+            self.lost[task.token] = run.ref.run_id, position
         if task.offered != task.retry:
             task.offered = task.retry
             self.ready.put(needs, run.ref.dag_id, run.ref.run_id, position, task.retry)
@@ -247,8 +250,9 @@ class Engine:
         task, task_id = run.tasks[position], run.graph.tasks[position].id
         error = f"lost: executor {task.executor} is gone, with its program or for longer than a lease"
         lost = Failed(run.ref.run_id, task_id, task.retry, token="", reason=Reason.LOST, error=error)
-        out.append(_ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, lost, now))
+        out.append(ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, lost, now))
         task.is_lost = False
+        self.lost.pop(task.token or "", None)
         task.retry += 1
         out.append(AttemptCreated(run.ref, task_id, task.retry, run.restart, now))
 
@@ -298,7 +302,7 @@ class Engine:
             self._fail(run, position, event, now, out)
             return
         retry_at = now + delay
-        out.append(_ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, event, retry_at))
+        out.append(ended(run, position, now, TaskStatus.FAILED_PENDING_RETRY, event, retry_at))
         self._drop_lost(task)
         self._move(task, TaskStatus.FAILED_PENDING_RETRY)
         task.token, task.retry_at = None, retry_at
@@ -313,7 +317,7 @@ class Engine:
         """The attempt was the last one: the task is final, and so is everything downstream."""
         task, spec = run.tasks[position], run.graph.tasks[position]
         status = TaskStatus.CANCELLED if run.cancelling else TaskStatus.FAILED
-        out.append(_ended(run, position, now, status, end, None))
+        out.append(ended(run, position, now, status, end, None))
         self._settle_task(run, task, status)
         if status is TaskStatus.FAILED and spec.alert_on_failure:
             out.append(AlertQueued(run.ref, spec.id, task.retry, AlertKind.FAILURE, end.error, now))
@@ -434,6 +438,7 @@ class Engine:
         """A lost attempt that was heard of again is not offered any more."""
         if task.is_lost:
             task.is_lost = False
+            self.lost.pop(task.token or "", None)
             self.ready_count -= 1
 
     def _settle_task(self, run: RunState, task: TaskState, status: TaskStatus) -> None:
@@ -471,16 +476,6 @@ class Engine:
         if run is not None and run.status in RUN_FINAL:
             del self.runs[run_id]
             self._count_for_backfill(run, -1)
-
-
-def _ended(
-    run: RunState, position: int, now: datetime, status: TaskStatus, end: Failed, retry_at: datetime | None
-) -> AttemptEnded:
-    """The end without success of the attempt that runs."""
-    task, was = run.tasks[position], TaskStatus.RUNNING
-    head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
-    took = (end.peak_memory, end.body_hash, end.cpu_seconds)
-    return AttemptEnded(*head, end.reason, end.error, None, retry_at, *took)
 
 
 _HANDLERS: dict[type, Callable[[Engine, Any, datetime, Changes], None]] = {

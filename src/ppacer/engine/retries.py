@@ -1,11 +1,13 @@
-"""Whether and when a task is tried again: what each reason costs, and how long the delay is."""
+"""The end of an attempt without success: what each reason costs, and whether and when it is tried again."""
 
 import zlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ppacer.clock import ZERO, to_text
 from ppacer.dag import TaskSpec
-from ppacer.engine.model import Reason, RunRef, TaskState
+from ppacer.engine.changes import AttemptEnded
+from ppacer.engine.events import Failed
+from ppacer.engine.model import Reason, RunRef, RunState, TaskState, TaskStatus
 
 LOST_MAX = 3  # a lost attempt is granted anew so often; a task that kills every executor shall not go on
 REFUSED_MAX = 3  # by one executor: then nobody else was there to take it
@@ -64,6 +66,16 @@ def retry_delay(ref: RunRef, spec: TaskSpec, nth: int, retry: int) -> timedelta:
         name = f"{ref.dag_id}/{to_text(ref.exec_ts)}/{spec.id}/{retry}"
         seconds *= 1 + spec.retry_jitter * zlib.crc32(name.encode()) / 0xFFFFFFFF
     return timedelta(seconds=min(seconds, DELAY_MAX))
+
+
+def ended(
+    run: RunState, position: int, now: datetime, status: TaskStatus, end: Failed, retry_at: datetime | None
+) -> AttemptEnded:
+    """The end without success of the attempt that runs."""
+    task, was = run.tasks[position], TaskStatus.RUNNING
+    head = (run.ref, run.graph.tasks[position].id, task.retry, now, was, status, task.token)
+    took = (end.peak_memory, end.body_hash, end.cpu_seconds)
+    return AttemptEnded(*head, end.reason, end.error, None, retry_at, *took)
 
 
 def lost_for_good(task: TaskState, spec: TaskSpec) -> str:

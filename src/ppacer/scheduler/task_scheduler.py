@@ -221,8 +221,7 @@ class TaskScheduler:
         """
         strangers = [token for token in tokens if token not in session.held]
         if strangers and self.is_sure:
-            lost = {task.token for run in self.engine.runs.values() for task in run.tasks if task.is_lost}
-            session.cancels += [token for token in strangers if token not in lost]
+            session.cancels += [token for token in strangers if token not in self.engine.lost]
         session.remind(tokens)
         named = {*tokens, *session.untold}
         for token, held in session.held.items():
@@ -238,13 +237,16 @@ class TaskScheduler:
         """
         changes: list[Change] = []
         session = self.sessions.get(executor)  # None: its goodbye came just before
-        named = {token for token in tokens if session is not None and token not in session.held}
-        for run in self.engine.runs.values() if named else ():
-            for position, task in enumerate(run.tasks):
-                if session is not None and task.is_lost and task.token in named and task.executor == executor:
-                    held = session.held[task.token] = self._held(run.ref, position, now)
-                    found = LeaseRenewed(held.ref.run_id, held.task_id, held.retry, task.token)
-                    changes += self.engine.handle(found, now.utc)
+        for token in tokens:
+            lost = self.engine.lost.get(token)
+            if session is None or token in session.held or lost is None:
+                continue
+            run_id, position = lost
+            run = self.engine.runs[run_id]
+            if run.tasks[position].executor == executor:
+                held = session.held[token] = self._held(run.ref, position, now)
+                found = LeaseRenewed(run_id, held.task_id, held.retry, token)
+                changes += self.engine.handle(found, now.utc)
         return changes
 
     def poll(self, request: Request, ask: Claim, now: Now) -> None:
