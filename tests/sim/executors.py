@@ -129,11 +129,9 @@ class Executor:
 
     def _call(self, ask: Ask, answered: Any, failed: Any, patience: float = 10.0) -> Call:
         epoch = self.epoch
-
-        def if_alive(act: Any) -> Any:
-            return lambda value: act(value) if epoch == self.epoch else None
-
-        return Call(self.world, self.link, ask, patience, if_alive(answered), if_alive(failed))
+        if_alive = lambda value: answered(value) if epoch == self.epoch else None  # noqa: E731 - as below
+        or_not = lambda error: failed(error) if epoch == self.epoch else None  # noqa: E731
+        return Call(self.world, self.link, ask, patience, if_alive, or_not)
 
     def _backoff(self, loop: int) -> float:
         self.refusals[loop] = min(self.refusals[loop] + 1, len(BACKOFFS))

@@ -179,13 +179,13 @@ RECOVERY = _in(
     ),
     (
         "ended parents count as successful after a start",
-        "done = [task.status is TaskStatus.SUCCESS for",
-        "done = [task.status in TASK_FINAL for",
+        "if task.status is TaskStatus.SUCCESS:",
+        "if task.status in TASK_FINAL:",
         (4, 15),
     ),
     (
         "a start forgets what was cancelled",
-        "run.is_cancelled = TaskStatus.CANCELLED in statuses",
+        "run.is_cancelled |= task.status is TaskStatus.CANCELLED",
         "run.is_cancelled = False",
         (6,),
     ),
@@ -452,8 +452,8 @@ SCHEDULER = _in(
     ),
     (
         "nobody wakes it for a retry",
-        "timers = self.memory.engine.next_due(), self.memory.watcher.next_wake()",
-        "timers = None, self.memory.watcher.next_wake()",
+        "(self.memory.engine.next_due(), self.memory.watcher.next_wake())",
+        "(None, self.memory.watcher.next_wake())",
         (30,),
     ),
 )

@@ -22,7 +22,7 @@ from sim.oracle_leases import Leases
 from sim.oracle_memory import judge_everything, judge_touched
 from sim.oracle_model import Violation
 from sim.oracle_outside import Outside
-from sim.oracle_patience import Patience
+from sim.oracle_patience import LOOK_EVERY, Patience
 from sim.oracle_points import Points
 from sim.oracle_runs import Runs
 from sim.oracle_tables import compare
@@ -40,6 +40,7 @@ class Oracle:
         self.outside = Outside(self.runs)
         self.patience = Patience(self.points, self.leases, self.runs)
         self._has_committed = False
+        self._steps = 0
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -98,14 +99,19 @@ class Oracle:
 
     def check_touched(self, scheduler: Any, now: Now) -> None:
         """After every step: what it touched."""
+        is_well = scheduler is None or scheduler.trouble is None
         self.points.step(now)
-        if getattr(scheduler, "trouble", None) is None:
+        if is_well:
             self.points.planned(now)
         self.leases.after_step(now, self._has_committed)
         self._has_committed = False
-        judge_touched(scheduler, self.runs)
-        self.patience.after_step(scheduler, now)
-        self.runs.touched.clear()
+        if self.runs.touched:
+            if scheduler is not None and is_well:
+                judge_touched(scheduler.memory, self.runs)
+            self.runs.touched = {}
+        self._steps += 1
+        if self._steps % LOOK_EVERY == 0:
+            self.patience.look(scheduler, now)
 
     def check_everything(self, scheduler: Any, tables: Any, now: Now) -> None:
         """Every hundred steps: everything."""

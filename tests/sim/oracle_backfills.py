@@ -145,8 +145,7 @@ class Backfills:
             left = [run for run in one.runs if run.status not in RUN_ENDED and run.cancel_at is None]
             if left:
                 wrong(36, f"{one} is cancelled, and {left[0]} is not")
-        self._owed.clear()
-        self._fresh.clear()
+        self._owed, self._fresh = {}, set()
 
     def compare(self, tables: Any) -> None:
         """24: the rows."""

@@ -153,7 +153,7 @@ class Leases:
 
     def after_step(self, now: Now, has_committed: bool) -> None:
         """31: no attempt runs on long after the scheduler should have ended it."""
-        self.step_slots.clear()
+        self.step_slots = {}
         at, self._stepped = self.awake(now), now.mono
         while self._deadlines and self._deadlines[0][0] < at:
             self._expire(heappop(self._deadlines)[1], at)

@@ -20,11 +20,9 @@ RUN_FACTS = ("status", "restart", "cancelling", "open", "failed", "is_cancelled"
 ROUND = ("ended", "untold", "cancels")  # lists of a session, each at most as long as what it holds
 
 
-def judge_touched(scheduler: Any, runs: Runs) -> None:
+def judge_touched(memory: Any, runs: Runs) -> None:
     """After a step: the runs that it touched."""
-    if scheduler is None or scheduler.trouble is not None:
-        return
-    in_memory = scheduler.memory.engine.runs
+    in_memory = memory.engine.runs
     for run_id, run in runs.touched.items():
         state = in_memory.get(run_id)
         if (state is None) != (run.status in RUN_ENDED):  # 34, 35

@@ -15,7 +15,7 @@ from sim.oracle_model import wrong
 from sim.oracle_points import Points
 from sim.oracle_runs import Runs
 
-EVERY = 10  # steps
+LOOK_EVERY = 10  # steps
 MARGIN = 5.0  # seconds; timers are looked at once a second
 
 
@@ -25,13 +25,6 @@ class Patience:
     def __init__(self, points: Points, leases: Leases, runs: Runs) -> None:
         self.points, self.leases, self.runs = points, leases, runs
         self._overdue: set[Any] = set()
-        self._steps = 0
-
-    def after_step(self, scheduler: Any, now: Now) -> None:
-        """Looks now and then."""
-        self._steps += 1
-        if self._steps % EVERY == 0:
-            self.look(scheduler, now)
 
     def look(self, scheduler: Any, now: Now) -> None:
         """Raises for what is still overdue."""

@@ -94,10 +94,13 @@ class Points:
     def planned(self, now: Now) -> None:
         """The step at this time was done, and the database did what it was asked for."""
         self._planned_at = now.utc
-        for start, end in self._now:
-            if self._stepping and self._stepping[-1][1] == start:
-                start = self._stepping.pop()[0]  # noqa: PLW2901 - one stretch goes on
-            self._stepping.append((start, end))
+        if not self._now:
+            return
+        stepping, (start, end) = self._stepping, self._now[0]
+        if stepping and stepping[-1][1] == start:
+            stepping[-1] = (stepping[-1][0], end)  # one stretch goes on
+        else:
+            stepping.append((start, end))
         self._now = []
 
     def deployed(self, registry: Mapping[str, Dag], now: Now) -> None:

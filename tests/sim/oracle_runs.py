@@ -84,7 +84,8 @@ class Runs:
         self.stale: dict[int, Run] = {}  # touched since the tables were last compared
         self._conditions: set[tuple[int, str, int, AlertKind]] = set()
         self._tasks: dict[int, dict[int, Task]] = {}  # touched in this transaction, by run and position
-        self._restarted: set[int] = set()
+        self._restarted: set[int] = set()  # in this transaction
+        self._cancelled: list[int] = []  # backfills, in this transaction
         self._created: list[RunCreated] = []
         self._recorded: list[PointRecorded] = []
         self._ended: list[tuple[Attempt, AttemptEnded]] = []
@@ -92,17 +93,16 @@ class Runs:
 
     def committed(self, changes: Sequence[Change], now: Now) -> None:
         """One transaction has become rows."""
-        self._tasks.clear()
+        self._tasks, self._restarted, self._cancelled = {}, set(), []
         for change in changes:
             _JUDGES[type(change)](self, change, now)
         for run_id, tasks in self._tasks.items():
             self._settle(self.runs[run_id], tasks)
         if self._created or self._recorded:
             self._match_points()
-        self.backfills.settled([one.backfill_id for one in changes if isinstance(one, BackfillCancelled)])
+        self.backfills.settled(self._cancelled)
         if self._ended or self._queued:
             self._match_alerts()
-        self._restarted.clear()
 
     def clear(self) -> None:
         """Nobody asks any more: runs, tasks and attempts let go of each other."""
@@ -115,7 +115,8 @@ class Runs:
         run = self.runs.get(ref.run_id)
         if run is None or run.ref != ref:
             wrong(24, f"{ref} is no run of which a row was written")
-        self._tasks.setdefault(ref.run_id, {})
+        if ref.run_id not in self._tasks:
+            self._tasks[ref.run_id] = {}
         self.touched[ref.run_id] = self.stale[ref.run_id] = run
         return run
 
@@ -206,6 +207,7 @@ class Runs:
 
     def _backfill_cancelled(self, change: BackfillCancelled, now: Now) -> None:
         self.backfills.cancelled(change, now)
+        self._cancelled.append(change.backfill_id)
 
     def _backfill_ended(self, change: BackfillEnded, now: Now) -> None:
         self.backfills.ended(change, now)
@@ -519,8 +521,7 @@ class Runs:
         for (dag_id, ts), record in records.items():
             if record.event is not ScheduleEvent.OUT_OF_BAND and (dag_id, ts) not in self.by_ts:
                 wrong(7, f"dag {dag_id!r}: {ts} is recorded as {record.event}, and has no run")
-        self._created.clear()
-        self._recorded.clear()
+        self._created, self._recorded = [], []
 
     def _match_alerts(self) -> None:
         """32: an alert is written with the end that it tells about, if the task wants one, and only then."""
@@ -541,8 +542,7 @@ class Runs:
                 wrong(32, f"{attempt} is {change.status} with alert {kind}, and should be with {wanted}")
         if queued:
             wrong(32, f"alerts without an end in their transaction: {queued}")
-        self._ended.clear()
-        self._queued.clear()
+        self._ended, self._queued = [], []
 
 
 def _may_follow(task: Task) -> bool:

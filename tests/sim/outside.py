@@ -1,5 +1,6 @@
 """Everybody else who asks the scheduler for something: people with commands, the postman of the outbox."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +169,11 @@ class Postman:
             time = self.world.timeline.time
             self.world.timeline.after(ROUND - time % ROUND, self._round)
 
-    def heard(self, changes: list[Change]) -> None:
+    def heard(self, changes: Sequence[Change]) -> None:
         """The listener of the scheduler."""
-        if any(isinstance(change, AlertQueued) for change in changes):
-            self.wake()
+        for change in changes:
+            if type(change) is AlertQueued:
+                self.wake()
 
     def _round(self) -> None:
         self._is_awake = False

@@ -3,9 +3,8 @@
 import heapq
 from collections import deque
 from collections.abc import Callable, Sized
-from concurrent.futures import Future, InvalidStateError
-from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from concurrent.futures import InvalidStateError
+from typing import TYPE_CHECKING, Any
 
 from ppacer.errors import SchedulerUnavailable
 from ppacer.scheduler.requests import HERE, Ask, Request
@@ -17,6 +16,7 @@ LATENCIES = (0.0005, 0.002, 0.01, 0.05)
 DELAYS = (0.5, 2.0, 9.0, 40.0)
 
 Heard = Callable[[Any], None]
+OVER = ("CANCELLED", "FINISHED")
 
 
 class Timeline:
@@ -25,15 +25,17 @@ class Timeline:
     def __init__(self) -> None:
         self.time = 0.0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = count()
+        self._count = 0  # of two things at one time the earlier made comes first
 
     def after(self, delay: float, act: Callable[..., None], *arguments: Any) -> None:
         """`act(*arguments)` happens so many seconds from now."""
-        heapq.heappush(self._heap, (self.time + delay, next(self._count), act, arguments))
+        self._count += 1
+        heapq.heappush(self._heap, (self.time + delay, self._count, act, arguments))
 
     def at(self, time: float, act: Callable[..., None], *arguments: Any) -> None:
         """`act(*arguments)` happens then."""
-        heapq.heappush(self._heap, (time, next(self._count), act, arguments))
+        self._count += 1
+        heapq.heappush(self._heap, (time, self._count, act, arguments))
 
     def happen(self) -> None:
         """Time moves to the next thing, and it happens."""
@@ -70,7 +72,7 @@ class Promise:
 
     def done(self) -> bool:
         """As the future's."""
-        return self._state in ("CANCELLED", "FINISHED")
+        return self._state in OVER
 
     def set_running_or_notify_cancel(self) -> bool:
         """As the future's."""
@@ -91,7 +93,7 @@ class Promise:
         self._error = error.with_traceback(None)
 
     def _finish(self) -> None:
-        if self.done():
+        if self._state in OVER:
             raise InvalidStateError(self._state)
         self._state = "FINISHED"
 
@@ -112,30 +114,31 @@ class Waiting:
     def add(self, call: "Call") -> None:
         """It begins to wait now."""
         self._calls.append((self.timeline.time + self.patience, call))
-        self._arm()
+        if not self._is_armed:
+            self._arm()
 
     def _arm(self) -> None:
-        if self._calls and not self._is_armed:
-            self._is_armed = True
-            self.timeline.at(self._calls[0][0], self._ring)
+        self._is_armed = True
+        self.timeline.at(self._calls[0][0], self._ring)
 
     def _ring(self) -> None:
         calls, time = self._calls, self.timeline.time
         while calls and (calls[0][1].is_over or calls[0][0] <= time):
             calls.popleft()[1].give_up()
         self._is_armed = False
-        self._arm()
+        if calls:
+            self._arm()
 
 
 class Sent(Request):
     """A request as it arrived at the scheduler. It knows whom to answer, and dies with the scheduler."""
 
-    __slots__ = ("call", "promise", "world")
+    __slots__ = ("call", "world")
+    future: Any  # a Promise
 
     def __init__(self, ask: Ask, call: "Call | None", world: "World") -> None:
         self.ask, self.origin, self.unclear, self.trouble, self._taken = ask, HERE, None, None, None
-        self.promise = Promise()
-        self.future = cast("Future[Any]", self.promise)
+        self.future = Promise()
         self.call, self.world = call, world
 
     def answer(self, value: Any) -> None:
@@ -180,14 +183,14 @@ class Call:
 
     def reply(self, request: Sent) -> None:
         """The scheduler has answered a request of this call: the answer sets out."""
-        if not request.promise.cancelled():
-            self.link.carry(self._end, request.promise.outcome())
+        if request.is_awaited:
+            self.link.carry(self._end, request.future.outcome())
 
     def _end(self, value: Any) -> None:
         if self.is_over:
             return
         self.is_over = True
-        self.requests.clear()  # no knot stays behind
+        self.requests = []  # no knot stays behind
         self.world.calls.pop(self, None)
         if isinstance(value, BaseException):
             self.failed(value)
@@ -202,7 +205,7 @@ class Call:
             return  # as `LocalClient`: an answer that is there is taken
         if not self.link.is_far or self.world.wires.random() < 0.5:
             for request in self.requests:
-                request.promise.cancel()
+                request.future.cancel()
         self._end(SchedulerUnavailable("no answer"))
 
     def cut(self) -> None:
@@ -225,7 +228,7 @@ class Link:
             return
         if self.is_cut or world.chance.strikes("loss"):
             return
-        delay = world.wires.choice(LATENCIES)
+        delay = LATENCIES[int(world.wires.random() * len(LATENCIES))]
         if world.chance.strikes("delay"):
             delay += world.chance.pick("delay", DELAYS) * world.wires.random()
         world.timeline.after(delay, deliver, *arguments)

@@ -74,7 +74,7 @@ class World:
         self.violation: Violation | None = None
         self.notes: deque[tuple[float, Any]] = deque(maxlen=NOTES)
         self._restarted: set[int] = set()  # in this step
-        self._made: Counter[str] = Counter()  # runs by hand in this step, by dag
+        self._made: list[str] = []  # the dags of runs by hand in this step
         self.is_first = True
         self.is_asleep = False
         self._suspended = self._set = self._fell_asleep = self._committed_at = self._began_at = 0.0
@@ -199,25 +199,22 @@ class World:
     def _round(self, scheduler: Scheduler) -> None:
         timeline, now = self.timeline, self.now()
         pause = scheduler._pause(now)
-        self._check_sleep(scheduler, now, pause)
+        if scheduler.memory.engine.retries:
+            self._check_sleep(scheduler, now, pause)
         until = timeline.time + pause
         timeline.happen_until(until, self.inbox)
         if not self.inbox:
             timeline.time = max(until, timeline.time + TICK)
-        elif batch := self.wires.choice(BATCHES):
+        elif batch := BATCHES[int(self.wires.random() * len(BATCHES))]:
             self.pass_by(batch)
         if self.scheduler is scheduler:
             self._step(scheduler)
 
     def _check_sleep(self, scheduler: Scheduler, now: Now, pause: float) -> None:
         """A well scheduler does not sleep past the time of a retry (30)."""
-        retries = scheduler.memory.engine.retries
-        if (
-            retries
-            and scheduler.trouble is None
-            and now.utc + seconds(pause - 0.01) > max(retries[0][0], now.utc)
-        ):
-            raise Violation(30, f"it would sleep for {pause} s, and {retries[0]} is due")
+        due = scheduler.memory.engine.retries[0]
+        if scheduler.trouble is None and now.utc + seconds(pause - 0.01) > max(due[0], now.utc):
+            raise Violation(30, f"it would sleep for {pause} s, and {due} is due")
 
     def _mishaps(self) -> None:
         """What may befall the scheduler between two steps."""
@@ -286,16 +283,16 @@ class World:
                 self.oracle.heard(request.ask.executor, request.ask, now)
         self.steps += 1
         heard = (*requests, *scheduler._recovery.kept)
-        self._made.clear()
-        self._restarted.clear()
+        self._made, self._restarted = [], set()
         try:
             scheduler.step(now, requests)
         except Killed:
             self.die("in a step")
             return
-        self._send_answers()
+        if self.answered:
+            self._send_answers()
         self._judge()
-        if self._made and self._made - Counter(_triggers(heard)):
+        if self._made and Counter(self._made) - Counter(_triggers(heard)):
             raise Violation(26, f"runs by hand: {self._made} in one step, and asked for were {heard}")
         if self._restarted:
             self._check_conflicts(requests)
@@ -312,10 +309,8 @@ class World:
             ask = request.ask
             if not isinstance(ask, RestartRun) or not request.is_answered or asks[str(ask)] > 1:
                 continue
-            if ask.run_id in self._restarted and isinstance(request.promise.outcome(), ConflictError):
-                raise Violation(
-                    26, f"{ask} was carried out, and is answered with {request.promise.outcome()}"
-                )
+            if ask.run_id in self._restarted and isinstance(request.future.outcome(), ConflictError):
+                raise Violation(26, f"{ask} was carried out, and is answered with {request.future.outcome()}")
 
     def _watch_spins(self, now: Now, requests: Sequence[Sent]) -> None:
         """A scheduler that is woken for nothing burns the processor."""
@@ -346,7 +341,7 @@ class World:
         registry = Registry(self.scenario.deployed())
         store = cast(Store, self.shelf)
         scheduler = Scheduler(store, registry, self, lease=self.lease, new_token=self._token)
-        scheduler.listeners.append(lambda changes: self.postman.heard(list(changes)))
+        scheduler.listeners.append(self.postman.heard)
         if self.chance.strikes("kill_recovery"):
             self.shelf.arm()
         self.note("started")
@@ -416,7 +411,7 @@ class World:
         self._committed_at = self.timeline.time
         for change in changes:
             if type(change) is RunCreated and change.trigger == "manual":
-                self._made[change.ref.dag_id] += 1
+                self._made.append(change.ref.dag_id)
             elif type(change) is RunRestarted:
                 self._restarted.add(change.ref.run_id)
         self.notes.append((self.timeline.time, changes))

@@ -13,19 +13,20 @@ def run_from_rows(row: RunRow, graph: Graph, attempts: Iterable[AttemptRow]) -> 
     run.status, run.cancelling = row.status, row.cancelling
     for attempt in attempts:
         _replay(run.tasks[graph.index[attempt.task_id]], attempt, row.restart)
-    statuses = [task.status for task in run.tasks]
-    run.open = len(statuses) - sum(map(TASK_FINAL.__contains__, statuses))
-    run.failed = statuses.count(TaskStatus.FAILED)
-    run.is_cancelled = TaskStatus.CANCELLED in statuses
-    _count_unmet(run)
+    _count(run)
     return run
 
 
-def _count_unmet(run: RunState) -> None:
-    done = [task.status is TaskStatus.SUCCESS for task in run.tasks]
-    for task, spec in zip(run.tasks, run.graph.tasks, strict=True):
-        if spec.parents:
-            task.unmet = sum(not done[parent] for parent in spec.parents)
+def _count(run: RunState) -> None:
+    """What the engine counts as tasks end, of those that have ended."""
+    for position, task in enumerate(run.tasks):
+        if task.status in TASK_FINAL:
+            run.open -= 1
+            run.failed += task.status is TaskStatus.FAILED
+            run.is_cancelled |= task.status is TaskStatus.CANCELLED
+        if task.status is TaskStatus.SUCCESS:
+            for child in run.graph.children[position]:
+                run.tasks[child].unmet -= 1
 
 
 def _replay(task: TaskState, row: AttemptRow, restart: int) -> None:

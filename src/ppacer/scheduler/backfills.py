@@ -6,7 +6,7 @@ while it waits.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from ppacer.dag import Dag
@@ -79,13 +79,14 @@ class Backfills:
         """Whether one of them is to be looked at."""
         return bool(self._due)
 
-    def due(self, dag_ids: Iterable[str] = ()) -> list[int]:
+    def due(self, dag_ids: Collection[str] = ()) -> list[int]:
         """Those that are to be looked at, oldest first, and those of these dags; each is named once."""
-        self.wake(set(dag_ids))
+        if dag_ids:
+            self.wake(set(dag_ids))
         due, self._due = sorted(self._due), set()
         return due
 
-    def wake(self, dag_ids: Set[str]) -> None:
+    def wake(self, dag_ids: set[str]) -> None:
         """Those of these dags may be able to go on."""
         self._due.update(id for id, one in self.open.items() if one.ref.dag_id in dag_ids)
 

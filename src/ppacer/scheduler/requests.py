@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -206,8 +205,10 @@ class Request:
 
     def answer(self, value: Any) -> None:
         """Answers, unless nobody waits any more."""
-        with suppress(InvalidStateError):
+        try:
             if isinstance(value, BaseException):
                 self.future.set_exception(value)
             else:
                 self.future.set_result(value)
+        except InvalidStateError:
+            return

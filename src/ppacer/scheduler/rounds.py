@@ -53,8 +53,8 @@ class Rounds:
         self,
         now: Now,
         requests: Iterable[Request] = (),
-        dag_ids: Iterable[str] = (),
-        backfill_ids: Iterable[int] = (),
+        dag_ids: Sequence[str] = (),
+        backfill_ids: Sequence[int] = (),
         timers: bool = False,
     ) -> None:
         """Decides, commits once, announces. When it raises, memory is ahead of the rows."""
@@ -68,16 +68,18 @@ class Rounds:
         self,
         now: Now,
         requests: Iterable[Request],
-        dag_ids: Iterable[str] = (),
-        backfill_ids: Iterable[int] = (),
+        dag_ids: Sequence[str] = (),
+        backfill_ids: Sequence[int] = (),
         timers: bool = False,
     ) -> Work:
         work, memory = Work(), self.memory
         if timers:
             for due in (*memory.engine.due(now.utc), *memory.tasks.overdue(now)):
                 work.changes += memory.engine.handle(due, now.utc)
-        work.changes += memory.plan(dag_ids, now.utc)
-        work.changes += memory.plan_backfills(backfill_ids, now.utc)
+        if dag_ids:
+            work.changes += memory.plan(dag_ids, now.utc)
+        if backfill_ids:
+            work.changes += memory.plan_backfills(backfill_ids, now.utc)
         for request in requests:
             self._decide(request, now, work)
         work.changes += memory.roll.notes(now)
@@ -90,7 +92,8 @@ class Rounds:
             self.store.apply(work.changes)
         self.memory.committed(work.changes, now)
         self._announce(work, now)
-        self._forget(work.old)
+        if work.old:
+            self._forget(work.old)
 
     def _announce(self, work: Work, now: Now) -> None:
         """After the commit: answers with what executors shall hear, then news."""
@@ -102,8 +105,11 @@ class Rounds:
             if poll is not None:
                 poll.answer(Answer(self._grants(session, now), session.take_cancels()))
         tasks.expire_polls(now)
-        self.memory.ended({ref.dag_id for ref in work.ended()})
-        self.tell(work.changes)
+        ended = {ref.dag_id for ref in work.ended()}
+        if ended:
+            self.memory.ended(ended)
+        if work.changes:
+            self.tell(work.changes)
 
     def _forget(self, requests: Iterable[Request]) -> None:
         """Deletes slices of the past, each in a transaction of its own; one that fails is asked for again.
@@ -144,7 +150,7 @@ class Rounds:
 
     def tell(self, changes: Sequence[Change]) -> None:
         """News for listeners; one that raises is logged, because everything is committed already."""
-        for listener in self.listeners if changes else ():
+        for listener in self.listeners:
             try:
                 listener(changes)
             except Exception:

@@ -152,16 +152,18 @@ class Scheduler:
 
     def _pause(self, now: Now) -> float:
         """How long nothing is due, in seconds."""
-        if self.trouble is not None:
+        if self._trouble.reason is not None:
             return RETRY_SECONDS
         if self.memory.backfills.are_due:
             return 0.0
-        timers = self.memory.engine.next_due(), self.memory.watcher.next_wake()
-        waits = [IDLE_SECONDS, *((at - now.utc).total_seconds() for at in timers if at is not None)]
+        pause = IDLE_SECONDS
+        for at in (self.memory.engine.next_due(), self.memory.watcher.next_wake()):
+            if at is not None:
+                pause = min(pause, (at - now.utc).total_seconds())
         mono = self.memory.tasks.next_wake(now)
         if mono is not None:
-            waits.append(mono - now.mono)
-        return max(0.0, min(waits))
+            pause = min(pause, mono - now.mono)
+        return max(0.0, pause)
 
     # -- one step --------------------------------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ class Scheduler:
             self._recovery.do_without(requests, now)
             return
         self._together(now, requests)
-        if self.trouble is None:
+        if self._trouble.reason is None:
             self._planned_at = now.utc
 
     def _watch_clock(self, now: Now) -> None:
@@ -187,7 +189,7 @@ class Scheduler:
         if now.utc < last.utc:
             self._planned_at = min(self._planned_at, now.utc)
             self.memory.watcher.set_back(now.utc)
-        if self.trouble is None:
+        if self._trouble.reason is None:
             self._note_missed(now)
 
     def _note_missed(self, now: Now) -> None:
@@ -212,13 +214,13 @@ class Scheduler:
 
     def _has_database(self, now: Now) -> bool:
         """False while it refuses, or is no longer where it was: that is asked before every commit."""
-        if self.trouble is not None:
+        if self._trouble.reason is not None:
             return self._reconnect(now)
         try:
             self.store.look()
         except StoreUnavailable as error:
             self._trouble.begin(error, now)
-        return self.trouble is None
+        return self._trouble.reason is None
 
     def _reconnect(self, now: Now) -> bool:
         """Tries now and then whether the database works again: what was kept is decided first."""

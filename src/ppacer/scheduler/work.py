@@ -25,7 +25,7 @@ class Work:
 
     def ended(self) -> Iterator[RunRef]:
         """The runs that end in this round, in the order of their ends."""
-        return (c.ref for c in self.changes if isinstance(c, RunChanged) and c.status in RUN_FINAL)
+        return (c.ref for c in self.changes if type(c) is RunChanged and c.status in RUN_FINAL)
 
     def has_ended(self, run_id: int) -> bool:
         """Whether this run is one of them."""
