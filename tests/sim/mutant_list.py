@@ -353,8 +353,11 @@ TASKS = _in(
     ),
     (
         "anybody takes back what is lost",
-        "task.token in named and task.executor == executor:",
-        "named and task.executor != executor:",
+        "        for token in tokens:\n            lost = self.engine.lost.get(token)\n",
+        (
+            "        for token, lost in list(self.engine.lost.items()):\n"
+            "            executor = self.engine.runs[lost[0]].tasks[lost[1]].executor or executor\n"
+        ),
         (12, 17),
     ),
     (
