@@ -15,8 +15,9 @@ from alembic.config import Config
 from engine.world import at
 from postgresql.server import Server
 from ppacer.engine import RunRef
-from ppacer.errors import ConfigError, StoreError, StoreUnavailable
+from ppacer.errors import ConfigError, StoreError, StoreLockedError, StoreUnavailable
 from ppacer.store import Store, care, copies, database, migrate
+from ppacer.store.leader import Seat
 from ppacer.store.reads import Reads
 from ppacer.store.schema import REVISION
 from ppacer.store.stats import stats
@@ -84,6 +85,27 @@ def test_an_older_database_is_migrated(db: str, empty: str) -> None:
     assert care.upgrade(empty) == care.Upgrade("0001", REVISION, None)
     assert shape(db) == shape(empty)
     assert care.problems(empty) == []
+
+
+def test_a_database_under_a_leader_is_not_upgraded(empty: str) -> None:
+    engine = sa.create_engine(empty)
+    config = Config()
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    engine.dispose()
+    seat = Seat(empty, "old", "http://old.example:9321")
+    term = seat.take()
+    assert term is not None
+    with pytest.raises(
+        StoreLockedError, match=r"old leads on this database at http://old\.example:9321; stop"
+    ):
+        care.upgrade(empty)
+    assert rows(empty, "alembic_version") == [{"version_num": "0002"}]
+    seat.release(term)
+    seat.close()
+    assert care.upgrade(empty) == care.Upgrade("0002", REVISION, None)
 
 
 def test_programs_that_start_at_once_make_the_tables_once(empty: str) -> None:
