@@ -2,6 +2,7 @@
 
 import random
 import socket
+import sys
 import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,11 @@ class Proxy(ThreadingHTTPServer):
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """An executor that hangs up, as one does that is killed, is no trouble of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it comes
 
     def fate(self) -> str:
         """What becomes of the next request."""
