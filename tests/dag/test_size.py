@@ -114,6 +114,7 @@ def calls(work: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [chain, fan_out])
 def test_100_000_tasks_are_possible_without_recursion(shape: Callable[[int], Dag]) -> None:
     limit = sys.getrecursionlimit()

@@ -1,5 +1,6 @@
 """Any graph, any events in any order: after each of them the oracle finds every invariant in place."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ SOME = settings(max_examples=150)
 pairs = st.lists(graphs(), min_size=1, max_size=2)
 
 
+@pytest.mark.slow
 @SOME
 @given(pairs, st.lists(moves, min_size=20, max_size=60))
 def test_every_invariant_holds_after_every_event_and_all_runs_end(
@@ -25,6 +27,7 @@ def test_every_invariant_holds_after_every_event_and_all_runs_end(
     finish(world)
 
 
+@pytest.mark.slow
 @SOME
 @given(pairs, st.lists(moves, min_size=20, max_size=40))
 def test_an_engine_that_forgets_everything_at_every_step_decides_the_same(

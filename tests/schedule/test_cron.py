@@ -147,6 +147,7 @@ def test_a_nickname_is_its_expression(nickname: str, expression: str) -> None:
     assert str(Cron(nickname)) == str(Cron(expression))
 
 
+@pytest.mark.slow
 @given(
     minute=st.integers(0, 59),
     hour=st.integers(0, 23),

@@ -303,6 +303,7 @@ def cron_or_none(expression: str, tz: str) -> Cron | None:
         return None
 
 
+@pytest.mark.slow
 @given(expression=expressions, change=changes)
 @settings(max_examples=300)
 def test_around_every_change_the_points_are_those_of_the_oracle(
