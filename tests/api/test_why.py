@@ -210,8 +210,8 @@ RUNS = [
         ),
         (
             "run 7 of etl is running: 1 of 9 tasks succeeded; b and c are running; f is lost and "
-            "starts anew; d waits for a free slot; e failed and is tried again at 2026-03-02 12:01:30 "
-            "UTC (in 1m30s); g failed."
+            "starts anew; d waits for a free slot of an executor; e failed and is tried again at "
+            "2026-03-02 12:01:30 UTC (in 1m30s); g failed."
         ),
     ),
     (
@@ -517,6 +517,29 @@ def test_a_ready_task_says_which_executor_it_waits_for(
     waiting = task(status=TaskStatus.SCHEDULED, **facts)
     said = why_task(run(RunStatus.RUNNING, waiting), waiting, NOW, True, executors)
     assert said == f"load in run 7 of etl is ready since 2026-03-02 11:59:50 UTC and waits for {words}"
+
+
+def test_a_run_says_it_of_all_that_waits() -> None:
+    waiting = [task(id, TaskStatus.SCHEDULED) for id in ("a", "b")] + [
+        task("c", TaskStatus.SCHEDULED, labels=["gpu"])
+    ]
+    executors = [up("local", state="DRAINING", drained=True), up("far", "gpu", state="GONE")]
+    said = why_run(dag(), run(RunStatus.RUNNING, *waiting), NOW, True, executors)
+    drained = "a and b wait for an executor; local is one, but drained: `ppacer undrain local` gives it work"
+    assert drained in said
+    assert "; c waits for an executor that carries gpu, and none is up: start one with" in said
+
+
+@pytest.mark.parametrize(
+    ("executors", "words"),
+    [
+        ([up("a")], "mail waits for a free slot"),
+        ([up("a", state="DRAINING", drained=True)], "mail waits for an executor: a is drained"),
+        ([up("a", state="GONE")], "mail waits for an executor: none is up"),
+    ],
+)
+def test_a_list_says_when_nobody_takes_what_waits(executors: list[ExecutorView], words: str) -> None:
+    assert why_open(run(RunStatus.RUNNING).run, None, [WAITING], NOW, True, executors) == words
 
 
 RUNNING, WAITING = TasksAt("RUNNING", 2, "clean", "load", None), TasksAt("SCHEDULED", 1, "mail", "mail", None)

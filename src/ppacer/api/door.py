@@ -21,7 +21,7 @@ from starlette.types import Receive
 
 from ppacer.api.access import Tokens
 from ppacer.clock import Clock
-from ppacer.engine import RUN_FINAL
+from ppacer.engine import RUN_FINAL, TaskStatus
 from ppacer.engine.changes import (
     AttemptCreated,
     AttemptEnded,
@@ -52,7 +52,7 @@ from ppacer.scheduler import Command, Origin, Scheduler, Standby, State
 from ppacer.scheduler.audit import forbidden
 from ppacer.scheduler.requests import Claim, FromExecutor
 from ppacer.store.reads import Reads
-from ppacer.store.views import RunView
+from ppacer.store.views import PAGE_MAX, ExecutorView, RunView, TasksAt, TaskView
 from ppacer.tasklog import LogReader, LogRecord, LogRow
 
 COMMAND_SECONDS = 30.0
@@ -258,6 +258,11 @@ class Door:
         if isinstance(self.scheduler, Standby):
             return self.scheduler.leader is not None
         return self.scheduler.state in (State.RUNNING, State.DEGRADED, State.STOPPING)
+
+    def executors_for(self, tasks: Iterable[TaskView | TasksAt]) -> list[ExecutorView] | None:
+        """Those that could take what waits for a slot; None when nothing does, or nobody would give it."""
+        is_waiting = self.is_live and any(task.status == TaskStatus.SCHEDULED for task in tasks)
+        return self.reads.executors(limit=PAGE_MAX) if is_waiting else None
 
     @property
     def trouble(self) -> str | None:

@@ -205,15 +205,15 @@ class Routes:
         """Why a run is where it is."""
         detail = self.door.reads.run_detail(run_id)
         dag = self.door.reads.dag(detail.run.dag_id)
-        words = why_run(dag, detail, self.door.clock.now().utc, self.door.is_live)
+        executors = self.door.executors_for(detail.tasks)
+        words = why_run(dag, detail, self.door.clock.now().utc, self.door.is_live, executors)
         return self._why(words + self._code_note(detail))
 
     def why_task(self, request: Request, run_id: int, task_id: str) -> Why:
         """Why a task of a run is where it is."""
         detail = self.door.reads.run_detail(run_id)
         task = _task(detail, task_id)
-        is_waiting = self.door.is_live and task.status == TaskStatus.SCHEDULED
-        executors = self.door.reads.executors(limit=PAGE_MAX) if is_waiting else None
+        executors = self.door.executors_for([task])
         words = why_task(detail, task, self.door.clock.now().utc, self.door.is_live, executors)
         return self._why(words + self._code_note(detail))
 

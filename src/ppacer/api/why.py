@@ -28,7 +28,7 @@ _AT = {
     LOST: ("is lost and starts anew", "are lost and start anew"),
     TaskStatus.RUNNING: ("is running", "are running"),
     TaskStatus.FAILED_PENDING_RETRY: ("failed and is tried again", "failed and are tried again"),
-    TaskStatus.SCHEDULED: ("waits for a free slot", "wait for a free slot"),
+    TaskStatus.SCHEDULED: ("waits", "wait"),
     TaskStatus.FAILED: ("failed", "failed"),
     TaskStatus.SUCCESS: ("succeeded", "succeeded"),
 }
@@ -83,14 +83,26 @@ def _next_run(dag: DagView, next_at: datetime, now: datetime) -> str:
     return f"{id} is due since {when(next_at)}, and its run begins at the next step of the scheduler."
 
 
-def why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> str:
-    """Why the run is where it is, and to which backfill it belongs."""
+def why_run(
+    dag: DagView,
+    detail: RunDetail,
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None = None,
+) -> str:
+    """Why the run is where it is, and to which backfill it belongs; `executors` as for a task."""
     number = detail.run.backfill_id
     of = "" if number is None else f" It is one of backfill {number}: `ppacer backfill show {number}`."
-    return _why_run(dag, detail, now, is_live) + of
+    return _why_run(dag, detail, now, is_live, executors) + of
 
 
-def _why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> str:
+def _why_run(
+    dag: DagView,
+    detail: RunDetail,
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None,
+) -> str:
     run, name = detail.run, f"run {detail.run.run_id} of {detail.run.dag_id}"
     dead = "" if is_live else NOBODY
     again = f"`ppacer restart {run.run_id}`"
@@ -112,9 +124,9 @@ def _why_run(dag: DagView, detail: RunDetail, now: datetime, is_live: bool) -> s
         since = when(run.cancel_requested_at)
         return (
             f"{name} is being cancelled since {since}; it ends when its running tasks have: "
-            f"{_progress(detail, now)}.{dead}"
+            f"{_progress(detail, now, executors)}.{dead}"
         )
-    return f"{name} is running: {_progress(detail, now)}.{dead}"
+    return f"{name} is running: {_progress(detail, now, executors)}.{dead}"
 
 
 def _begin(dag: DagView) -> str:
@@ -128,11 +140,16 @@ def _begin(dag: DagView) -> str:
 
 
 def why_open(
-    run: RunView, dag: DagView | None, tasks: Sequence[TasksAt], now: datetime, is_live: bool
+    run: RunView,
+    dag: DagView | None,
+    tasks: Sequence[TasksAt],
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None = None,
 ) -> str:
     """Why a run that has not ended is where it is, in few words: for a list that says which run it is.
 
-    `dag`: that of a run that has not begun.
+    `dag`: that of a run that has not begun. `executors` as for a task.
     """
     if not is_live:
         return "no scheduler is running"
@@ -143,11 +160,22 @@ def why_open(
         return f"ends when {_first_and_last(running[0])} {_has(running[0])}" if running else "is about to end"
     order = {status: place for place, status in enumerate(_AT)}
     at = sorted((one for one in tasks if one.status in _AT), key=lambda one: order[one.status])
-    return "; ".join(_tasks_at(one, now) for one in at) or "goes on at the next step of the scheduler"
+    slot = _any_slot(executors)
+    return "; ".join(_tasks_at(one, now, slot) for one in at) or "goes on at the next step of the scheduler"
 
 
-def _tasks_at(tasks: TasksAt, now: datetime) -> str:
+def _any_slot(executors: Sequence[ExecutorView] | None) -> str:
+    """What tasks wait for that could begin, whatever they need: in a list nothing is known of that."""
+    if executors is None or any(executor.state == "UP" for executor in executors):
+        return "a free slot"
+    drained = [one.name for one in executors if one.state == "DRAINING" and one.drain_asked_at is not None]
+    return f"an executor: {f'{_names(drained)} {be(len(drained))} drained' if drained else 'none is up'}"
+
+
+def _tasks_at(tasks: TasksAt, now: datetime, slot: str) -> str:
     one, many = _AT[tasks.status]
+    if tasks.status == TaskStatus.SCHEDULED:
+        one, many = f"waits for {slot}", f"wait for {slot}"
     words = f"{_first_and_last(tasks)} {one if tasks.count == 1 else many}"
     if tasks.status != TaskStatus.FAILED_PENDING_RETRY or tasks.retry_at is None:
         return words
@@ -358,7 +386,7 @@ def _failures(detail: RunDetail) -> str:
     return f"{words} {_names(others)} failed too." if others else words
 
 
-def _progress(detail: RunDetail, now: datetime) -> str:
+def _progress(detail: RunDetail, now: datetime, executors: Sequence[ExecutorView] | None) -> str:
     """How far the run is, and what each of its tasks that are not final is at."""
     by_status: dict[str, list[TaskView]] = {}
     for task in detail.tasks:
@@ -374,7 +402,10 @@ def _progress(detail: RunDetail, now: datetime) -> str:
     ]
     words += of(TaskStatus.RUNNING, "is running", "are running")
     words += of("LOST", "is lost and starts anew", "are lost and start anew")
-    words += of(TaskStatus.SCHEDULED, "waits for a free slot", "wait for a free slot")
+    waiting: dict[str, list[str]] = {}
+    for task in by_status.get(TaskStatus.SCHEDULED, ()):
+        waiting.setdefault(_slot(task, executors).rstrip("."), []).append(task.task_id)
+    words += [f"{_names(ids)} wait{'s' * (len(ids) == 1)} for {what}" for what, ids in waiting.items()]
     for task in by_status.get(TaskStatus.FAILED_PENDING_RETRY, ())[:NAMES_MAX]:
         words.append(f"{task.task_id} failed and is tried again {_retry(task, now)}")
     words += of(TaskStatus.FAILED, "failed", "failed")

@@ -85,7 +85,8 @@ def say_what_begins(half: "SchedulerHalf") -> None:
     runs, attempts = half.reign.recovered
     if runs:
         log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)
-
+    for name in half.reign.drained:
+        log.warning("executor %s is drained, it is given nothing new: ppacer undrain %s", name, name)
     for dag in half.registry.values():
         if dag.schedule is not None and dag.catch_up:
             _say_what_is_caught_up(half, dag)

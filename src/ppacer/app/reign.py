@@ -111,6 +111,11 @@ class Reign:
         runs = self.scheduler.memory.engine.runs.values()
         return len(runs), sum(task.is_lost for run in runs for task in run.tasks)
 
+    @property
+    def drained(self) -> list[str]:
+        """The executors that are given nothing new, because somebody has asked for that."""
+        return sorted(name for name, row in self.scheduler.memory.roll.rows.items() if row.is_drained)
+
     def is_alive(self) -> bool:
         """False when the scheduler has ended by itself: by a bug, or because it does not lead any more."""
         return self._thread.is_alive()

@@ -8,6 +8,7 @@ from ppacer.cli.options import asking, print_json
 
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
+    from ppacer.store.views import AuditView
 
 
 @click.command("audit")
@@ -40,7 +41,9 @@ def audit_command(
         return
     from ppacer.cli.screen import Column, Screen
 
+    screen = Screen()
     names = ("NUMBER", "TIME (UTC)", "ACTOR", "ADDRESS", "COMMAND", "DAG", "RUN", "OUTCOME")
+    columns = [Column(name, right=name in ("NUMBER", "RUN")) for name in names]
     rows = [
         [
             str(one.audit_id),
@@ -51,9 +54,16 @@ def audit_command(
             one.dag_id or "",
             "" if one.run_id is None else str(one.run_id),
             one.outcome,
+            screen.clean(_about(one)),
         ]
         for one in page.audit
     ]
-    Screen().table([Column(name, right=name in ("NUMBER", "RUN")) for name in names], rows)
-    if page.next is not None:
+    screen.table([*columns, Column("ABOUT", keep=3, flexible=True)], rows)
+    if page.next is not None and page.next > 1:
         click.echo(f"older ones: --before {page.next}", err=True)
+
+
+def _about(one: "AuditView") -> str:
+    """Why it was refused, and what it was given besides a dag and a run."""
+    given = [f"{name}={value}" for name, value in one.details.items() if value not in (None, {}, [])]
+    return "; ".join([*([one.error] if one.error else []), *given])

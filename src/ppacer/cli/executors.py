@@ -54,6 +54,8 @@ def executors_command(backend: "Backend", as_json: bool) -> None:
         for executor in executors
     ]
     screen.table(columns, rows)
+    if not backend.is_live:
+        screen.line(screen.paint("No scheduler is running: this is what the last one wrote down", "yellow"))
 
 
 @click.command("drain")

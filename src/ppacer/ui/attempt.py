@@ -13,7 +13,7 @@ from ppacer.api.why_code import differs_from
 from ppacer.choices import LEVELS
 from ppacer.engine import TaskStatus
 from ppacer.errors import NotFoundError
-from ppacer.store.views import PAGE_MAX, AttemptView, ResultView, RunDetail, TaskView
+from ppacer.store.views import AttemptView, ResultView, RunDetail, TaskView
 from ppacer.ui.attempt_code import code_of
 from ppacer.ui.beside import zones
 from ppacer.ui.filters import tried
@@ -90,8 +90,7 @@ def _why(door: Door, now: datetime, detail: RunDetail, task: TaskView, attempt: 
         if attempt.started_at and attempt.ended_at:
             took = f" after {about(attempt.ended_at - attempt.started_at)}"
         return f"{tried(attempt.retry).capitalize()} of {task.retry + 1} attempts; it ended{took}."
-    is_waiting = door.is_live and task.status == TaskStatus.SCHEDULED
-    executors = door.reads.executors(limit=PAGE_MAX) if is_waiting else None
+    executors = door.executors_for([task])
     words = why_task(RunDetail(detail.run, detail.tasks, []), task, now, door.is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
     short = words.removeprefix(name).removesuffix(way_on(detail)).strip()

@@ -5,6 +5,7 @@ Each is asked for once, for all rows of a page.
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 
 from ppacer.api.door import Door
 from ppacer.api.why import why_open
@@ -19,8 +20,9 @@ def whys(door: Door, runs: Iterable[RunView | None], now: datetime) -> dict[int,
     at = door.reads.tasks_at([run.run_id for run in still_open])
     waiting = {run.dag_id for run in still_open if run.status == RunStatus.SCHEDULED}
     dags = door.reads.dags_of(waiting)
+    executors = door.executors_for(chain.from_iterable(at.values()))
     return {
-        run.run_id: why_open(run, dags.get(run.dag_id), at.get(run.run_id, []), now, door.is_live)
+        run.run_id: why_open(run, dags.get(run.dag_id), at.get(run.run_id, []), now, door.is_live, executors)
         for run in still_open
     }
 

@@ -49,7 +49,7 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
     return {
         "run": run,
         "zone": zone_of(dag.schedule),
-        "why": _why(why_run(dag, detail, now, door.is_live), detail),
+        "why": _why(why_run(dag, detail, now, door.is_live, door.executors_for(detail.tasks)), detail),
         "story": _story(door.reads.audit(run_id=run_id, limit=PAGE_MAX)),
         "usual": _usual(past),
         "before": past[-1].run_id if past else None,
