@@ -10,7 +10,7 @@ import pytest
 
 from api.live import Live
 from ppacer.ui.static import asset
-from ui.browser import Browser, Served, seen
+from ui.browser import DAGS, Browser, Served, seen
 
 pytestmark = pytest.mark.skipif(not asset("htmx.js"), reason="htmx was not installed: there was no npm")
 Make = Callable[..., Live]
@@ -111,6 +111,31 @@ def test_a_page_finds_back_to_a_program_that_was_away(browser: Browser, tmp_path
         page.locator("html:not([data-away])").wait_for(state="attached")
         page.get_by_role("button", name="Trigger broken.always").click()
         page.locator("#dag-broken\\.always .state.FAILED").wait_for()
+        second.close()
+    browser.forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "htmx:sse:error")
+
+
+def test_a_page_says_that_its_program_was_killed_and_its_counters_stand_still(
+    browser: Browser, tmp_path: Path
+) -> None:
+    first = Served(tmp_path, DAGS)
+    with browser.page() as page:
+        page.goto(f"{first.url}/dags")
+        page.get_by_role("button", name="Trigger broken.always").click()
+        page.locator("#dag-broken\\.always .state.FAILED").wait_for()
+        state, told = page.locator("#scheduler .state"), page.get_by_text("no connection since ")
+        counter = page.locator("#dag-broken\\.always time[data-show=ago]").first
+        assert (state.is_visible(), told.count()) == (True, 0)
+        first.kill()
+        told.wait_for()
+        assert re.fullmatch(r"no connection since \d\d:\d\d:\d\d", told.inner_text())
+        assert not state.is_visible()
+        before = told.inner_text(), counter.inner_text()
+        page.wait_for_timeout(2500)  # more than two ticks
+        assert (told.inner_text(), counter.inner_text()) == before
+        second = Served(tmp_path, DAGS, "--port", first.url.rpartition(":")[2])
+        told.wait_for(state="detached")
+        assert state.is_visible()
         second.close()
     browser.forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "htmx:sse:error")
 

@@ -95,7 +95,21 @@
   }
 
   function tick() {
+    if (root.hasAttribute("data-away")) return; // what is counted may have ended: it stands as it was last heard
     for (const time of document.querySelectorAll('time[data-show="ago"], time[data-show="since"]')) show(time);
+  }
+
+  // Whether the server answers; the header says so instead of the scheduler's state, which nobody knows then.
+  function away(is) {
+    if (is === root.hasAttribute("data-away")) return;
+    root.toggleAttribute("data-away", is);
+    const place = document.getElementById("away"), time = document.createElement("time");
+    place.replaceChildren();
+    if (!is) { tick(); return; }
+    time.dateTime = new Date(now()).toISOString();
+    time.dataset.show = "clock";
+    place.append("no connection since ", time);
+    localize(place);
   }
 
   // -- notices -------------------------------------------------------------------------------------------
@@ -235,9 +249,9 @@
   });
   document.addEventListener("htmx:sse:error", (event) => {
     if (event.detail.status === 401) location.assign("/login");
-    root.setAttribute("data-away", "");
+    away(true);
   });
-  document.addEventListener("htmx:sse:after:connection", () => root.removeAttribute("data-away"));
+  document.addEventListener("htmx:sse:after:connection", () => away(false));
   document.addEventListener("full", (event) => tell(event.detail.data, true));
   document.addEventListener("trouble", (event) => { // until the page can be read again
     tell(event.detail.data, true);
