@@ -60,7 +60,7 @@ def _compare_outbox(tables: Any, runs: Runs) -> None:
         wrong(24, f"there are {len(tables.outbox)} alerts and should be {len(runs.alerts)}")
     for row, (alert, tries) in zip(tables.outbox.values(), runs.alerts, strict=True):
         mine = (alert.ref.dag_id, alert.ref.exec_ts, alert.task_id, alert.retry, alert.kind, len(tries))
-        facts = (*(row[name] for name in ("DagId", "ExecTs", "TaskId", "Retry", "Kind")), row["Tries"])
+        facts = _alert_facts(row)
         # An alert may be delivered twice (at least once), and never becomes one that was not.
         sent = next((one.at for one in tries if one.error is None), None)
         again = None if sent is not None else tries[-1].again_at if tries else alert.at
@@ -84,6 +84,7 @@ def _compare_run(tables: Any, run_id: int, run: Run) -> None:
     _compare_attempts(tables, run_id, run)
 
 
+_alert_facts = itemgetter("DagId", "ExecTs", "TaskId", "Retry", "Kind", "Tries")
 _run_facts = itemgetter(
     *("DagId", "ExecTs", "InsertTs", "Status", "StatusUpdateTs", "DagVersion"),
     *("TriggeredBy", "Params", "Restarts", "StartedAt", "EndedAt", "CancelRequestedAt"),

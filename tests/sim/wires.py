@@ -183,7 +183,7 @@ class Call:
 
     def reply(self, request: Sent) -> None:
         """The scheduler has answered a request of this call: the answer sets out."""
-        if request.is_awaited:
+        if not request.future.cancelled():
             self.link.carry(self._end, request.future.outcome())
 
     def _end(self, value: Any) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,7 +97,8 @@ class World:
             return self._seen
         awake = self._fell_asleep if self.is_asleep else time
         self._seen_at = time
-        self._seen = Now(self.scenario.begin + seconds(time + self._set), BIRTH + awake - self._suspended)
+        utc = self.scenario.begin + timedelta(seconds=time + self._set)
+        self._seen = Now(utc, BIRTH + awake - self._suspended)
         return self._seen
 
     @property
@@ -191,7 +193,8 @@ class World:
         """Waits as `Scheduler.run` does, then one step."""
         while self.scheduler is None:
             self.timeline.happen()
-        self._mishaps()
+        for kind in self.chance.befalling():
+            self._befall(kind)
         if self.scheduler is not None:
             self._round(self.scheduler)
         self._judge()
@@ -216,25 +219,24 @@ class World:
         if scheduler.trouble is None and now.utc + seconds(pause - 0.01) > max(due[0], now.utc):
             raise Violation(30, f"it would sleep for {pause} s, and {due} is due")
 
-    def _mishaps(self) -> None:
-        """What may befall the scheduler between two steps."""
+    def _befall(self, kind: str) -> None:
+        """One of what may befall the scheduler between two steps."""
         chance = self.chance
-        for kind in chance.befalling():
-            match kind:
-                case "outage":
-                    self.shelf.outage()
-                case "kill":
-                    self.shelf.arm()
-                case "clock":
-                    self._set_clock(chance.pick("clock", JUMPS))
-                case "stall":
-                    self._stall(chance.pick("stall", STALLS))
-                case "sleep":
-                    self._sleep(chance.pick("sleep", SLEEPS) * chance.stream("sleep").random())
-                case "stop":
-                    self._stop()
-                case "forget":
-                    self._forget()
+        match kind:
+            case "outage":
+                self.shelf.outage()
+            case "kill":
+                self.shelf.arm()
+            case "clock":
+                self._set_clock(chance.pick("clock", JUMPS))
+            case "stall":
+                self._stall(chance.pick("stall", STALLS))
+            case "sleep":
+                self._sleep(chance.pick("sleep", SLEEPS) * chance.stream("sleep").random())
+            case "stop":
+                self._stop()
+            case "forget":
+                self._forget()
 
     def _set_clock(self, by: float) -> None:
         self.note(f"the clock is set by {by} s")

@@ -115,5 +115,6 @@ class Memory:
         """These changes are rows now."""
         self._fresh.clear()
         self._free.clear()
-        self.roll.committed(changes, now)
+        if changes:
+            self.roll.committed(changes, now)
         self.tasks.committed(changes, now)

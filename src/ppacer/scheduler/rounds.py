@@ -105,10 +105,9 @@ class Rounds:
             if poll is not None:
                 poll.answer(Answer(self._grants(session, now), session.take_cancels()))
         tasks.expire_polls(now)
-        ended = {ref.dag_id for ref in work.ended()}
-        if ended:
-            self.memory.ended(ended)
         if work.changes:
+            if ended := {ref.dag_id for ref in work.ended()}:
+                self.memory.ended(ended)
             self.tell(work.changes)
 
     def _forget(self, requests: Iterable[Request]) -> None:
