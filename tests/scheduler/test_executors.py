@@ -964,6 +964,40 @@ def test_a_hello_of_a_new_life_that_fails_leaves_nobody_to_be_given_work(world: 
     assert len(w.do(Claim("one", 4, 1.0, "m")).grants) == 1
 
 
+def test_a_report_of_a_life_that_is_over_counts_and_is_given_no_work(world: Make) -> None:
+    """Nobody would hear of it; a task that is to run once at most would fail without having run."""
+    w = world(dag("d", "a", "b:a"))
+    run = w.trigger()
+    w.do(hello())
+    [grant] = w.do(Claim("one", 4, 1.0, "l")).grants
+    w.send(hello(life="m", tokens=[grant.token]), Claim("one", 4, 0.0, "m"))
+    w.do(Claim("one", 4, 0.0, "m"))
+    report = Report(run, "a", 0, grant.token, End.SUCCESS)
+    assert w.do(Reports("one", [report], "l")) == Answer(accepted=[True])
+    [grant] = w.do(Claim("one", 4, 1.0, "m")).grants
+    assert grant.task_id == "b"
+    report = Report(run, "b", 0, grant.token, End.SUCCESS)
+    assert w.do(Reports("one", [report], "m")).accepted == [True]
+
+
+def test_a_heartbeat_of_a_life_that_is_over_is_passed_over(world: Make) -> None:
+    w = world(dag("d", "a"))
+    w.trigger()
+    w.do(hello())
+    [grant] = w.do(Claim("one", 4, 1.0, "l")).grants
+    w.do(hello(life="m"))
+    assert lost(w)
+    assert w.do(Heartbeat("one", [grant.token], "l")) == Answer()
+    assert lost(w)  # the new life does not have it
+    assert len(w.executor("other").claim()) == 1
+    assert w.do(Heartbeat("one", [grant.token], "l")).cancel == [grant.token]  # should it be there yet
+    w.run(25)
+    w.do(Heartbeat("one", [], "l"))
+    w.run(10)
+    with pytest.raises(UnknownExecutorError):
+        w.do(Claim("one", 4, 1.0, "m"))  # nothing was heard of it for a lease
+
+
 def test_a_goodbye_that_comes_after_the_hello_of_the_next_life_ends_nothing(world: Make) -> None:
     w = world(dag("d", "a"))
     w.trigger()

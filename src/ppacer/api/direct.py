@@ -40,11 +40,10 @@ class Verb(NamedTuple):
     ask: Callable[[str, Any], FromExecutor]
 
 
+_reports, _heartbeat = msgspec.json.Decoder(ReportsBody).decode, msgspec.json.Decoder(HeartbeatBody).decode
 VERBS = {
-    "report": Verb(msgspec.json.Decoder(ReportsBody).decode, lambda name, body: Reports(name, body.reports)),
-    "heartbeat": Verb(
-        msgspec.json.Decoder(HeartbeatBody).decode, lambda name, body: Heartbeat(name, body.tokens)
-    ),
+    "report": Verb(_reports, lambda name, body: Reports(name, body.reports, body.life)),
+    "heartbeat": Verb(_heartbeat, lambda name, body: Heartbeat(name, body.tokens, body.life)),
 }
 
 

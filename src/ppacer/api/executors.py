@@ -70,11 +70,11 @@ class Verbs:
 
     async def report(self, request: Request, executor: str, body: ReportsBody) -> Any:
         """Takes the ends of attempts, which may be told again; the answer brings new grants."""
-        return await _told(await self.door.ask(Reports(executor, body.reports)))
+        return await _told(await self.door.ask(Reports(executor, body.reports, body.life)))
 
     async def heartbeat(self, request: Request, executor: str, body: HeartbeatBody) -> Any:
         """Keeps the lease of an executor; the answer brings cancellations."""
-        return await self.door.ask(Heartbeat(executor, body.tokens))
+        return await self.door.ask(Heartbeat(executor, body.tokens, body.life))
 
     async def logs(self, request: Request, executor: str, body: RecordsBody) -> Any:
         """Takes what tasks have said."""

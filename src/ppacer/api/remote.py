@@ -59,11 +59,11 @@ class HttpExecutorClient:
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts, after all that they have logged; see `protocol.Client`."""
         self._records.flush()
-        return self._ask("report", ReportsBody(list(reports)), Answer, ANSWER_SECONDS)
+        return self._ask("report", ReportsBody(list(reports), self._life), Answer, ANSWER_SECONDS)
 
     def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
         """Keeps the lease; see `protocol.Client`."""
-        return self._ask("heartbeat", HeartbeatBody(list(tokens)), Answer, HEARTBEAT_SECONDS)
+        return self._ask("heartbeat", HeartbeatBody(list(tokens), self._life), Answer, HEARTBEAT_SECONDS)
 
     def goodbye(self, executor: str) -> None:
         """Says that it ends; see `protocol.Client`."""

@@ -257,12 +257,14 @@ class ReportsBody(msgspec.Struct, frozen=True):
     """How attempts ended."""
 
     reports: list[Report]
+    life: str | None = None
 
 
 class HeartbeatBody(msgspec.Struct, frozen=True):
     """The attempts that an executor holds."""
 
     tokens: list[str]
+    life: str | None = None
 
 
 class GoodbyeBody(msgspec.Struct, frozen=True):

@@ -41,12 +41,12 @@ class LocalClient:
 
     def report(self, executor: str, reports: Sequence[Report]) -> Answer:
         """Delivers ends of attempts; see `protocol.Client`."""
-        answer: Answer = self._ask(Reports(executor, reports), 0.0)
+        answer: Answer = self._ask(Reports(executor, reports, self._life), 0.0)
         return answer
 
     def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
         """Keeps the lease; see `protocol.Client`."""
-        answer: Answer = self._ask(Heartbeat(executor, tokens), 0.0)
+        answer: Answer = self._ask(Heartbeat(executor, tokens, self._life), 0.0)
         return answer
 
     def goodbye(self, executor: str) -> None:

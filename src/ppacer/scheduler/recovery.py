@@ -102,7 +102,8 @@ class Recovery:
                 flags.append(self._report_alone(ask.executor, unwritable(report, error), now))
         if refused is not None:
             raise refused
-        work.reachable.add(ask.executor)
+        if not self._memory.tasks.is_past(ask):
+            work.reachable.add(ask.executor)
         work.replies.append((request, flags))
         self._rounds.commit(work, now)
 

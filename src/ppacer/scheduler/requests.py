@@ -29,6 +29,7 @@ class Reports(msgspec.Struct, frozen=True):
 
     executor: str
     reports: Sequence[Report]
+    life: str | None = None  # as in Claim
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     executor: str
     tokens: Sequence[str]
+    life: str | None = None  # as in Claim
 
 
 class Greeting(msgspec.Struct, frozen=True):

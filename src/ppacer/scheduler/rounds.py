@@ -130,6 +130,11 @@ class Rounds:
         if not request.take():
             return
         match request.ask:
+            case Reports() as ask if self.memory.tasks.is_past(ask):
+                reply = Answer(accepted=reply)
+            case Heartbeat(executor, tokens) as ask if self.memory.tasks.is_past(ask):
+                tasks = self.memory.tasks
+                reply = Answer(cancel=tasks.strangers(tasks.sessions[executor], tokens))
             case Reports(executor):
                 session = self.memory.tasks.sessions.get(executor)  # None: given up while the report waited
                 news = (self._grants(session, now), session.take_cancels()) if session else ([], [])
@@ -164,10 +169,11 @@ class Rounds:
             case Reports(executor, reports):
                 flags = [self.report(executor, report, now, work) for report in reports]
                 work.replies.append((request, flags))
-                if request.is_awaited:
+                if request.is_awaited and not self.memory.tasks.is_past(request.ask):
                     work.reachable.add(executor)
-            case Heartbeat(executor, tokens):
-                work.changes += self.memory.tasks.take_back(executor, tokens, now)
+            case Heartbeat(executor, tokens) as ask:
+                if not self.memory.tasks.is_past(ask):
+                    work.changes += self.memory.tasks.take_back(executor, tokens, now)
                 work.replies.append((request, None))
             case Greeting(hello):
                 work.replies.append((request, self._greet(hello, now, work)))

@@ -201,6 +201,8 @@ class TaskScheduler:
             session = self.sessions[ask.executor] = Session(ask.executor)
         if isinstance(ask, Greeting) and session.identity not in (None, ask.hello.identity):
             return session  # somebody else, who wants its name
+        if self.is_past(ask):
+            return session
         session.lease_end = now.mono + self.lease
         match ask:
             case Claim() if _is_known(session, ask):
@@ -213,15 +215,18 @@ class TaskScheduler:
                 self._compare(session, ask.tokens, now)
         return session
 
-    def _compare(self, session: Session, tokens: Sequence[str], now: Now) -> None:
-        """A grant may be lost on its way: then the executor's heartbeats never name it.
+    def is_past(self, ask: FromExecutor) -> bool:
+        """Whether a life says this that is over: the next one has said hello before it came.
 
-        What it names and does not hold was given to somebody else meanwhile, and is to be ended; unless it
-        is only lost, and no newer attempt was granted: then a success still counts.
+        What it reports counts as ever, by its tokens; it holds nothing, and is given nothing.
         """
-        strangers = [token for token in tokens if token not in session.held]
-        if strangers and self.is_sure:
-            session.cancels += [token for token in strangers if token not in self.engine.lost]
+        session = self.sessions.get(ask.executor)
+        life = ask.life if isinstance(ask, Reports | Heartbeat) else None
+        return life is not None and session is not None and session.life not in (None, life)
+
+    def _compare(self, session: Session, tokens: Sequence[str], now: Now) -> None:
+        """A grant may be lost on its way: then the executor's heartbeats never name it."""
+        session.cancels += self.strangers(session, tokens)
         session.remind(tokens)
         named = {*tokens, *session.untold}
         for token, held in session.held.items():
@@ -229,6 +234,15 @@ class TaskScheduler:
                 held.missing_since = None
             elif held.missing_since is None:
                 held.missing_since = now.mono
+
+    def strangers(self, session: Session, tokens: Iterable[str]) -> list[str]:
+        """What an executor names and does not hold: somebody else has it now, so it is to be ended.
+
+        Unless it is only lost, and no newer attempt was granted: then a success still counts.
+        """
+        if not self.is_sure:
+            return []
+        return [token for token in tokens if token not in session.held and token not in self.engine.lost]
 
     def take_back(self, executor: str, tokens: Sequence[str], now: Now) -> list[Change]:
         """What an executor names that is only lost is its own again: it would take hours to do it anew.
