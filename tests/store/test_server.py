@@ -233,7 +233,7 @@ def test_a_statement_that_must_wait_too_long_is_given_up(db: str, monkeypatch: p
 def test_a_writer_that_stops_in_a_transaction_loses_its_locks(
     db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_WRITES", ("idle_in_transaction_session_timeout = '100ms'",))
+    monkeypatch.setattr(database, "_WRITES", ("idle_in_transaction_session_timeout = '1s'",))
     store = Store(db)
 
     def work() -> None:
