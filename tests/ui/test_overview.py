@@ -76,6 +76,36 @@ def test_runs_are_shown_while_they_run_and_when_they_have_ended(live: Make, gate
     assert "1 run · 100 % succeeded" in section(tree, "day").text
 
 
+def test_the_latest_end_comes_first_and_not_the_newest_run(live: Make, gate: Gate) -> None:
+    program = live(held(), etl(), failing())
+    first = program.trigger("held")
+    until(gate.arrived.is_set)
+    ended = [program.run("failing"), program.run("etl")]
+    gate.open()
+    program.ended(first)
+    rows = section(page(program), "ended").one("tbody").all("tr")
+    assert [row.one("a")["href"] for row in rows] == [f"/runs/{run}" for run in (first, *ended[::-1])]
+
+
+def test_a_dag_that_failed_needs_attention_until_another_run_of_it_has_ended(live: Make, gate: Gate) -> None:
+    program = live(held(), failing())
+    run_id = program.trigger("held")
+    until(gate.arrived.is_set)
+    long_ago, now = (to_text(datetime.now(UTC) - timedelta(days=days)) for days in (2, 0))
+    failed = program.run("failing")
+    gate.open()
+    program.ended(run_id)
+    gate.shut()
+    again = program.trigger("held")
+    until(lambda: "running" in page(program).one("tr", id=f"running-{again}").text.lower())
+    write(program, "UPDATE dagruns SET Status = 'FAILED', EndedAt = ? WHERE RunId = ?", (now, run_id))
+    write(program, "UPDATE dagruns SET EndedAt = ? WHERE RunId = ?", (long_ago, failed))
+    assert [words.split()[1] for words in needs(program)] == ["held", "failing"], "the latest end first"
+    gate.open()
+    program.ended(again)
+    assert [words.split()[1] for words in needs(program)] == ["failing"]
+
+
 def write(program: Live, *statement: Any) -> None:
     """Writes into the database of a program."""
     with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:

@@ -32,7 +32,7 @@ from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
 from ppacer.store.open_runs import tasks_at
 from ppacer.store.recent import error_of, failing, hours, oldest_running, recent_runs
-from ppacer.store.run_lists import RunSearch, find_runs, page_of_runs, plain
+from ppacer.store.run_lists import RunSearch, find_runs, latest_ends, page_of_runs, plain
 from ppacer.store.schema import (
     dagrunresults,
     dagruns,
@@ -247,6 +247,11 @@ class Reads:
         with self._connect() as connection:
             return [_run(row, self._mask) for row in connection.execute(query)]
 
+    def latest_ends(self, *, limit: int = 20) -> list[RunView]:
+        """The runs that ended last, the latest first."""
+        with self._connect() as connection:
+            return [_run(row, self._mask) for row in connection.execute(latest_ends(_page(limit)))]
+
     def find_runs(self, search: RunSearch, now: datetime, *, limit: int = 50) -> RunsFound:
         """A page of runs as they are searched for, newest or slowest first."""
         with self._connect() as connection:
@@ -267,7 +272,7 @@ class Reads:
         return found
 
     def failing(self, *, limit: int = 20) -> list[RunView]:
-        """The newest run of each dag that failed last, newest first."""
+        """The last run that has ended of each dag where that failed, the latest end first."""
         with self._connect() as connection:
             return [_run(row, self._mask) for row in failing(connection, _page(limit))]
 

@@ -34,13 +34,15 @@ def recent_runs(
 
 
 def failing(connection: sa.Connection, limit: int) -> Sequence[Any]:
-    """The newest run of each dag whose newest run has failed, newest first."""
+    """The last run of each dag that has failed, where no later one has ended since; the latest end first."""
     r, later = dagruns.c, dagruns.alias("later").c
     failed = sa.select(r.RunId).where(r.Status == RunStatus.FAILED).order_by(r.RunId.desc()).limit(FAILED_MAX)
-    newer = sa.select(sa.literal(1)).where(later.DagId == r.DagId, later.RunId > r.RunId)
+    newer = sa.select(sa.literal(1)).where(
+        later.DagId == r.DagId, later.RunId > r.RunId, later.EndedAt.is_not(None)
+    )
     served = sa.select(dags.c.DagId).where(dags.c.DagId == r.DagId, dags.c.RemovedAt.is_(None))
     query = sa.select(dagruns).where(r.RunId.in_(failed), ~newer.exists(), served.exists())
-    return connection.execute(query.order_by(r.RunId.desc()).limit(limit)).all()
+    return connection.execute(query.order_by(r.EndedAt.desc(), r.RunId.desc()).limit(limit)).all()
 
 
 def oldest_running(connection: sa.Connection, limit: int) -> Sequence[Any]:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ppacer.engine import RunStatus
+from ppacer.engine import RUN_FINAL, RunStatus
 from ppacer.store.recent import first_run
 from ppacer.store.schema import dagruns
 
 LOOKED_MAX = 10_000
+ENDED_MAX = 1_000  # of the newest runs of each state it is seen which ended last: no index has the ends
 
 
 class RunSearch(NamedTuple):
@@ -104,6 +105,13 @@ def page_of_runs(
     """The newest runs of each status, and of these the newest."""
     r, found = dagruns.c, _numbers_of(dag_id, statuses, before, limit, low)
     return sa.select(dagruns).where(r.RunId.in_(found)).order_by(r.RunId.desc()).limit(limit)
+
+
+def latest_ends(limit: int) -> sa.Select[Any]:
+    """The runs that ended last, the latest first."""
+    r, newest = dagruns.c, _numbers_of(None, [*RUN_FINAL], None, ENDED_MAX, 0)
+    order = r.EndedAt.desc(), r.RunId.desc()
+    return sa.select(dagruns).where(r.RunId.in_(newest)).order_by(*order).limit(limit)
 
 
 def _numbers_of(

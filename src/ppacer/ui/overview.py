@@ -51,7 +51,7 @@ class Overview:
         reads = door.reads
         points = reads.next_points(now + timedelta(hours=HOURS_AHEAD), limit=DAGS_MAX + 1)
         running = reads.runs(status=[RunStatus.RUNNING, RunStatus.SCHEDULED], limit=RUNS_MAX)
-        ended = reads.runs(status=[*RUN_FINAL], limit=RUNS_MAX)
+        ended = reads.latest_ends(limit=RUNS_MAX)
         items = attention(door, now, points)
         return {
             "has_dags": bool(door.scheduler.registry) or bool(reads.dags(limit=1)),
