@@ -106,6 +106,21 @@ def test_a_dag_that_failed_needs_attention_until_another_run_of_it_has_ended(liv
     assert [words.split()[1] for words in needs(program)] == ["failing"]
 
 
+def test_drained_executors_need_attention_while_tasks_wait_for_them(live: Make) -> None:
+    program = live(etl())
+    until(lambda: program.get("/api/v1/executors").json["executors"])
+    program.post("/api/v1/executors/local/drain")
+    assert needs(program) == [], "nobody waits"
+    run_id = program.trigger("etl")
+    until(lambda: needs(program))
+    assert "executor local is drained, 1 task waits; asked for" in needs(program)[0]
+    [item] = section(page(program), "attention").all("li")
+    assert item.one("a")["href"] == "/executors"
+    program.post("/api/v1/executors/local/undrain")
+    program.ended(run_id)
+    assert needs(program) == []
+
+
 def write(program: Live, *statement: Any) -> None:
     """Writes into the database of a program."""
     with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from ppacer.api.door import Door
 from ppacer.api.why import about, sentence
-from ppacer.engine import RunStatus
+from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.views import NextView, RunMark
 from ppacer.ui.charts import typical
 from ppacer.ui.filters import plural
@@ -37,12 +37,25 @@ class Item:
 def attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
     """All of it, what is worst first. `points`: the next ones of all dags."""
     return [
+        *_drained(door),
         *_disabled(door),
         *_failed(door),
         *_stuck(door, now),
         *_late(door, now, points),
         *_lost(door, now),
     ]
+
+
+def _drained(door: Door) -> Iterator[Item]:
+    """Executors that were asked to take nothing more, while there is no other one and tasks wait."""
+    open_runs = door.reads.runs(status=[RunStatus.RUNNING], limit=LOOKED_AT) if door.is_live else []
+    tasks = [one for at in door.reads.tasks_at([run.run_id for run in open_runs]).values() for one in at]
+    waiting = sum(one.count for one in tasks if one.status == TaskStatus.SCHEDULED)
+    living = [one for one in door.executors_for(tasks) or () if one.state != "GONE"]
+    if all(one.drain_asked_at is not None for one in living):
+        for one in living[:ATTENTION_MAX]:
+            words = f"is drained, {plural(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}; asked for"
+            yield Item("DRAINING", "drained", f"executor {one.name}", "/executors", words, one.drain_asked_at)
 
 
 def _disabled(door: Door) -> Iterator[Item]:
