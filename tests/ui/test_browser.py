@@ -279,6 +279,30 @@ def test_nothing_has_to_be_scrolled_sideways(browser: Browser, ran: str, path: s
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_drained_executor_is_undrained_at_every_width(browser: Browser, ran: str) -> None:
+    with browser.page() as page:
+        page.goto(f"{ran}/executors")
+        page.get_by_role("button", name="Drain local", exact=True).click()
+        undrain = page.get_by_role("button", name="Undrain local")
+        undrain.wait_for()
+        for width in (320, 390, 768, 850, 900, 1000, 1100, 1440):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            box = undrain.bounding_box()
+            assert box["x"] + box["width"] <= width
+        undrain.click()
+        page.get_by_role("button", name="Drain local", exact=True).wait_for()
+
+
+def test_the_active_tab_is_in_view_on_a_phone(browser: Browser, ran: str) -> None:
+    with browser.page((320, 700)) as page:
+        for path in ("/audit", "/dags/orders/settings"):
+            page.goto(ran + path)
+            for tab in page.locator(":is(.bar nav, .sections) [aria-current]").all():
+                box = tab.bounding_box()
+                assert 0 <= box["x"] <= box["x"] + box["width"] <= 320
+
+
 def test_the_number_of_a_run_stands_beside_its_dag(browser: Browser, ran: str) -> None:
     with browser.page() as page:
         page.goto(f"{ran}/runs/1")

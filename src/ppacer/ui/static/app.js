@@ -99,6 +99,14 @@
     for (const time of document.querySelectorAll('time[data-show="ago"], time[data-show="since"]')) show(time);
   }
 
+  // Tabs that do not fit are scrolled to the one that is open.
+  function showTab() {
+    for (const tab of document.querySelectorAll(":is(.bar nav, .sections) [aria-current]")) {
+      const row = tab.parentElement, at = tab.getBoundingClientRect(), room = row.getBoundingClientRect();
+      row.scrollLeft += at.left - room.left - (room.width - at.width) / 2;
+    }
+  }
+
   // Whether the server answers; the header says so instead of the scheduler's state, which nobody knows then.
   function away(is) {
     if (is === root.hasAttribute("data-away")) return;
@@ -278,6 +286,7 @@
     if (server) ahead = new Date(server.content) - Date.now();
     for (const hidden of document.querySelectorAll("[data-theme-switch], [data-help]")) hidden.hidden = false;
     localize(document);
+    showTab();
     setInterval(tick, 1000);
     document.addEventListener("keydown", press);
     document.addEventListener("keydown", walk);
