@@ -322,3 +322,13 @@ def test_the_stream_of_the_page_has_the_download_of_the_latest_attempt(tried: Li
     """The log is not in it, and what is in the log's section would stay as it was."""
     found = streamed(tried, "/runs/1/tasks/third_time_lucky", b"Source")
     assert b'href="/runs/1/tasks/third_time_lucky/2/log.txt"' in found
+
+
+def test_an_attempt_that_was_retried_says_what_became_of_it(tried: Live) -> None:
+    for retry, words in (
+        (0, "failed, tried again as retry 1"),
+        (1, "failed, tried again as retry 2"),
+        (2, "SUCCESS"),
+    ):
+        tree = page(tried, f"/runs/1/tasks/third_time_lucky/{retry}")
+        assert tree.one("p", class_="big").text == words

@@ -166,6 +166,19 @@ def test_a_restarted_run_shows_what_is_to_run_again(live: Make, gate: Gate) -> N
     assert rows(page(program, "/dags/held"))["after"][0].classes == {"square", "CANCELLED"}
 
 
+def test_the_grid_has_the_first_line_of_an_error(live: Make) -> None:
+    @task(timeout=timedelta(seconds=1))
+    def slow() -> None:
+        raise ValueError("what happened\nand what else")
+
+    with Dag("lines") as dag:
+        slow()
+    program = live(dag)
+    program.run("lines")
+    error = page(program, "/dags/lines").one("span", class_="error")
+    assert (error.text, error["title"]) == ("ValueError: what happened",) * 2
+
+
 # -- the graph ---------------------------------------------------------------------------------------------
 
 

@@ -214,11 +214,18 @@ def test_a_page_that_is_not_there_says_so_in_html(shared: Live) -> None:
         assert tree.one("h1").text == "Not found"
 
 
+def test_an_error_begins_as_a_sentence_and_its_commands_are_code(shared: Live) -> None:
+    lead = page(shared, "/runs/999999", 404).one("p", class_="lead")
+    assert lead.text[0].isupper()
+    assert "`" not in lead.text
+    assert lead.one("code").text.startswith("ppacer ")
+
+
 def test_a_path_that_is_none_is_told_to_browsers_as_a_page_and_to_programs_as_json(shared: Live) -> None:
     assert is_problem(shared.get("/nothing"), 404, "not_found")
     answer = shared.get("/nothing", accept="text/html,*/*;q=0.8")
     assert answer.status == 404
-    assert "there is nothing at /nothing" in parse(answer.text).one("main").text
+    assert "There is nothing at /nothing" in parse(answer.text).one("main").text
 
 
 def test_a_state_that_is_none_is_told(shared: Live) -> None:

@@ -54,7 +54,7 @@ def _drained(door: Door) -> Iterator[Item]:
     living = [one for one in door.executors_for(tasks) or () if one.state != "GONE"]
     if all(one.drain_asked_at is not None for one in living):
         for one in living[:ATTENTION_MAX]:
-            words = f"is drained, {plural(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}; asked for"
+            words = f"is drained, {plural(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}"
             yield Item("DRAINING", "drained", f"executor {one.name}", "/executors", words, one.drain_asked_at)
 
 

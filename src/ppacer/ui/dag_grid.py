@@ -141,7 +141,13 @@ def _row(
         None if cell is None else _square(task_id, run, cell, now)
         for run, cell in zip(runs, found, strict=True)
     ]
-    return Row(task_id, is_gone, squares, found[-1] if found else None, error[:ERROR_CHARS_MAX])
+    return Row(
+        task_id,
+        is_gone,
+        squares,
+        found[-1] if found else None,
+        error.strip().partition("\n")[0][:ERROR_CHARS_MAX],
+    )
 
 
 def _by_tab(rows: Sequence[Row]) -> Square | None:
