@@ -534,6 +534,7 @@ def test_a_run_says_it_of_all_that_waits() -> None:
     ("executors", "words"),
     [
         ([up("a")], "mail waits for a free slot"),
+        ([up("a"), up("b", state="DRAINING", drained=True)], "mail waits for an executor"),
         ([up("a", state="DRAINING", drained=True)], "mail waits for an executor: a is drained"),
         ([up("a", state="GONE")], "mail waits for an executor: none is up"),
     ],

@@ -10,7 +10,7 @@ from engine.world import at
 from ppacer.engine import RunRef, RunStatus
 from ppacer.engine.changes import Change, PointRecorded, RunChanged
 from ppacer.engine.model import ScheduleEvent
-from ppacer.store import Store
+from ppacer.store import Store, open_runs
 from ppacer.store.reads import Reads
 from store.shelf import A_DAG, Db, created, ended, execute, granted, new
 
@@ -115,6 +115,17 @@ def test_the_latest_runs_are_the_newest_of_each_dag_in_order(databases: list[Rea
     since = databases[0].recent_runs(["often"], 3, at(0))
     assert [run.run_id for run in since["often"]] == [212, 213, 214]
     assert databases[0].recent_runs(["often"], 3, at(1)) == {"often": []}
+
+
+def test_of_what_was_not_looked_at_whole_nothing_is_said(
+    databases: list[Reads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, asked = databases[0], [100, 101, 102, 103, 210]  # 210 has no attempt yet
+    assert {run_id: len(at) for run_id, at in reads.tasks_at(asked).items()} == {
+        100: 1, 101: 1, 102: 1, 103: 1, 210: 0,
+    }  # fmt: skip
+    monkeypatch.setattr(open_runs, "LOOKED_MAX", 2)
+    assert {run_id: len(at) for run_id, at in reads.tasks_at(asked).items()} == {103: 1, 210: 0}
 
 
 def test_a_page_of_several_statuses_is_in_order_and_has_no_holes(databases: list[Reads]) -> None:

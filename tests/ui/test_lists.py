@@ -281,6 +281,7 @@ def test_what_the_audit_has_no_index_for_is_looked_for_in_steps(
     assert found == ["3", "2", "1"]
     assert pages == 4
     assert len(lines(page(ran, "/audit"), "audit")) == 8
+    assert list(lines(page(ran, "/audit?run=1&command=trigger"), "audit")) == ["1"]  # among those of the run
 
 
 def test_the_audit_tells_who_did_what_and_what_was_refused(live: Make) -> None:

@@ -166,9 +166,10 @@ def why_open(
 
 def _any_slot(executors: Sequence[ExecutorView] | None) -> str:
     """What tasks wait for that could begin, whatever they need: in a list nothing is known of that."""
+    asked = [one for one in executors or () if one.drain_asked_at is not None]
+    drained = [one.name for one in asked if one.state == "DRAINING"]
     if executors is None or any(executor.state == "UP" for executor in executors):
-        return "a free slot"
-    drained = [one.name for one in executors if one.state == "DRAINING" and one.drain_asked_at is not None]
+        return "an executor" if drained else "a free slot"
     return f"an executor: {f'{_names(drained)} {be(len(drained))} drained' if drained else 'none is up'}"
 
 
@@ -402,10 +403,12 @@ def _progress(detail: RunDetail, now: datetime, executors: Sequence[ExecutorView
     ]
     words += of(TaskStatus.RUNNING, "is running", "are running")
     words += of("LOST", "is lost and starts anew", "are lost and start anew")
-    waiting: dict[str, list[str]] = {}
+    alike: dict[tuple[str | None, ...], list[TaskView]] = {}
     for task in by_status.get(TaskStatus.SCHEDULED, ()):
-        waiting.setdefault(_slot(task, executors).rstrip("."), []).append(task.task_id)
-    words += [f"{_names(ids)} wait{'s' * (len(ids) == 1)} for {what}" for what, ids in waiting.items()]
+        alike.setdefault((task.runner, *task.labels), []).append(task)
+    for tasks in alike.values():
+        slot, verb = _slot(tasks[0], executors).rstrip("."), "waits" if len(tasks) == 1 else "wait"
+        words.append(f"{_names([task.task_id for task in tasks])} {verb} for {slot}")
     for task in by_status.get(TaskStatus.FAILED_PENDING_RETRY, ())[:NAMES_MAX]:
         words.append(f"{task.task_id} failed and is tried again {_retry(task, now)}")
     words += of(TaskStatus.FAILED, "failed", "failed")

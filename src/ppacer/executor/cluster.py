@@ -145,7 +145,10 @@ class ClusterRunner:
         self._reactor.close()  # which takes what was started meanwhile
         for attempt in list(self._live.values()):
             begun = attempt.is_submitted  # its first message may be on its way
-            self._decide(attempt, Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK), begun=begun))
+            outcome = Outcome(End.HANDED_BACK, end_text(End.HANDED_BACK), begun=begun)
+            if attempt.lost is not None and not attempt.lost.begun:  # its worker has refused it for certain
+                outcome = attempt.lost
+            self._decide(attempt, outcome)
 
     def _try_to_end(self, token: str) -> None:
         """Hands back an attempt, or workers would take our end for a cancel."""

@@ -1,7 +1,7 @@
 """The audit as readers see it: a page of commands, newest first.
 
 Dags and runs have an index, actors, commands and outcomes have none: what is asked of these is looked for
-among the newest `LOOKED_MAX` rows, and the answer says from where to look on.
+among the newest `LOOKED_MAX` rows (of the dag, of the run), and the answer says from where to look on.
 """
 
 import json
@@ -62,10 +62,13 @@ def _low(connection: sa.Connection, search: AuditSearch) -> int:
     if search.actor is None and search.command is None and search.refused is None:
         return 0
     a = audit.c
-    oldest = connection.execute(sa.select(sa.func.min(a.AuditId))).scalar() or 0
-    newest = connection.execute(sa.select(sa.func.max(a.AuditId))).scalar() or 0
-    low = min(newest + 1, search.before or newest + 1) - LOOKED_MAX
-    return low if low > oldest else 0
+    query = sa.select(a.AuditId).order_by(a.AuditId.desc()).offset(LOOKED_MAX).limit(1)
+    for column, value in ((a.DagId, search.dag_id), (a.RunId, search.run_id)):
+        query = query if value is None else query.where(column == value)
+    if search.before is not None:
+        query = query.where(a.AuditId < search.before)
+    beyond = connection.execute(query).scalar()
+    return 0 if beyond is None else int(beyond) + 1
 
 
 def _view(row: Any, mask: Mask) -> AuditView:

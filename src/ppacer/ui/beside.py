@@ -15,15 +15,16 @@ from ppacer.ui.words import zone_of
 
 
 def whys(door: Door, runs: Iterable[RunView | None], now: datetime) -> dict[int, str]:
-    """By the number of a run; of what has ended there is nothing to say."""
+    """By the number of a run; of what has ended there is nothing to say, and of what is too large here."""
     still_open = [run for run in runs if run is not None and run.status not in RUN_FINAL]
     at = door.reads.tasks_at([run.run_id for run in still_open])
     waiting = {run.dag_id for run in still_open if run.status == RunStatus.SCHEDULED}
     dags = door.reads.dags_of(waiting)
     executors = door.executors_for(chain.from_iterable(at.values()))
     return {
-        run.run_id: why_open(run, dags.get(run.dag_id), at.get(run.run_id, []), now, door.is_live, executors)
+        run.run_id: why_open(run, dags.get(run.dag_id), at[run.run_id], now, door.is_live, executors)
         for run in still_open
+        if run.run_id in at
     }
 
 

@@ -106,7 +106,7 @@ PAGE = Page(
     _watches,
     query=(AFTER, TEXT, TAG, STATE),
     tab="Dags",
-    leads=lambda door, text, **_: run_by_number(door, text),
+    leads=lambda door, text, **_: run_by_number(door, text) if (text or "").startswith("#") else None,
 )
 TRIGGER = Page(
     "/dags/{dag_id}/trigger",
