@@ -75,6 +75,7 @@ def test_a_backfill_is_seen_before_it_is_started_and_watched_to_its_end(browser:
         page.get_by_role("button", name="Start the backfill of 3 runs").click()
         page.locator("#backfill-1 .state.SUCCESS").wait_for()
         page.get_by_role("link", name="Grid").click()
+        page.locator(".grid .square.SUCCESS").nth(2).wait_for()
         assert page.locator(".grid .square.SUCCESS").count() == 3
 
 

@@ -39,6 +39,7 @@ def test_a_failing_task_is_looked_at_and_restarted(browser: Browser, served: str
         page.locator(".head .state.FAILED").wait_for()
         assert page.evaluate("window.stays")
         page.locator("#task-fail a").click()
+        page.get_by_role("navigation", name="Attempts").locator("a").nth(1).wait_for()
         assert page.get_by_role("navigation", name="Attempts").locator("a").count() == 2
 
 
