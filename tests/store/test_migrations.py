@@ -46,14 +46,14 @@ def downgrade():
 '''
 
 
-def migrated(path: Path) -> None:
-    """A database made by the migrations alone."""
-    engine = sa.create_engine(f"sqlite:///{path}")
+def migrated(url: str, revision: str = "head") -> None:
+    """A database made by the migrations alone, up to this one."""
+    engine = sa.create_engine(url)
     config = Config()
     config.set_main_option("script_location", str(migrate.MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     engine.dispose()
 
 
@@ -89,7 +89,7 @@ def _plain(sql: str | None) -> str:
 
 def test_made_whole_and_migrated_are_the_same(path: Path, tmp_path: Path) -> None:
     Store(path).close()
-    migrated(tmp_path / "other.db")
+    migrated(f"sqlite:///{tmp_path / 'other.db'}")
     whole, steps = shape(path), shape(tmp_path / "other.db")
     stamp = ("table", "alembic_version")  # Alembic names its primary key
     whole["statements"].pop(stamp)

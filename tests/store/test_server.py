@@ -8,9 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from engine.world import at
 from postgresql.server import Server
@@ -22,7 +19,7 @@ from ppacer.store.reads import Reads
 from ppacer.store.schema import REVISION
 from ppacer.store.stats import stats
 from store.shelf import REF, WAIT, created, execute, granted, new, python, query, rows
-from store.test_migrations import NEXT
+from store.test_migrations import NEXT, migrated
 
 SHAPE = """
     SELECT table_name, ordinal_position, column_name, data_type, character_maximum_length, is_nullable,
@@ -59,26 +56,14 @@ def shape(url: str) -> dict[str, Any]:
 
 
 def test_made_whole_and_migrated_are_the_same(db: str, empty: str) -> None:
-    engine = sa.create_engine(empty)
-    config = Config()
-    config.set_main_option("script_location", str(migrate.MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    engine.dispose()
+    migrated(empty)
     assert shape(db) == shape(empty)
     assert len(shape(db)["0"]) > 100
     assert rows(db, "alembic_version") == rows(empty, "alembic_version") == [{"version_num": REVISION}]
 
 
 def test_an_older_database_is_migrated(db: str, empty: str) -> None:
-    engine = sa.create_engine(empty)
-    config = Config()
-    config.set_main_option("script_location", str(migrate.MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    migrated(empty, "0001")
     assert care.problems(empty) == [
         f"it has revision 0001 and this ppacer needs {REVISION}: ppacer db upgrade"
     ]
@@ -88,13 +73,7 @@ def test_an_older_database_is_migrated(db: str, empty: str) -> None:
 
 
 def test_a_database_under_a_leader_is_not_upgraded(empty: str) -> None:
-    engine = sa.create_engine(empty)
-    config = Config()
-    config.set_main_option("script_location", str(migrate.MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-    engine.dispose()
+    migrated(empty, "0002")
     seat = Seat(empty, "old", "http://old.example:9321")
     term = seat.take()
     assert term is not None

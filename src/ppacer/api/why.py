@@ -392,26 +392,27 @@ def _progress(detail: RunDetail, now: datetime, executors: Sequence[ExecutorView
     by_status: dict[str, list[TaskView]] = {}
     for task in detail.tasks:
         is_lost = task.status == TaskStatus.RUNNING and task.lost_at is not None
-        by_status.setdefault("LOST" if is_lost else task.status, []).append(task)
+        by_status.setdefault(LOST if is_lost else task.status, []).append(task)
 
-    def of(status: str, one: str, many: str) -> list[str]:
+    def of(status: str) -> list[str]:
+        one, many = _AT[status]
         names = [task.task_id for task in by_status.get(status, ())]
         return [f"{_names(names)} {one if len(names) == 1 else many}"] if names else []
 
     words = [
         f"{len(by_status.get(TaskStatus.SUCCESS, ()))} of {count_of(len(detail.tasks), 'task')} succeeded"
     ]
-    words += of(TaskStatus.RUNNING, "is running", "are running")
-    words += of("LOST", "is lost and starts anew", "are lost and start anew")
+    words += of(TaskStatus.RUNNING)
+    words += of(LOST)
     alike: dict[tuple[str | None, ...], list[TaskView]] = {}
     for task in by_status.get(TaskStatus.SCHEDULED, ()):
         alike.setdefault((task.runner, *task.labels), []).append(task)
     for tasks in alike.values():
-        slot, verb = _slot(tasks[0], executors).rstrip("."), "waits" if len(tasks) == 1 else "wait"
+        slot, verb = _slot(tasks[0], executors).rstrip("."), _AT[TaskStatus.SCHEDULED][len(tasks) > 1]
         words.append(f"{_names([task.task_id for task in tasks])} {verb} for {slot}")
     for task in by_status.get(TaskStatus.FAILED_PENDING_RETRY, ())[:NAMES_MAX]:
         words.append(f"{task.task_id} failed and is tried again {_retry(task, now)}")
-    words += of(TaskStatus.FAILED, "failed", "failed")
+    words += of(TaskStatus.FAILED)
     return "; ".join(words)
 
 
