@@ -20,7 +20,8 @@ from ppacer.notify import LogSender
 from ppacer.protocol import Grant
 from ppacer.tasklog import LogRecord
 
-GRACE = 0.5
+GRACE = 0.5  # what is stubborn uses it up
+PATIENT = 60.0  # for what cleans up, on the slowest machine
 
 
 def needs(package: str) -> None:
@@ -105,22 +106,29 @@ def on_ray(ray_address: str, registry: Registry) -> Iterator[Connected]:
 
 
 @pytest.fixture
-def dask(on_dask: Connected, memory: Memory) -> ClusterRunner:
-    runner, relay = on_dask
-    relay.memory = memory
+def dask(on_dask: Connected, memory: Memory, grace: float) -> ClusterRunner:
+    return for_test(on_dask, memory, grace)
+
+
+@pytest.fixture
+def ray(on_ray: Connected, memory: Memory, grace: float) -> ClusterRunner:
+    return for_test(on_ray, memory, grace)
+
+
+def for_test(connected: Connected, memory: Memory, grace: float) -> ClusterRunner:
+    runner, relay = connected
+    relay.memory, runner._grace = memory, grace
     return runner
 
 
 @pytest.fixture
-def ray(on_ray: Connected, memory: Memory) -> ClusterRunner:
-    runner, relay = on_ray
-    relay.memory = memory
-    return runner
+def grace() -> float:
+    return GRACE
 
 
 @pytest.fixture
-def process(memory: Memory) -> Iterator[Runner]:
-    children = Children(WarmParent.spawn(CASES), memory, grace=GRACE)
+def process(memory: Memory, grace: float) -> Iterator[Runner]:
+    children = Children(WarmParent.spawn(CASES), memory, grace=grace)
     yield children.process
     children.close()
 
@@ -135,7 +143,7 @@ def thread(registry: Registry, memory: Memory) -> Iterator[Runner]:
 def chosen(*names: str) -> Any:
     """A fixture that is each of these runners in turn."""
 
-    def choose(request: pytest.FixtureRequest) -> Runner:
+    def choose(request: pytest.FixtureRequest, grace: float) -> Runner:  # `grace`: so that a test may set it
         found: Runner = request.getfixturevalue(request.param)
         return found
 

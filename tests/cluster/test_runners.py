@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cluster.conftest import PATIENT
 from executor.world import (
     CASES,
     EXEC_TS,
@@ -103,6 +104,7 @@ def test_a_timeout_ends_the_whole_process_group(separate: Runner, memory: Memory
     ("end", "words"),
     [(End.CANCELLED, "cancelled"), (End.HANDED_BACK, "handed back unfinished: the executor is stopping")],
 )
+@pytest.mark.parametrize("grace", [PATIENT])
 def test_a_task_that_is_to_end_may_clean_up(separate: Runner, memory: Memory, end: End, words: str) -> None:
     started = memory.start(separate, grant("cleans_up"))
     memory.wait_for(started, "sleeping")

@@ -6,7 +6,13 @@ from collections import Counter
 import pytest
 
 from remote.proxy import Proxy
-from remote.world import DAGS, PATIENCE, World
+from remote.world import DAGS, PATIENCE, World, until
+
+
+def heard(w: World, run_id: int) -> Counter[tuple[str, int]]:
+    """The number of records of each attempt, once there are some of all tasks."""
+    until(lambda: len({task for task, _ in w.spoke(run_id)}) == 20, "all logs are there")
+    return w.spoke(run_id)
 
 
 @pytest.mark.slow
@@ -18,15 +24,15 @@ def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) 
         runs = [w.trigger("many") for _ in range(4)]
         for run_id in runs:
             w.succeeds(run_id)
-            assert Counter(w.said(run_id)) == {"quick it is": 20}  # each word once
+            assert set(heard(w, run_id).values()) == {1}  # each word once
     finally:
         proxy.shutdown()
         proxy.server_close()
     assert len(proxy.spoiled) > 3, proxy.spoiled
-    ran = Counter(task for word, task, _, _ in w.lines if word == "end")
-    assert len(ran) == 20
-    # A grant whose answer got lost was never begun, and is granted anew after a lease: nothing runs twice.
-    assert set(ran.values()) == {4}
+    # A grant whose answer got lost was never begun, and is granted anew after a lease: no attempt runs twice.
+    ran = Counter((task, retry) for word, task, retry, _ in w.lines if word == "end")
+    assert len({task for task, _ in ran}) == 20
+    assert max(ran.values()) <= 4
 
 
 def test_a_proxy_that_takes_no_large_bodies_stops_neither_logs_nor_reports(w: World) -> None:

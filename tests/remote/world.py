@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 SRC = Path(__file__).parents[2] / "src"
-PATIENCE = 40.0
+PATIENCE = 120.0
 LEASE = 2.0
 T = TypeVar("T")
 
@@ -243,6 +244,11 @@ class World:
     def said(self, run_id: int) -> list[str]:
         """The task log of a run."""
         return [record["message"] for record in self.get(f"/api/v1/runs/{run_id}/logs")["records"]]
+
+    def spoke(self, run_id: int) -> Counter[tuple[str, int]]:
+        """How many records each attempt of a run has in the task log."""
+        records = self.get(f"/api/v1/runs/{run_id}/logs")["records"]
+        return Counter((record["task_id"], record["retry"]) for record in records)
 
     def open(self) -> None:
         """Lets the tasks `gate` go on."""

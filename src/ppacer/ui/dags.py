@@ -96,7 +96,7 @@ def trigger_values(dag: DagView, given: dict[str, str] | None = None, error: str
 
 
 AFTER = text("after", "Only dags whose ids come after this one.")
-TEXT = text("text", "Only dags with this text in their id or in a tag; the number of a run leads to it.")
+TEXT = text("text", "Only dags with this text in their id or in a tag; #123 leads to run 123.")
 TAG = text("tag", "Only dags with this tag.")
 STATE = choice("state", "Only dags in this state.", [*DagState])
 PAGE = Page(
