@@ -473,9 +473,9 @@ class Fold:
         """As `Store.backfill_points`."""
         return self.tables.backfillpoints.get(backfill_id, [])[position : position + limit]
 
-    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
-        """As `Store.with_runs`."""
-        return {point for point in points if (dag_id, point) in self._runs}
+    def without_runs(self, dag_id: str, points: Sequence[datetime]) -> list[datetime]:
+        """As `Store.without_runs`."""
+        return [point for point in points if (dag_id, point) not in self._runs]
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""

@@ -238,9 +238,9 @@ class Shelf:
         """As `Store.backfill_points`."""
         return self._read().backfill_points(backfill_id, position, limit)
 
-    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
-        """As `Store.with_runs`."""
-        return self._read().with_runs(dag_id, points)
+    def without_runs(self, dag_id: str, points: Sequence[datetime]) -> list[datetime]:
+        """As `Store.without_runs`."""
+        return self._read().without_runs(dag_id, points)
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """As `Store.has_run`."""

@@ -20,6 +20,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.errors import NotFoundError, StoreError
 from ppacer.store import Store
+from ppacer.store.backfills import PART
 from ppacer.store.reads import Reads
 from ppacer.store.retention import Past
 from ppacer.store.store import StaleWrite
@@ -149,13 +150,25 @@ def test_pages_follow_each_other(store: Store, reads: Reads) -> None:
     assert [one.backfill_id for one in reads.backfills(dag_id="e", is_open=True)] == [7, 3, 1]
 
 
-@pytest.mark.parametrize("count", [0, 1, 500, 501, 1200])
-def test_points_with_runs_are_found_among_many(store: Store, reads: Reads, count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, PART - 1, PART, PART + 1, 2 * PART + 1])
+def test_points_without_runs_are_found_among_many(store: Store, reads: Reads, count: int) -> None:
     points: list[datetime] = [at(number) for number in range(1, count + 1)]
-    store.apply([*ran(1, None, RunStatus.RUNNING), *ran(501, None, RunStatus.FAILED)])
+    taken = (1, PART, PART + 1)
+    store.apply([change for number in taken for change in ran(number, None, RunStatus.FAILED)])
     store.apply(ran(2, None, RunStatus.RUNNING, dag_id="e"))
-    wanted = {point for point in (at(1), at(501)) if point in points}
-    assert store.with_runs("d", points) == reads.with_runs("d", points) == wanted
+    wanted = [at(number) for number in range(1, count + 1) if number not in taken]
+    assert store.without_runs("d", points) == reads.without_runs("d", points) == wanted
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+def test_points_without_runs_are_found_where_runs_by_hand_lie_between_them(
+    store: Store, reads: Reads, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("ppacer.store.backfills.INSIDE_MAX", 4)
+    for number in range(1, count + 1):
+        store.apply(ran(number, None, RunStatus.FAILED))
+    points = [at(0.5), at(count), at(count + 1)]
+    assert reads.without_runs("d", points) == [at(0.5), at(count + 1)]
 
 
 def test_an_open_run_comes_back_with_its_backfill(store: Store) -> None:

@@ -74,10 +74,9 @@ class BackfillRoutes:
                 f"dag {dag_id!r} is not served any more; `ppacer why {dag_id}` says since when"
             )
         begin, end, points = span_of(dag, given["from"], given["to"], self.door.clock.now().utc)
-        had = self.door.reads.with_runs(dag_id, points)
-        free = [point for point in points if point not in had]
+        free = self.door.reads.without_runs(dag_id, points)
         bounds = (free[0], free[-1]) if free else (None, None)
-        return BackfillPlan(dag_id, begin, end, len(points), len(had), len(free), *bounds)
+        return BackfillPlan(dag_id, begin, end, len(points), len(points) - len(free), len(free), *bounds)
 
     async def start_backfill(self, request: Request, dag_id: str, body: BackfillWanted) -> Response:
         """Starts a backfill: the points of a range get their runs, unless they have one."""

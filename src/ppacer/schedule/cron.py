@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -140,13 +140,19 @@ class Cron:
     def _many_walls(self, after: datetime) -> Iterator[datetime]:
         """The same for many of them: each day that has any has the same ones, so only days are looked for."""
         minute, hour, *days = self.expression.split()
-        until_midnight = takewhile(
-            lambda wall: wall < A_DAY + DAY, CronSim(f"{minute} {hour} * * *", A_DAY - TICK)
-        )
-        times = [wall - A_DAY for wall in until_midnight]
+        hours, minutes = _first(f"0 {hour} * * *", DAY), _first(f"{minute} * * * *", timedelta(hours=1))
+        times = [past_midnight + past_hour for past_midnight in hours for past_hour in minutes]
         today = after.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in CronSim(f"0 0 {' '.join(days)}", today - TICK):
             yield from (day + time for time in times if day > today or day + time > after)
+
+
+def _first(expression: str, span: timedelta) -> list[timedelta]:
+    """How far behind the begin of a day its points are, as long as it is less than `span`."""
+    return [
+        wall - A_DAY
+        for wall in takewhile(lambda wall: wall < A_DAY + span, CronSim(expression, A_DAY - TICK))
+    ]
 
 
 def _listed(what: str, values: Sequence[int], low: int, high: int) -> str:

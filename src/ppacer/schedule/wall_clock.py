@@ -73,9 +73,9 @@ def _calm_days(
     walls: Walls, zone: tzinfo, at: datetime, end: datetime
 ) -> Generator[datetime, None, datetime | None]:
     """The points until the day of a change; returns from when on to look for more, None if there are none."""
-    offset, calm_until = _offset(zone, at), at + DAY
-    for wall in walls(_wall(zone, at)):
-        point = (wall - offset).replace(tzinfo=UTC)
+    offset, here, calm_until = _offset(zone, at), _wall(zone, at), at + DAY
+    for wall in walls(here):
+        point = at + (wall - here)  # many times faster than to replace the time zone
         while calm_until < point and _offset(zone, calm_until + DAY) == offset:
             calm_until += DAY
         if point > calm_until:

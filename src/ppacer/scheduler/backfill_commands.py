@@ -48,8 +48,7 @@ def start(memory: Memory, dag: Dag, command: StartBackfill, actor: str, now: Now
 
 def _to_run(memory: Memory, dag: Dag, points: list[datetime], newest_first: bool) -> list[datetime]:
     """The points without a run, in the order in which they shall get one."""
-    had = memory.store.with_runs(dag.id, points)
-    free = [point for point in points if point not in had]
+    free = memory.store.without_runs(dag.id, points)
     if not free:
         count = "its only point has" if len(points) == 1 else f"all of its {len(points):,} points have"
         raise ConflictError(f"there is nothing to run in this range: {count} a run already")

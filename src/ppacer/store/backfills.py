@@ -1,7 +1,7 @@
 """Backfills in the database: what the scheduler keeps of them in memory, and what readers are shown."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from ppacer.config import Mask, masked
 from ppacer.store.schema import backfillpoints, backfills, dagruns
 from ppacer.store.views import BackfillView
 
-IN_MAX = 500  # values in one IN (…)
+PART = 2_000  # points looked up at once; SQLite allows 32,766 parameters
+INSIDE_MAX = 2 * PART  # runs read of a range of so many points; by hand any number may have been started
 
 
 class BackfillRef(msgspec.Struct, frozen=True):
@@ -75,13 +76,32 @@ def points_from(backfill_id: int, position: int, limit: int) -> sa.Select[Any]:
     return sa.select(p.ExecTs).where(*mine).order_by(p.Position).limit(limit)
 
 
-def with_runs(connection: sa.Connection, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
-    """Those of the points that have a run."""
-    r, found = dagruns.c, set[datetime]()
-    for at in range(0, len(points), IN_MAX):
-        query = sa.select(r.ExecTs).where(r.DagId == dag_id, r.ExecTs.in_(points[at : at + IN_MAX]))
-        found.update(connection.execute(query).scalars())
-    return found
+def without_runs(connection: sa.Connection, dag_id: str, points: Sequence[datetime]) -> list[datetime]:
+    """Those of the points that have no run; they ascend, and so do these."""
+    parts = (points[at : at + PART] for at in range(0, len(points), PART))
+    return [point for part in parts for point in _free(part, _run_at(connection, dag_id, part))]
+
+
+def _run_at(connection: sa.Connection, dag_id: str, points: Sequence[datetime]) -> Sequence[datetime]:
+    """When runs were, ascending: all of the range, which is fast, unless far more than points lie in it."""
+    r = dagruns.c
+    query = sa.select(r.ExecTs).where(r.DagId == dag_id).order_by(r.ExecTs)
+    inside = query.where(r.ExecTs >= points[0], r.ExecTs <= points[-1]).limit(INSIDE_MAX)
+    found = connection.execute(inside).scalars().all()
+    if len(found) < INSIDE_MAX:
+        return found
+    return connection.execute(query.where(r.ExecTs.in_(points))).scalars().all()
+
+
+def _free(points: Sequence[datetime], taken: Sequence[datetime]) -> Iterator[datetime]:
+    """The points that are not taken. Side by side, because the hashes of times are slow."""
+    rest = iter(taken)
+    other = next(rest, None)
+    for point in points:
+        while other is not None and other < point:
+            other = next(rest, None)
+        if other != point:
+            yield point
 
 
 def backfill_views(

@@ -27,7 +27,7 @@ from ppacer.store.attempts import (
     task_views,
 )
 from ppacer.store.audits import AuditSearch, audit_views, find_audit
-from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, with_runs
+from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, without_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
 from ppacer.store.open_runs import tasks_at
@@ -128,10 +128,10 @@ class Reads:
             view = view_of(row, self._mask)
             return BackfillDetail(view, run_counts(connection, view))
 
-    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
-        """Those of the points that have a run."""
+    def without_runs(self, dag_id: str, points: Sequence[datetime]) -> list[datetime]:
+        """Those of the points, which ascend, that have no run."""
         with self._connect() as connection:
-            return with_runs(connection, dag_id, points)
+            return without_runs(connection, dag_id, points)
 
     # -- dags ------------------------------------------------------------------------------------------------
 

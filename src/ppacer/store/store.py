@@ -336,10 +336,10 @@ class Store:
         """Points of a backfill from the one at `position` on, in its order."""
         return [row.ExecTs for row in self._rows(backfills.points_from(backfill_id, position, limit))]
 
-    def with_runs(self, dag_id: str, points: Sequence[datetime]) -> set[datetime]:
-        """Those of the points that have a run."""
+    def without_runs(self, dag_id: str, points: Sequence[datetime]) -> list[datetime]:
+        """Those of the points, which ascend, that have no run."""
         with self._transaction(term=None) as connection:
-            return backfills.with_runs(connection, dag_id, points)
+            return backfills.without_runs(connection, dag_id, points)
 
     def has_run(self, dag_id: str, exec_ts: datetime) -> bool:
         """True when the dag has a run with this execution time."""

@@ -79,15 +79,14 @@ def show(door: Door, now: datetime, dag_id: str, **asked: Any) -> dict[str, Any]
 
 def _plan(door: Door, dag: Dag, begin: datetime, end: datetime | None, zone: ZoneInfo, now: datetime) -> Plan:
     span = span_of(dag, begin, end, now)
-    had = door.reads.with_runs(dag.id, span.points)
-    free = [point for point in span.points if point not in had]
+    free = door.reads.without_runs(dag.id, span.points)
     first = [point.astimezone(zone) for point in free[:SHOWN_MAX]]
     last = [point.astimezone(zone) for point in free[SHOWN_MAX:][-SHOWN_MAX:]]
     return Plan(
         span.begin.astimezone(zone),
         span.end.astimezone(zone),
         len(span.points),
-        len(had),
+        len(span.points) - len(free),
         len(free),
         first,
         last,
