@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,14 @@ def test_an_older_database_is_migrated(db: str, empty: str) -> None:
     assert care.problems(empty) == []
 
 
-def test_a_database_under_a_leader_is_not_upgraded(empty: str) -> None:
+@pytest.mark.parametrize("upgrade", [care.upgrade, Store], ids=["by hand", "by a start"])
+def test_a_database_under_a_leader_is_not_upgraded(empty: str, upgrade: Callable[[str], object]) -> None:
     migrated(empty, "0002")
     seat = Seat(empty, "old", "http://old.example:9321")
     term = seat.take()
     assert term is not None
-    with pytest.raises(
-        StoreLockedError, match=r"old leads on this database at http://old\.example:9321; stop"
-    ):
-        care.upgrade(empty)
+    with pytest.raises(StoreLockedError, match=r"old leads on it at http://old\.example:9321; stop it first"):
+        upgrade(empty)
     assert rows(empty, "alembic_version") == [{"version_num": "0002"}]
     seat.release(term)
     seat.close()

@@ -8,10 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from ppacer.engine import RUN_FINAL, RunStatus, TaskStatus
-from ppacer.errors import ConfigError, StoreError, StoreLockedError
+from ppacer.errors import ConfigError, StoreError
 from ppacer.store import copies, database, migrate
 from ppacer.store.copies import Progress
-from ppacer.store.leader import leader_of
 from ppacer.store.lock import FileLock
 from ppacer.store.schema import ATTEMPT_WAITING, REVISION, dagruns, dagruntasks, dagversions
 
@@ -53,8 +52,6 @@ def upgrade(db: str) -> Upgrade:
         with database.in_words(url):
             with engine.connect() as connection:
                 before = migrate.revision_of(connection)
-                if before not in (None, REVISION):
-                    _check_no_leader(url, connection)
             saved = migrate.upgrade(engine, url, before) if before not in (None, REVISION) else None
             migrate.prepare(engine, url)
     finally:
@@ -62,16 +59,6 @@ def upgrade(db: str) -> Upgrade:
         if lock is not None:
             lock.release()
     return Upgrade(before, REVISION, None if saved is None else str(saved))
-
-
-def _check_no_leader(url: sa.URL, connection: sa.Connection) -> None:
-    """On a server a scheduler of an older version would go on with tables that have changed."""
-    if database.sqlite_path(url) is not None or not sa.inspect(connection).has_table("leader"):
-        return
-    leader = leader_of(url.render_as_string(hide_password=False))
-    if leader is not None:
-        where = f" at {leader.url}" if leader.url else ""
-        raise StoreLockedError(f"the scheduler {leader.holder} leads on this database{where}; stop it first")
 
 
 def copy(db: str, target: Path, progress: Progress) -> int:

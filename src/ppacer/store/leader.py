@@ -43,8 +43,7 @@ class Seat:
     def leader(self) -> Leader | None:
         """Who leads, or was the last to lead; None in a new database."""
         with self._connect() as connection:
-            row = connection.execute(sa.select(leader, (~_is_over()).label("IsAlive"))).first()
-        return None if row is None else Leader(row.Term, row.Holder, row.Url, row.IsAlive)
+            return leader_in(connection)
 
     def take(self) -> int | None:
         """The number of the new term, or None while somebody else's lease runs."""
@@ -85,6 +84,12 @@ def leader_of(db: str) -> Leader | None:
         return found if found is not None and found.is_alive else None
     finally:
         seat.close()
+
+
+def leader_in(connection: sa.Connection) -> Leader | None:
+    """Who leads, or was the last to lead, as a transaction sees it."""
+    row = connection.execute(sa.select(leader, (~_is_over()).label("IsAlive"))).first()
+    return None if row is None else Leader(row.Term, row.Holder, row.Url, row.IsAlive)
 
 
 FENCE = "SELECT 1 FROM leader WHERE Term = %s FOR SHARE"

@@ -6,8 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ppacer.errors import StoreError
+from ppacer.errors import StoreError, StoreLockedError
 from ppacer.store import copies, database
+from ppacer.store.leader import leader_in
 from ppacer.store.schema import REVISION, metadata
 
 log = logging.getLogger("ppacer.store")
@@ -63,7 +64,11 @@ def _lock(connection: sa.Connection) -> None:
 
 
 def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
-    """Runs the migrations from `revision` to the newest; returns the backup file made before, on SQLite."""
+    """Runs the migrations from `revision` to the newest; returns the backup file made before, on SQLite.
+
+    On a server it raises StoreLockedError while a scheduler leads: one of an older version would go on with
+    tables that have changed.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -80,7 +85,10 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
     with engine.begin() as connection:
         if path is None:  # who was quicker may have upgraded meanwhile, even beyond what is known here
             _lock(connection)
-            _check_known(revision_of(connection), scripts)
+            now = revision_of(connection)
+            _check_known(now, scripts)
+            if now != REVISION:
+                _check_no_leader(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
     return saved
@@ -90,4 +98,15 @@ def _check_known(revision: str | None, scripts: Any) -> None:
     if revision not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreError(
             f"the database has revision {revision}, made by a newer ppacer; install that or a newer one"
+        )
+
+
+def _check_no_leader(connection: sa.Connection) -> None:
+    if not sa.inspect(connection).has_table("leader"):
+        return
+    leader = leader_in(connection)
+    if leader is not None and leader.is_alive:
+        where = f" at {leader.url}" if leader.url else ""
+        raise StoreLockedError(
+            f"the database must be upgraded, but scheduler {leader.holder} leads on it{where}; stop it first"
         )
