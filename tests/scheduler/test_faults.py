@@ -17,6 +17,7 @@ from ppacer.protocol import Answer, End
 from ppacer.schedule import Fixed
 from ppacer.scheduler import CancelRun, PauseDag, RestartRun, State, TriggerRun, UnpauseDag
 from ppacer.scheduler.requests import Ask, Claim, Heartbeat, Reports, Request
+from ppacer.scheduler.task_scheduler import Session
 from ppacer.store import StaleWrite
 from scheduler.harness import T0, World, at, dag, failing, seconds
 
@@ -207,6 +208,27 @@ def test_no_grant_of_a_claim_is_lost(world: Make, error: Exception, when: str, t
     assert sorted(grant.task_id for grant in ex.held.values()) == ["a", "b"]
     ex.finish()
     assert w.status(run) == "SUCCESS"
+
+
+@WHENS
+def test_a_claim_that_was_answered_after_a_fault_is_no_open_poll(world: Make, when: str) -> None:
+    w = world(dag("d", "a"))
+    ex = w.executor(slots=2)
+    w.trigger()
+    w.store.faults = list(failing(when, StoreError("constraint failed")))
+    assert len(ex.claim()) == 1
+    w.trigger()  # a grant of it to whom nobody hears would be told to nobody
+    assert len(ex.claim()) == 1
+
+
+def test_a_poll_that_was_answered_with_an_error_is_no_open_poll() -> None:
+    session = Session("x")
+    session.poll = Request(Claim("x", 1, 20.0))
+    was_waiting = session.is_waiting
+    session.poll.answer(StoreError("constraint failed"))
+    assert (was_waiting, session.is_waiting) == (True, False)
+    session.end_poll()
+    assert session.poll is None
 
 
 @KINDS

@@ -195,6 +195,11 @@ class Request:
         return not self.future.cancelled()
 
     @property
+    def is_open(self) -> bool:
+        """True while whoever asked waits for an answer."""
+        return not self.future.done()
+
+    @property
     def is_answered(self) -> bool:
         """True when the answer is out: nothing may be decided any more."""
         return self.future.done() and self.is_awaited

@@ -123,7 +123,7 @@ class Session:
     @property
     def is_waiting(self) -> bool:
         """True when it can be told something at once."""
-        return self.poll is not None and self.poll.is_awaited
+        return self.poll is not None and self.poll.is_open
 
     def claimed(self, tokens: list[str], lease_end_at: datetime, now: Now) -> Claimed:
         """The event that it takes work, of what it can do."""
@@ -168,9 +168,12 @@ class Session:
         return cancels
 
     def take_poll(self) -> Request | None:
-        """The open long poll, if somebody still waits for it; it must be answered."""
+        """The open long poll, if somebody still waits for it; it must be answered.
+
+        One that failed alone, or was answered before it was decided alone, is open no more.
+        """
         poll, self.poll = self.poll, None
-        return poll if poll is not None and poll.take() else None
+        return poll if poll is not None and poll.is_open and poll.take() else None
 
     def end_poll(self) -> None:
         """Answers the open long poll with nothing."""
