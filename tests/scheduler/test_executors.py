@@ -148,7 +148,7 @@ def test_shares_are_as_if_given_one_by_one(free: list[int], count: int, expected
     sessions = [Session(str(slots)) for slots in free]
     for session, slots in zip(sessions, free, strict=True):
         session.slots = slots
-    assert [share for _, share in shares(sessions, count)] == expected
+    assert [share for _, share, _ in shares(sessions, count)] == expected
 
 
 # -- long polls ----------------------------------------------------------------------------------------------

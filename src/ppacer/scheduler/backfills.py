@@ -83,6 +83,8 @@ class Backfills:
         """Those that are to be looked at, oldest first, and those of these dags; each is named once."""
         if dag_ids:
             self.wake(set(dag_ids))
+        if not self._due:
+            return []
         due, self._due = sorted(self._due), set()
         return due
 

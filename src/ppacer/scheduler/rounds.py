@@ -101,8 +101,9 @@ class Rounds:
         for request, reply in work.replies:
             self.reply(request, reply, now)
         for session in tasks.sessions.values():
-            poll = session.take_poll() if (session.untold or session.cancels) and session.is_waiting else None
-            if poll is not None:
+            if not (session.untold or session.cancels) or not session.is_waiting:
+                continue
+            if (poll := session.take_poll()) is not None:
                 poll.answer(Answer(self._grants(session, now), session.take_cancels()))
         tasks.expire_polls(now)
         if work.changes:

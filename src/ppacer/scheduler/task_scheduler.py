@@ -7,6 +7,7 @@ harm. Leases live in memory, one per executor, on the monotonic clock; the store
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from math import inf
+from operator import itemgetter
 
 from ppacer.clock import Now
 from ppacer.engine import Engine, Reason, RunRef, TaskStatus
@@ -18,6 +19,7 @@ from ppacer.protocol import LOCAL, Answer, End, Report
 from ppacer.scheduler.requests import Claim, FromExecutor, Greeting, Heartbeat, Reports, Request
 
 REFUSED_SECONDS = 10.0  # that an executor which could not start a task gets no other of its dag
+OF_A_LIFE = (Reports, Heartbeat)  # what counts in part when it comes late
 TIMED_OUT = "timed out; the executor did not end it, so the scheduler gave it up"
 
 
@@ -224,8 +226,9 @@ class TaskScheduler:
         What it reports counts as ever, by its tokens; it holds nothing, and is given nothing.
         """
         session = self.sessions.get(ask.executor)
-        life = ask.life if isinstance(ask, Reports | Heartbeat) else None
-        return life is not None and session is not None and session.life not in (None, life)
+        if session is None or session.life is None or not isinstance(ask, OF_A_LIFE):
+            return False
+        return ask.life is not None and session.life != ask.life
 
     def _compare(self, session: Session, tokens: Sequence[str], now: Now) -> None:
         """A grant may be lost on its way: then the executor's heartbeats never name it."""
@@ -314,13 +317,13 @@ class TaskScheduler:
         if not self.engine.ready_count:
             return changes
         sessions = self.sessions.values()
-        takers = [one for one in sessions if one.free and (one.is_waiting or one.name in reachable)]
+        takers = [one for one in sessions if (one.is_waiting or one.name in reachable) and one.free]
         left: list[tuple[Session, int]] = []
-        for session, count in shares(takers, self.engine.ready_count):
+        for session, count, free in shares(takers, self.engine.ready_count):
             granted = self._give(session, count, now)
             changes += granted
-            if session.free > count and sum(isinstance(one, AttemptGranted) for one in granted) == count:
-                left.append((session, session.free - count))
+            if free > count and sum(isinstance(one, AttemptGranted) for one in granted) == count:
+                left.append((session, free - count))
         for session, free in left:
             changes += self._give(session, min(free, self.engine.ready_count), now)
         return changes
@@ -335,7 +338,8 @@ class TaskScheduler:
 
     def committed(self, changes: Iterable[Change], now: Now) -> None:
         """What was granted is held now, what ended is not. Before the commit neither would be known."""
-        for session in list(self.sessions.values()):
+        settled = [one for one in self.sessions.values() if one.ended or one.is_gone]
+        for session in settled:
             for token, tell in session.ended.items():
                 if tell:
                     session.end(token)
@@ -456,22 +460,29 @@ class TaskScheduler:
 
     def next_wake(self, now: Now) -> float | None:
         """The next monotonic time at which a lease or a poll may be over; None without executors."""
-        times = [session.poll_end for session in self.sessions.values() if session.poll is not None]
-        times += [max(session.lease_end, self._next_look) for session in self.sessions.values()]
-        return min((*times, now.mono + self.patience)) if times else None
+        if not self.sessions:
+            return None
+        wake = now.mono + self.patience
+        for session in self.sessions.values():
+            if session.poll is not None and session.poll_end < wake:
+                wake = session.poll_end
+            if session.lease_end < wake:
+                wake = min(wake, max(session.lease_end, self._next_look))
+        return wake
 
 
-def shares(sessions: Sequence[Session], count: int) -> Iterator[tuple[Session, int]]:
+def shares(sessions: Iterable[Session], count: int) -> Iterator[tuple[Session, int, int]]:
     """How many of `count` attempts each gets, as if one by one went to who has the most free slots then.
 
-    Told from the end: the slots that stay free are shared evenly, beginning with who has the fewest.
+    And how many are free. Told from the end: the slots that stay free are shared evenly, beginning with who
+    has the fewest.
     """
-    sessions = sorted(sessions, key=lambda session: session.free)
-    left = max(0, sum(session.free for session in sessions) - count)
-    for place, session in enumerate(sessions):
-        stays = min(session.free, left // (len(sessions) - place))
+    slots = sorted(((session.free, session) for session in sessions), key=itemgetter(0))
+    left = max(0, sum(free for free, _ in slots) - count)
+    for place, (free, session) in enumerate(slots):
+        stays = min(free, left // (len(slots) - place))
         left -= stays
-        yield session, session.free - stays
+        yield session, free - stays, free
 
 
 def _is_known(session: Session, ask: Claim) -> bool:
