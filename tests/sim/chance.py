@@ -82,8 +82,8 @@ class Chance:
             self._rates[kind] = min(RATE_MAX, rate * factor) if is_on else 0.0
         for kind in without:
             self._rates[kind] = 0.0
-        self._on = {kind: rate for kind, rate in self._rates.items() if rate > 0.0}
         self._dice = {kind: self.stream(kind).random for kind in RATES}
+        self._on = {kind: (self._dice[kind], rate) for kind, rate in self._rates.items() if rate > 0.0}
         self._mishaps = [(k, self._dice[k], self._rates[k]) for k in MISHAPS if self._rates[k] > 0.0]
 
     def stream(self, name: str) -> random.Random:
@@ -94,7 +94,10 @@ class Chance:
 
     def strikes(self, kind: str) -> bool:
         """Whether this fault happens on this occasion."""
-        return kind in self._on and self.faulty and self._dice[kind]() < self._on[kind]
+        if kind not in self._on or not self.faulty:
+            return False
+        dice, rate = self._on[kind]
+        return dice() < rate
 
     def befalling(self) -> list[str]:
         """The kinds of mishaps that happen before this step."""

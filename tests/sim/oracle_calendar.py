@@ -15,6 +15,7 @@ from ppacer.schedule import Cron, Fixed, Schedule
 
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+OFFSET_MAX = timedelta(hours=15)  # between a zone and UTC, and one more
 YEARS_MAX = 41  # 29 February is each day of the week once in 40 years (between 1901 and 2099)
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -139,28 +140,39 @@ def _on(expression: str, tz: str, day: int) -> tuple[datetime, ...]:
 @lru_cache(maxsize=1000)
 def _minutes(tz: str, day: int, by_the_wall: bool) -> list[list[datetime]]:
     """The points of every minute of the day, and nothing clever; one table for all expressions."""
+    shown = _shown(tz, day)
+    if by_the_wall:
+        return shown
     zone, at = ZoneInfo(tz), date.fromordinal(day)
-    find = _instants if by_the_wall else _first_instant
-    return [find(datetime.combine(at, time(*divmod(minute, 60))), zone) for minute in range(1440)]
+    return [
+        found[:1] or [_end_of_gap(datetime.combine(at, time(*divmod(minute, 60)), zone))]
+        for minute, found in enumerate(shown)
+    ]
 
 
-def _instants(wall: datetime, zone: ZoneInfo) -> list[datetime]:
-    """Every instant at which the wall shows this: none in a gap, two in a repeated hour."""
-    both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-    return sorted(found for found in both if found.astimezone(zone).replace(tzinfo=None) == wall)
+@lru_cache(maxsize=1000)
+def _shown(tz: str, day: int) -> list[list[datetime]]:
+    """For every minute of the day the instants at which the wall shows it: none in a gap, two in a repeated
+    hour. Found by a look at the wall in every minute that may be on this day anywhere.
+    """
+    zone, instant = ZoneInfo(tz), datetime.combine(date.fromordinal(day), time(0), UTC) - OFFSET_MAX
+    shown: list[list[datetime]] = [[] for _ in range(1440)]
+    for _ in range(1440 + 2 * (OFFSET_MAX // MINUTE)):
+        wall = instant.astimezone(zone)
+        if wall.toordinal() == day:
+            shown[60 * wall.hour + wall.minute].append(instant)
+        instant += MINUTE
+    return shown
 
 
-def _first_instant(wall: datetime, zone: ZoneInfo) -> list[datetime]:
-    """The first instant at which the wall shows this; for a time in a gap, the end of the gap."""
-    found = _instants(wall, zone)
-    if found:
-        return found[:1]
+def _end_of_gap(wall: datetime) -> datetime:
+    """When the clock on the wall had skipped this time."""
     # With the offset from before the gap the instant comes out after it: walk back to where it ended.
-    instant = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    offset = instant.astimezone(zone).utcoffset()
-    while (instant - MINUTE).astimezone(zone).utcoffset() == offset:
+    instant = wall.astimezone(UTC)
+    offset = instant.astimezone(wall.tzinfo).utcoffset()
+    while (instant - MINUTE).astimezone(wall.tzinfo).utcoffset() == offset:
         instant -= MINUTE
-    return [instant]
+    return instant
 
 
 def count_points(schedule: Schedule, start: datetime, end: datetime, enough: int) -> int:

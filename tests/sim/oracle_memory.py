@@ -10,12 +10,11 @@ from operator import attrgetter
 from typing import Any
 
 from ppacer.engine import Engine
-from ppacer.engine.model import AttemptRow, RunRow, RunState, TaskState, TaskStatus
-from sim.oracle_model import RUN_ENDED, TASK_ENDED, Run, Task, wrong
+from ppacer.engine.model import AttemptRow, RunRow, RunState, TaskState
+from sim.oracle_model import RUN_ENDED, TASK_ENDED, Run, S, Task, wrong
 from sim.oracle_runs import Runs
 
 SLACK = 200  # entries that are out of date, or not yet thrown away, whatever the size of the work
-S = TaskStatus
 RUN_FACTS = ("status", "restart", "cancelling", "open", "failed", "is_cancelled", "params", "trigger")
 ROUND = ("ended", "untold", "cancels")  # lists of a session, each at most as long as what it holds
 

@@ -1,12 +1,16 @@
 """What the oracle knows of a run, folded from committed changes alone; and how it says what is wrong."""
 
 from datetime import datetime
+from types import SimpleNamespace
 from typing import NoReturn
 
 from ppacer.dag import Graph, TaskSpec
 from ppacer.engine.changes import RunCreated
 from ppacer.engine.model import Reason, RunRef, RunStatus, TaskStatus, Trigger
 
+# Python 3.11 looks for a member of an enum itself ten times as long, and the oracle names one at every turn.
+S = SimpleNamespace(**TaskStatus.__members__)
+R = SimpleNamespace(**RunStatus.__members__)
 RUN_ENDED = frozenset({RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED})
 TASK_ENDED = frozenset(
     {
@@ -90,7 +94,7 @@ class Task:
     def __init__(self, position: int, spec: TaskSpec, children: tuple[int, ...]) -> None:
         self.position, self.spec = position, spec
         self.parents, self.children = spec.parents, children
-        self.status = TaskStatus.NO_STATUS
+        self.status: TaskStatus = S.NO_STATUS
         self.attempts: list[Attempt] = []
         self.spent = 0
         self.lost = 0
@@ -112,7 +116,7 @@ class Run:
         self.params = change.params
         self.backfill_id = change.backfill_id
         self.graph = graph
-        self.status = RunStatus.SCHEDULED
+        self.status: RunStatus = R.SCHEDULED
         self.created_at = self.changed_at = change.at
         self.started_at: datetime | None = None
         self.ended_at: datetime | None = None
@@ -134,4 +138,4 @@ class Run:
 
     def may_start(self, task: Task) -> bool:
         """The trigger rule: all parents have succeeded."""
-        return all(self.tasks[parent].status is TaskStatus.SUCCESS for parent in task.parents)
+        return all(self.tasks[parent].status is S.SUCCESS for parent in task.parents)

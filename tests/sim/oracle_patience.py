@@ -9,9 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from ppacer.clock import Now
-from ppacer.engine.model import TaskStatus
 from sim.oracle_leases import NEVER, Leases
-from sim.oracle_model import wrong
+from sim.oracle_model import S, wrong
 from sim.oracle_points import Points
 from sim.oracle_runs import Runs
 
@@ -54,10 +53,10 @@ class Patience:
                 last = task.attempts[-1] if task.attempts else None
                 if last is None:
                     continue
-                if task.status is TaskStatus.FAILED_PENDING_RETRY:
+                if task.status is S.FAILED_PENDING_RETRY:
                     if last.retry_at is not None and last.retry_at <= late:
                         yield "retry", run.ref.run_id, task.spec.id, last.retry
-                elif task.status is TaskStatus.RUNNING and last.lost_at is None:
+                elif task.status is S.RUNNING and last.lost_at is None:
                     heard = max(self.leases.heard_at.get(str(last.executor), NEVER), self.leases.up_at)
                     if awake - max(heard, last.awake) > self.leases.lease + MARGIN:
                         yield "lease", run.ref.run_id, task.spec.id, last.retry

@@ -32,17 +32,16 @@ from ppacer.engine.changes import (
     RunCreated,
     RunRestarted,
 )
-from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus, Trigger
+from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, Trigger
 from ppacer.protocol import End
 from sim.oracle_backfills import Backfills
 from sim.oracle_leases import Leases
-from sim.oracle_model import RUN_ENDED, TASK_ENDED, Attempt, Run, Task, wrong
+from sim.oracle_model import RUN_ENDED, TASK_ENDED, Attempt, R, Run, S, Task, wrong
 from sim.oracle_points import Points
 
 LOST_MAX = 3  # attempts granted anew, after that the task is poisonous
 ROUNDING = timedelta(microseconds=2)
 
-S = TaskStatus
 NEXT = {  # of a task within one generation; a lost attempt is replaced without its task being anything else
     S.NO_STATUS: {S.SCHEDULED, S.UPSTREAM_FAILED, S.CANCELLED},
     S.SCHEDULED: {S.RUNNING, S.CANCELLED},
@@ -50,11 +49,11 @@ NEXT = {  # of a task within one generation; a lost attempt is replaced without 
     S.FAILED_PENDING_RETRY: {S.SCHEDULED, S.CANCELLED},
 }
 RUN_NEXT = {
-    RunStatus.SCHEDULED: {RunStatus.RUNNING, RunStatus.CANCELLED},
-    RunStatus.RUNNING: set(RUN_ENDED),
-    RunStatus.FAILED: {RunStatus.SCHEDULED},  # both by a restart alone
-    RunStatus.CANCELLED: {RunStatus.SCHEDULED},
-    RunStatus.SUCCESS: set(),
+    R.SCHEDULED: {R.RUNNING, R.CANCELLED},
+    R.RUNNING: set(RUN_ENDED),
+    R.FAILED: {R.SCHEDULED},  # both by a restart alone
+    R.CANCELLED: {R.SCHEDULED},
+    R.SUCCESS: set(),
 }
 REPORTED = {
     Reason.FAILED: (End.FAILED,),
@@ -163,7 +162,7 @@ class Runs:
             wrong(25, f"{run} goes from {change.was} to {change.status}")
         run.status, run.changed_at = change.status, change.at
         self._count(run, change.was)
-        if change.status is RunStatus.RUNNING:
+        if change.status is R.RUNNING:
             run.is_fresh = True
             run.started_at = run.started_at or change.at
             cap = self.points.dags[dag_id].dag.max_active_runs
@@ -173,10 +172,10 @@ class Runs:
 
     def _count(self, run: Run, was: RunStatus) -> None:
         dag_id, run_id = run.ref.dag_id, run.ref.run_id
-        step = (run.status is RunStatus.RUNNING) - (was is RunStatus.RUNNING)
+        step = (run.status is R.RUNNING) - (was is R.RUNNING)
         self.running[dag_id] = self.running.get(dag_id, 0) + step
         waiting = self.waiting.setdefault(dag_id, set())
-        (waiting.add if run.status is RunStatus.SCHEDULED else waiting.discard)(run_id)
+        (waiting.add if run.status is R.SCHEDULED else waiting.discard)(run_id)
         if run.status in RUN_ENDED:
             self.opened.pop(run_id, None)
         else:
@@ -184,7 +183,7 @@ class Runs:
 
     def _run_restarted(self, change: RunRestarted, now: Now) -> None:
         run = self._run(change.ref)
-        if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):  # 25
+        if run.status not in (R.FAILED, R.CANCELLED):  # 25
             wrong(25, f"{run} is {run.status} and is restarted")
         if change.restart != run.restart + 1:  # 3
             wrong(3, f"{run} gets restart {change.restart} after {run.restart}")
@@ -248,7 +247,7 @@ class Runs:
             case S.SCHEDULED:
                 if run.cancel_at is not None:  # 19
                     wrong(19, f"{attempt} is created after the cancel at {run.cancel_at}")
-                if run.status is not RunStatus.RUNNING or not run.may_start(task):  # 4
+                if run.status is not R.RUNNING or not run.may_start(task):  # 4
                     wrong(
                         4,
                         f"{attempt} is created; its run is {run.status}, its parents {_parents(task, run)}",
@@ -278,7 +277,7 @@ class Runs:
             wrong(25, f"{attempt} is granted and is {attempt.status}")
         if run.cancel_at is not None:  # 19
             wrong(19, f"{attempt} is granted after the cancel at {run.cancel_at}")
-        if run.status is not RunStatus.RUNNING or not run.may_start(task):  # 4
+        if run.status is not R.RUNNING or not run.may_start(task):  # 4
             wrong(4, f"{attempt} is granted; its run is {run.status}, its parents are {_parents(task, run)}")
         if not change.token or not change.executor or change.lease_end_at <= change.at:  # 12
             wrong(12, f"{attempt} is granted without owner, token or lease: {change}")
@@ -458,7 +457,7 @@ class Runs:
         run.is_fresh = False
         for task in tasks.values():
             self._settle_task(run, task)
-        is_empty = not run.tasks and run.status is RunStatus.SCHEDULED
+        is_empty = not run.tasks and run.status is R.SCHEDULED
         if (run.status in RUN_ENDED) != (run.open == 0) and not is_empty:  # 6
             wrong(6, f"{run} is {run.status} with {run.open} tasks open")
         if run.status in RUN_ENDED and run.status is not (expected := _outcome(run)):  # 6
@@ -500,7 +499,7 @@ class Runs:
             if status in WAITING or is_lost:
                 wrong(13, f"{task.spec.id!r} of {run} is {status} though the run was cancelled")
         elif status is S.NO_STATUS:
-            if run.status is RunStatus.RUNNING and run.may_start(task):
+            if run.status is R.RUNNING and run.may_start(task):
                 wrong(13, f"{task.spec.id!r} of {run} is not scheduled, and all its parents succeeded")
         elif status is S.FAILED_PENDING_RETRY:
             if task.attempts[-1].retry_at is None:

@@ -6,8 +6,7 @@ The oracle's own fold is its model of runs and dags; here each row is compared w
 from operator import itemgetter
 from typing import Any
 
-from ppacer.engine.model import TaskStatus
-from sim.oracle_model import Attempt, Run, wrong
+from sim.oracle_model import Attempt, Run, S, wrong
 from sim.oracle_runs import Runs
 
 Row = dict[str, Any]
@@ -107,9 +106,9 @@ def _compare_attempts(tables: Any, run_id: int, run: Run) -> None:
         facts = _attempt_facts(rows[key])
         if facts != _row_of(attempt):
             wrong(24, f"{attempt} is {facts} in its row, and should be {_row_of(attempt)}")
-        if attempt.status is TaskStatus.RUNNING and None in (facts[7], facts[8], facts[11]):
+        if attempt.status is S.RUNNING and None in (facts[7], facts[8], facts[11]):
             wrong(12, f"{attempt} is RUNNING without owner, token or lease end: {facts}")
-        if attempt.status is TaskStatus.SCHEDULED and facts[7:9] != (None, None):
+        if attempt.status is S.SCHEDULED and facts[7:9] != (None, None):
             wrong(12, f"{attempt} is SCHEDULED and has an owner: {facts}")
         result = results[key]["Result"] if key in results else None
         if result != attempt.result:

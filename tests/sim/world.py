@@ -97,7 +97,7 @@ class World:
             return self._seen
         awake = self._fell_asleep if self.is_asleep else time
         self._seen_at = time
-        utc = self.scenario.begin + timedelta(seconds=time + self._set)
+        utc = self.scenario.begin + timedelta(0, time + self._set)
         self._seen = Now(utc, BIRTH + awake - self._suspended)
         return self._seen
 
