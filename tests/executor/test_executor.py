@@ -32,7 +32,9 @@ class Scheduler:
         self.is_away = False
         self.errors: list[Exception] = []  # what the next claims raise
         self.grants: list[Grant] = []
+        self.news: list[Grant] = []  # with the answer to the next report
         self.reports: list[Report] = []
+        self.batches: list[int] = []  # how many of them came at a time
         self.beats: list[Sequence[str]] = []
         self.claims: list[int] = []
         self.hellos: list[Hello] = []
@@ -53,7 +55,9 @@ class Scheduler:
         if any(report.task_id in self.refused and report.result for report in reports):
             raise NotTakenError("413")
         self.reports += reports
-        return Answer()
+        self.batches.append(len(reports))
+        news, self.news = self.news, []
+        return Answer(news)
 
     def heartbeat(self, executor: str, tokens: Sequence[str]) -> Answer:
         self.beats.append(tokens)
@@ -235,6 +239,39 @@ def test_who_was_let_in_before_goes_on_and_says_so_once(
     eventually(lambda: len(scheduler.claims) > claims + 1, "a claim after them")
     assert executor.refusal is None
     assert caplog.text.count("revoked") == 1
+
+
+def two_at_once(executor: Executor, scheduler: Scheduler, hands: Hands) -> list[Grant]:
+    """Two attempts that the answer to a report has begun."""
+    first, more = begun(scheduler, hands), [grant("b"), grant("c")]
+    scheduler.news = list(more)
+    executor.done(first, Outcome(End.SUCCESS))
+    eventually(lambda: len(hands.held) == 3, "both attempts")
+    return more
+
+
+def test_what_has_begun_together_and_ends_soon_is_reported_together(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 2 * PATIENCE)
+    executor = make()
+    b, c = two_at_once(executor, scheduler, hands)
+    executor.done(b, Outcome(End.SUCCESS))
+    threading.Event().wait(0.1)
+    assert [report.task_id for report in scheduler.reports] == ["a"]
+    executor.done(c, Outcome(End.SUCCESS))
+    eventually(lambda: len(scheduler.reports) == 3, "the reports")
+    assert scheduler.batches == [1, 2]
+
+
+def test_a_long_task_does_not_hold_up_the_end_of_one_that_has_begun_with_it(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+) -> None:
+    executor = make()
+    b, _ = two_at_once(executor, scheduler, hands)
+    threading.Event().wait(0.1)  # and it does not matter when that one ends
+    executor.done(b, Outcome(End.SUCCESS))
+    eventually(lambda: len(scheduler.reports) == 2, "the report")
 
 
 def test_a_report_that_is_never_taken_blocks_no_other_and_is_told_without_its_result(

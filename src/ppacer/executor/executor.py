@@ -40,6 +40,7 @@ POLL_SECONDS = 20.0
 DRAIN_POLL_SECONDS = 0.1
 REPORTS_MAX = 500  # in one message
 REPORTS_BYTES_MAX = 8 * 1024 * 1024  # of results and errors in one message, but for the last report in it
+TOGETHER_SECONDS = 0.001  # that the ends of tasks which have begun together are waited for
 DRAIN_SECONDS = 10.0
 AWAY_SECONDS = 2.0  # without an answer of the scheduler, until that is said
 REFUSALS_MAX = 5  # of one report, before it is told in another way
@@ -88,6 +89,7 @@ class Executor:
         self._spool = spool  # where reports outlive this program
         self._reports = {report.token: report for report in (spool.left if spool else ())}
         self._news = threading.Condition(self._lock)  # a report came, or everything was delivered
+        self._together: set[str] = set()  # begun by the last answer: while one of them runs, no end is news
         self._stopping = threading.Event()
         self._draining = False
         self._is_draining_told = False  # a hurried drain begins before anybody is told of it
@@ -267,7 +269,9 @@ class Executor:
             self._reports[report.token] = report
             if self._spool is not None:
                 self._spool.keep(report)
-            self._news.notify_all()
+            self._together.discard(report.token)
+            if not self._together:
+                self._news.notify_all()
 
     def log(self, records: Sequence[LogRecord]) -> None:
         """Hands log records over; never blocks, never fails."""
@@ -284,8 +288,13 @@ class Executor:
                 return
 
     def _next_reports(self) -> list[Report]:
-        """The ends that are to be told next; none when the executor stops."""
+        """The ends that are to be told next; none when the executor stops.
+
+        Short tasks that have begun together are reported together: a request costs as much as ten of them.
+        """
         with self._news:
+            self._news.wait_for(lambda: not self._together, TOGETHER_SECONDS)
+            self._together.clear()
             while not self._reports and not self._stopping.is_set():
                 self._news.wait()
             return _within(islice(self._reports.values(), REPORTS_MAX), REPORTS_BYTES_MAX)
@@ -301,6 +310,7 @@ class Executor:
             return
         self._is_back()
         self._refusals = 0
+        self._together = {grant.token for grant in answer.grants}
         self._take(answer)  # first: a drain waits for what this begins
         with self._news:
             self._delivered(batch)
