@@ -31,11 +31,15 @@ def attempts(*codes: str | None, task_id: str = "load") -> list[AttemptView]:
     [
         (("a",), 0, ""),
         (("a", "a"), 1, ""),
-        (("a", "b"), 1, " It ran other code than the first attempt."),
+        (("a", "b"), 1, " It ran other code or constants than the first attempt."),
         (("a", "b"), 0, ""),
         (("a", "b", "b"), 2, ""),
-        (("a", "b", "a"), 2, " It ran other code than retry 1."),
-        (("a", None, "b"), 2, " It ran other code than the first attempt."),  # nobody knows what retry 1 ran
+        (("a", "b", "a"), 2, " It ran other code or constants than retry 1."),
+        (
+            ("a", None, "b"),
+            2,
+            " It ran other code or constants than the first attempt.",
+        ),  # nobody knows what retry 1 ran
         (("a", None), 1, ""),
         ((None, "a"), 1, ""),
         ((), -1, ""),
@@ -59,6 +63,8 @@ def test_why_says_it_at_the_end() -> None:
     detail = run("SUCCESS", done)
     words = why_task(detail, done, NOW, True)
     detail.attempts.extend(attempts("a", "b"))
-    assert why_task(detail, done, NOW, True) == f"{words} It ran other code than the first attempt."
+    assert (
+        why_task(detail, done, NOW, True) == f"{words} It ran other code or constants than the first attempt."
+    )
     waiting = task(status=TaskStatus.SCHEDULED, retry=2)
     assert "other code" not in why_task(detail, waiting, NOW, True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.dags import NASTY, held, retrying
+from api.dags import NASTY, failing, held, retrying
 from api.live import Gate, Live, until
 from ppacer import Dag, TaskContext, task
 from ppacer.tasklog.plain import plain
@@ -78,8 +78,20 @@ def test_all_attempts_stand_side_by_side(tried: Live) -> None:
     assert [states(tab) for tab in tabs] == [["FAILED"], ["FAILED"], ["SUCCESS"]]
     assert [tab.attributes.get("aria-current") for tab in tabs] == ["page", None, None]
     assert "First attempt of 3 attempts" in tree.one("p", class_="why").text
-    assert f"ConnectionError: no {NASTY}" in tree.one("pre", class_="error").text
+    message, traceback = tree.all("pre", class_="error")
+    assert message.text == f"ConnectionError: no {NASTY}"
+    assert traceback in tree.one("section", **{"aria-labelledby": "error"}).one("details").all("pre")
     assert lines(tree)[0] == "attempt 0"
+
+
+def test_the_error_is_not_told_twice(live: Make) -> None:
+    program = live(failing())
+    run_id = program.run("failing")
+    tree = page(program, f"/runs/{run_id}/tasks/fail")
+    assert f"it failed: {NASTY}" in tree.all("pre", class_="error")[0].text
+    why = tree.one("p", class_="why").text
+    assert "Failed" in why
+    assert "it failed" not in why
 
 
 def test_a_result_is_shown_readably(tried: Live) -> None:
@@ -142,12 +154,12 @@ def test_attempts_that_ran_different_code_say_so_and_lead_to_the_difference(live
             True,
         ]
         source = source_of(tree)
-        assert "It is other code than the first attempt ran: what has changed." in source.text
+        assert "It ran other code or constants than the first attempt: what has changed." in source.text
         link = source.one("a", href="/dags/changing/code?task=say&version=1&base=0")
         assert "raise ValueError('broken')" in page(second, link["href"]).text
-        assert "It is other code" not in source_of(page(second, "/runs/1/tasks/say/0")).text
+        assert "It ran other code" not in source_of(page(second, "/runs/1/tasks/say/0")).text
         why = second.get("/api/v1/runs/1/tasks/say/why").json["why"]
-        assert why.endswith(" It ran other code than the first attempt.")
+        assert why.endswith(" It ran other code or constants than the first attempt.")
         codes = {one["body_hash"] for one in second.get("/api/v1/runs/1").json["attempts"]}
         sources = second.get("/api/v1/dags/changing/tasks/say/sources").json["sources"]
         assert codes == {one["body_hash"] for one in sources}
@@ -166,7 +178,7 @@ def test_what_is_not_sure_about_the_code_is_told(live: Make, say: Say) -> None:
     program.run("changing")
     assert "print('hello')" in page(program, "/runs/1/tasks/say").text
     unseen = source_of(recorded(program, TaskBodyHash="ab" * 32))
-    assert "code that this scheduler does not have: executor local has loaded another" in unseen.text
+    assert "other code or constants than this scheduler has: those of executor local" in unseen.text
     assert unseen.one("code")["title"] == "ab" * 32
     assert not unseen.all("pre")
     lost = source_of(recorded(program, TaskBodyHash=None, Reason="LOST"))

@@ -140,6 +140,23 @@ def test_a_page_says_that_its_program_was_killed_and_its_counters_stand_still(
     browser.forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "htmx:sse:error")
 
 
+def test_a_page_whose_first_connection_fails_says_so_and_connects_later(browser: Browser, ran: str) -> None:
+    with browser.page(size=(1100, 900)) as page:
+        page.route("**/live/dags*", lambda route: route.abort())
+        page.goto(f"{ran}/dags")
+        told = page.get_by_text("no connection since ")
+        told.wait_for()
+        tabs = page.get_by_role("navigation", name="Pages")
+        assert tabs.evaluate("one => one.scrollWidth - one.clientWidth") == 0
+        page.unroute("**/live/dags*")
+        told.wait_for(state="detached")
+        page.get_by_role("switch", name="Runs of orders by schedule").click()
+        page.locator("#dag-orders .state.paused").wait_for()
+        page.get_by_role("switch", name="Runs of orders by schedule").click()
+        page.locator("#dag-orders .switch[aria-checked=true]").wait_for()
+    browser.forgive("ERR_FAILED", "Failed to fetch")
+
+
 def test_pausing_does_not_leave_the_page_and_keeps_the_focus(browser: Browser, ran: str) -> None:
     with browser.page() as page:
         page.goto(f"{ran}/dags")
@@ -350,13 +367,26 @@ def test_ticked_runs_stay_ticked_while_the_page_lives_and_are_restarted(browser:
         page.locator("#run-1", has_text="restarted").wait_for()
 
 
-def test_a_ticked_run_that_has_left_the_page_stays_selected(browser: Browser, ran: str) -> None:
+def test_a_ticked_run_that_has_left_the_page_stays_selected_until_it_is_forgotten(
+    browser: Browser, ran: str
+) -> None:
+    leave = """() => {
+        document.getElementById("run-1").remove();
+        document.dispatchEvent(new CustomEvent("htmx:sse:after:message", { detail: { message: {} } }));
+    }"""
     with browser.page() as page:
-        page.goto(f"{ran}/runs?dag=broken.always")
-        page.get_by_label("Select run 1", exact=True).check()
-        page.evaluate("document.getElementById('run-1').remove()")
-        page.get_by_role("button", name="Restart selected").click()
-        page.get_by_role("button", name="Restart 1 run").wait_for()
+        told = page.get_by_text("and 1 selected before that has left this page")
+        for is_forgotten in (True, False):
+            page.goto(f"{ran}/runs?dag=broken.always")
+            page.get_by_label("Select run 1", exact=True).check()
+            assert not told.is_visible()
+            page.evaluate(leave)
+            told.wait_for()
+            if is_forgotten:
+                page.get_by_role("button", name="Forget them").click()
+                assert not told.is_visible()
+            page.get_by_role("button", name="Restart selected").click()
+            page.get_by_text("No run was selected" if is_forgotten else "Restart 1 run").first.wait_for()
 
 
 def test_times_of_a_filter_are_in_the_zone_of_who_looks(browser: Browser, ran: str) -> None:

@@ -20,6 +20,6 @@ def differs_from(attempts: Sequence[AttemptView], task_id: str, retry: int) -> A
 
 
 def code_changed(attempts: Sequence[AttemptView], task_id: str, retry: int) -> str:
-    """A sentence about the code of an attempt that ran other code than the one before it; else nothing."""
+    """A sentence about an attempt that ran other code than the one before it, by their hashes, or nothing."""
     before = differs_from(attempts, task_id, retry)
-    return "" if before is None else f" It ran other code than {attempt_name(before.retry)}."
+    return "" if before is None else f" It ran other code or constants than {attempt_name(before.retry)}."

@@ -8,7 +8,7 @@ import msgspec
 
 from ppacer.api.door import Door, run_of
 from ppacer.api.parameters import LEVEL, text, whole
-from ppacer.api.why import about, way_on, why_task
+from ppacer.api.why import about, sentence, way_on, why_task
 from ppacer.api.why_code import differs_from
 from ppacer.choices import LEVELS
 from ppacer.engine import TaskStatus
@@ -94,6 +94,8 @@ def _why(door: Door, now: datetime, detail: RunDetail, task: TaskView, attempt: 
     words = why_task(RunDetail(detail.run, detail.tasks, []), task, now, door.is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
     short = words.removeprefix(name).removesuffix(way_on(detail)).strip()
+    if attempt is not None and attempt.error:  # which stands below it
+        short = short.replace(f": {sentence(attempt.error)}", ".", 1)
     return short[:1].upper() + short[1:]
 
 

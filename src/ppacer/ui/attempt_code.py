@@ -54,6 +54,6 @@ def _guess(attempt: AttemptView | None) -> str:
 
 def _unseen(attempt: AttemptView) -> str:
     return (
-        f"It ran code that this scheduler does not have: executor {attempt.executor} has loaded another "
-        "version of the file. Once the scheduler is started with the same file, the source stands here."
+        f"By its hash it ran other code or constants than this scheduler has: those of executor "
+        f"{attempt.executor}. Once the scheduler is started with the same ones, the source stands here."
     )

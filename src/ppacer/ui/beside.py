@@ -17,6 +17,8 @@ from ppacer.ui.words import zone_of
 def whys(door: Door, runs: Iterable[RunView | None], now: datetime) -> dict[int, str]:
     """By the number of a run; of what has ended there is nothing to say, and of what is too large here."""
     still_open = [run for run in runs if run is not None and run.status not in RUN_FINAL]
+    if not still_open:
+        return {}
     at = door.reads.tasks_at([run.run_id for run in still_open])
     waiting = {run.dag_id for run in still_open if run.status == RunStatus.SCHEDULED}
     dags = door.reads.dags_of(waiting)

@@ -11,6 +11,7 @@ from ppacer.api.why import about
 from ppacer.engine import TaskStatus
 from ppacer.store.views import CellView, RunView
 from ppacer.ui.addresses import address
+from ppacer.ui.beside import whys
 from ppacer.ui.charts import span_of
 from ppacer.ui.dag import attempt_url, head_of
 from ppacer.ui.filters import plural, spoken
@@ -25,6 +26,7 @@ TALL, LOW = 44, 3  # pixels of the highest bar and of the lowest
 
 Cells = Mapping[tuple[int, str], CellView]
 WITH_ERROR = (TaskStatus.FAILED, TaskStatus.FAILED_PENDING_RETRY)
+WAITING = (TaskStatus.NO_STATUS, TaskStatus.SCHEDULED, TaskStatus.FAILED_PENDING_RETRY)
 NOT_YET = CellView(-1, TaskStatus.NO_STATUS, None, None)
 
 
@@ -73,7 +75,8 @@ def show(
     bad = [id for id in shown if runs and cells.get((runs[-1].run_id, id), NOT_YET).status in WITH_ERROR]
     errors = door.reads.dag_pages.errors(runs[-1], bad) if runs else {}
     current = graphs[head["dag"].version]
-    rows = [_row(id, id not in current, runs, graphs, cells, errors.get(id, ""), now) for id in shown]
+    why = whys(door, runs, now)
+    rows = [_row(id, id not in current, runs, graphs, cells, errors.get(id, ""), now, why) for id in shown]
     return {
         **head,
         "columns": _columns(runs, now),
@@ -135,10 +138,11 @@ def _row(
     cells: Cells,
     error: str,
     now: datetime,
+    by_run: Mapping[int, str],
 ) -> Row:
     found = [_cell(task_id, run, graphs, cells) for run in runs]
     squares = [
-        None if cell is None else _square(task_id, run, cell, now)
+        None if cell is None else _square(task_id, run, cell, now, by_run.get(run.run_id, ""))
         for run, cell in zip(runs, found, strict=True)
     ]
     return Row(
@@ -163,10 +167,13 @@ def _cell(
     return cells.get((run.run_id, task_id), NOT_YET if has_it else None)
 
 
-def _square(task_id: str, run: RunView, cell: CellView, now: datetime) -> Square:
+def _square(task_id: str, run: RunView, cell: CellView, now: datetime, why: str) -> Square:
+    """`why`: how it stands with its run, which is why a task waits."""
     took = f", {about(span_of(cell, now))}" if cell.started_at else ""
     tries = f", attempt {cell.retry + 1}" if cell.retry > 0 else ""
     words = f"{task_id} in run {run.run_id}: {spoken(cell.status)}{took}{tries}"
+    if why and cell.status in WAITING:
+        words += f"; {why}"
     return Square(cell.status, attempt_url(run.run_id, task_id, cell.retry), words)
 
 

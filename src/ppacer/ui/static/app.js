@@ -231,6 +231,7 @@
     if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (on("[data-theme-switch]")) switchTheme();
     else if (on("[data-help]")) help().showModal();
+    else if (on("[data-forget]")) { for (const run of unseen()) picked.delete(run); countUnseen(); }
     else if (on("dialog [data-close]")) { event.preventDefault(); on("dialog").close(); }
     else if (on("a[data-dialog]")) { event.preventDefault(); openForm(on("a[data-dialog]")); }
     else if (on(".copy")) navigator.clipboard?.writeText(on(".copy").textContent).then(() => tell("Copied."));
@@ -254,7 +255,15 @@
   });
   document.addEventListener("htmx:error", (event) => {
     if (formOf(event)) tell("The server gave no answer: look whether it was done before you try again.", true);
+    else connectAgain(event.detail.ctx?.sourceElement);
   });
+  // Once it was connected, a stream comes back by itself.
+  function connectAgain(main) {
+    const url = main?.getAttribute?.("hx-sse:connect");
+    if (!url) return;
+    away(true);
+    setTimeout(() => htmx.ajax("GET", url, { source: main }), 2000);
+  }
   document.addEventListener("htmx:sse:error", (event) => {
     if (event.detail.status === 401) location.assign("/login");
     away(true);
@@ -279,7 +288,18 @@
       if (one.checked) picked.add(one.value); else picked.delete(one.value);
     }
     event.target.closest("select[data-submits]")?.form.requestSubmit();
+    countUnseen();
   }
+
+  // Runs that were ticked and have left the page since are still meant, so it is said how many there are.
+  const unseen = () => [...picked].filter((run) => !document.querySelector(`.picked input[name=run][value="${run}"]`));
+  function countUnseen() {
+    const place = document.querySelector("[data-unseen]"), count = unseen().length;
+    if (!place) return;
+    place.hidden = !count;
+    place.querySelector("span").textContent = `and ${count} selected before that ${count === 1 ? "has" : "have"} left this page`;
+  }
+  document.addEventListener("htmx:sse:after:message", countUnseen);
 
   document.addEventListener("DOMContentLoaded", () => {
     const server = document.querySelector("meta[name=now]");
