@@ -21,7 +21,7 @@ from ppacer.errors import PpacerError
 LIVE = "/live"
 STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
-PAUSE_PER_RENDERING = 20  # times as long as a rendering took nothing is rendered: about 5 % of the time
+PAUSE_PER_RENDERING = 30  # times as long as a rendering took nothing is rendered: about 3 % of the time
 SILENCE_SECONDS = 15.0  # after which a comment shows proxies that the connection lives
 OLD_SECONDS = 30.0  # after which a page is rendered without news: nobody tells what has become late
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would collect events
