@@ -303,6 +303,16 @@ def test_the_audit_tells_who_did_what_and_what_was_refused(live: Make) -> None:
         assert len(lines(page(program, f"/audit?{question}"), "audit")) == count, question
 
 
+def test_the_audit_links_to_the_runs_that_there_are(live: Make) -> None:
+    program = live(etl())
+    run_id = program.run("etl")
+    assert program.post("/api/v1/runs/999999/cancel").status == 404
+    cells = [line.all("td")[2] for line in lines(page(program, "/audit"), "audit").values()]
+    assert [cell.text for cell in cells] == ["run 999999", f"etl run {run_id}"]
+    links = [link["href"] for cell in cells for link in cell.all("a")]
+    assert links == ["/audit?dag=etl", f"/runs/{run_id}"]
+
+
 def test_the_search_finds_dags_and_leads_to_runs(live: Make) -> None:
     program = live(etl(), failing(), *many(3))
     run_id = program.run("etl")

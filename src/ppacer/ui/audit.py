@@ -31,8 +31,10 @@ def show(
     search = AuditSearch(dag or None, run, actor or None, command or None, refused, before)
     found = door.reads.find_audit(search, limit=ROWS_MAX)
     asked = {"actor": actor, "command": command, "dag": dag, "run": run, "outcome": outcome}
+    named = {row.run_id for row in found.rows if row.run_id is not None}
     return {
         "rows": found.rows,
+        "there": {run.run_id for run in door.reads.runs_of([*named])},  # the others are gone, or never were
         "looked": found.looked,
         "asked": asked,
         "is_asked": any(value is not None and value != "" for value in asked.values()),
