@@ -141,7 +141,7 @@ def test_a_page_says_that_its_program_was_killed_and_its_counters_stand_still(
 
 
 def test_a_page_whose_first_connection_fails_says_so_and_connects_later(browser: Browser, ran: str) -> None:
-    with browser.page(size=(1100, 900)) as page:
+    with browser.page(size=(840, 900)) as page:
         page.route("**/live/dags*", lambda route: route.abort())
         page.goto(f"{ran}/dags")
         told = page.get_by_text("no connection since ")
