@@ -254,6 +254,7 @@ def test_what_has_begun_together_and_ends_soon_is_reported_together(
     make: Callable[..., Executor], scheduler: Scheduler, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr(module, "IN_THREADS", ("hands",))
     executor = make()
     b, c = two_at_once(executor, scheduler, hands)
     executor.done(b, Outcome(End.SUCCESS))
@@ -265,11 +266,22 @@ def test_what_has_begun_together_and_ends_soon_is_reported_together(
 
 
 def test_a_long_task_does_not_hold_up_the_end_of_one_that_has_begun_with_it(
-    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "IN_THREADS", ("hands",))
     executor = make()
     b, _ = two_at_once(executor, scheduler, hands)
     threading.Event().wait(0.1)  # and it does not matter when that one ends
+    executor.done(b, Outcome(End.SUCCESS))
+    eventually(lambda: len(scheduler.reports) == 2, "the report")
+
+
+def test_what_runs_in_processes_is_reported_as_it_ends(
+    make: Callable[..., Executor], scheduler: Scheduler, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 2 * PATIENCE)
+    executor = make()
+    b, _ = two_at_once(executor, scheduler, hands)
     executor.done(b, Outcome(End.SUCCESS))
     eventually(lambda: len(scheduler.reports) == 2, "the report")
 

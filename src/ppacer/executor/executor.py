@@ -41,6 +41,7 @@ DRAIN_POLL_SECONDS = 0.1
 REPORTS_MAX = 500  # in one message
 REPORTS_BYTES_MAX = 8 * 1024 * 1024  # of results and errors in one message, but for the last report in it
 TOGETHER_SECONDS = 0.001  # that the ends of tasks which have begun together are waited for
+IN_THREADS = ("thread", "async")  # the others' tasks run beside us, and go on while we report
 DRAIN_SECONDS = 10.0
 AWAY_SECONDS = 2.0  # without an answer of the scheduler, until that is said
 REFUSALS_MAX = 5  # of one report, before it is told in another way
@@ -290,7 +291,7 @@ class Executor:
     def _next_reports(self) -> list[Report]:
         """The ends that are to be told next; none when the executor stops.
 
-        Short tasks that have begun together are reported together: a request costs as much as ten of them.
+        Short tasks in threads that begin together are reported together: a request costs as much as ten.
         """
         with self._news:
             self._news.wait_for(lambda: not self._together, TOGETHER_SECONDS)
@@ -310,7 +311,9 @@ class Executor:
             return
         self._is_back()
         self._refusals = 0
-        self._together = {grant.token for grant in answer.grants}
+        self._together = {
+            grant.token for grant in answer.grants if (grant.runner or self._default) in IN_THREADS
+        }
         self._take(answer)  # first: a drain waits for what this begins
         with self._news:
             self._delivered(batch)
