@@ -77,7 +77,7 @@ def test_all_attempts_stand_side_by_side(tried: Live) -> None:
     assert [tab["href"] for tab in tabs] == [f"/runs/1/tasks/third_time_lucky/{retry}" for retry in range(3)]
     assert [states(tab) for tab in tabs] == [["FAILED"], ["FAILED"], ["SUCCESS"]]
     assert [tab.attributes.get("aria-current") for tab in tabs] == ["page", None, None]
-    assert "First attempt of 3 attempts" in tree.one("p", class_="why").text
+    assert "Attempt 1 of 3;" in tree.one("p", class_="why").text
     message, traceback = tree.all("pre", class_="error")
     assert message.text == f"ConnectionError: no {NASTY}"
     assert traceback in tree.one("section", **{"aria-labelledby": "error"}).one("details").all("pre")

@@ -26,7 +26,7 @@ def test_a_failing_task_is_looked_at_and_restarted(browser: Browser, served: str
         trigger(page, served, "broken.always", "FAILED")
         page.locator(".graph a.node.FAILED").click()
         page.wait_for_url("**/tasks/fail")
-        assert NASTY in page.locator("pre.error").inner_text()
+        assert NASTY in page.locator("pre.error").first.inner_text()
         assert "raise RuntimeError(NASTY)" in page.locator("pre.code").last.inner_text()
         page.go_back()
         page.get_by_text("Restart…").click()

@@ -16,7 +16,6 @@ from ppacer.errors import NotFoundError
 from ppacer.store.views import AttemptView, ResultView, RunDetail, TaskView
 from ppacer.ui.attempt_code import code_of
 from ppacer.ui.beside import zones
-from ppacer.ui.filters import tried
 from ppacer.ui.logs import LOOKED_MAX, lines
 from ppacer.ui.page import Page
 
@@ -89,7 +88,7 @@ def _why(door: Door, now: datetime, detail: RunDetail, task: TaskView, attempt: 
         took = ""
         if attempt.started_at and attempt.ended_at:
             took = f" after {about(attempt.ended_at - attempt.started_at)}"
-        return f"{tried(attempt.retry).capitalize()} of {task.retry + 1} attempts; it ended{took}."
+        return f"Attempt {attempt.retry + 1} of {task.retry + 1}; it ended{took}."
     executors = door.executors_for([task])
     words = why_task(RunDetail(detail.run, detail.tasks, []), task, now, door.is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "

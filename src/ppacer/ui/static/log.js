@@ -71,7 +71,7 @@
     line.id = `L${record.log_id}`;
     link.href = `#${line.id}`;
     time.dateTime = record.at;
-    link.append(element("span", "no", record.log_id), " ", time);
+    link.append(time);
     const source = record.level === "INFO" && record.attributes?.stream || record.level;
     line.append(link, element("span", "level", source), body(record));
     showTime(time);
@@ -203,7 +203,7 @@
     }
     const line = document.getElementById(`L${id}`);
     for (const other of list.querySelectorAll(".linked")) other.classList.remove("linked");
-    if (!line) { say(`Line ${id} is not in this log, or not any more.`); return; }
+    if (!line) { say("The line that was linked to is not in this log, or not any more."); return; }
     stop("");
     line.classList.add("linked");
     box.scrollTop += line.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 3;
