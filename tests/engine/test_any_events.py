@@ -8,7 +8,7 @@ from engine.play import finish, graphs, moves, play, possible
 from engine.world import World
 from ppacer.dag import Graph
 
-SOME = settings(max_examples=150)
+SOME = settings(max_examples=75)
 
 pairs = st.lists(graphs(), min_size=1, max_size=2)
 

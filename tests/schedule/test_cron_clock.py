@@ -305,7 +305,7 @@ def cron_or_none(expression: str, tz: str) -> Cron | None:
 
 @pytest.mark.slow
 @given(expression=expressions, change=changes)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_around_every_change_the_points_are_those_of_the_oracle(
     expression: str, change: tuple[str, str]
 ) -> None:
@@ -331,7 +331,7 @@ def test_at_every_change_the_points_are_those_of_the_oracle(tz: str, day: str, e
     change=changes,
     offset=st.timedeltas(timedelta(hours=-12), timedelta(hours=36)),
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_from_any_instant_the_next_point_is_the_first_later_one(
     expression: str, change: tuple[str, str], offset: timedelta
 ) -> None:
@@ -351,7 +351,7 @@ def test_from_any_instant_the_next_point_is_the_first_later_one(
     tz=st.sampled_from(sorted({tz for tz, _ in CHANGES})),
     current=st.datetimes(datetime(1880, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_points_strictly_increase_and_none_is_jumped_over(
     expression: str, tz: str, current: datetime
 ) -> None:
@@ -373,7 +373,7 @@ def test_points_strictly_increase_and_none_is_jumped_over(
 
 
 @given(expression=expressions, change=changes, before=st.timedeltas(timedelta(0), timedelta(days=40)))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_the_points_of_a_range_are_those_that_come_one_after_the_other(
     expression: str, change: tuple[str, str], before: timedelta
 ) -> None:
