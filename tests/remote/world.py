@@ -30,7 +30,7 @@ FOLDER = Path(os.environ["TEST_FOLDER"])
 
 def say(word: str, ctx: TaskContext) -> None:
     with (FOLDER / "lines").open("a") as file:
-        file.write(f"{word} {ctx.task_id} {ctx.retry} {os.getpid()}\\n")
+        file.write(f"{word} {ctx.run.run_id} {ctx.task_id} {ctx.retry} {os.getpid()}\\n")
 
 
 @task
@@ -256,7 +256,7 @@ class World:
 
     @property
     def lines(self) -> list[list[str]]:
-        """What tasks have written: word, task, retry, pid."""
+        """What tasks have written: word, run, task, retry, pid."""
         path = self.folder / "lines"
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -264,7 +264,7 @@ class World:
         """Waits until `gate` has begun so often; the pids."""
 
         def look() -> list[str]:
-            pids = [pid for word, _, _, pid in self.lines if word == "begin"]
+            pids = [pid for word, _, _, _, pid in self.lines if word == "begin"]
             return pids if len(pids) >= times else []
 
         return until(look, f"gate has begun {times} times")

@@ -86,6 +86,17 @@ def test_a_database_under_a_leader_is_not_upgraded(empty: str, upgrade: Callable
     assert care.upgrade(empty) == care.Upgrade("0002", REVISION, None)
 
 
+def test_who_led_before_an_upgrade_does_not_lead_after_it(empty: str) -> None:
+    migrated(empty, "0002")
+    seat = Seat(empty, "frozen", None, lease=0.0)
+    term = seat.take()
+    assert term is not None
+    Store(empty).close()
+    assert not seat.renew(term)
+    assert seat.take() == term + 2
+    seat.close()
+
+
 def test_programs_that_start_at_once_make_the_tables_once(empty: str) -> None:
     errors: list[BaseException] = []
 

@@ -140,9 +140,12 @@ def test_a_page_says_that_its_program_was_killed_and_its_counters_stand_still(
     browser.forgive("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "htmx:sse:error")
 
 
-def test_a_page_whose_first_connection_fails_says_so_and_connects_later(browser: Browser, ran: str) -> None:
+@pytest.mark.parametrize("answer", [None, 503])
+def test_a_page_whose_first_connection_fails_says_so_and_connects_later(
+    browser: Browser, ran: str, answer: int | None
+) -> None:
     with browser.page(size=(840, 900)) as page:
-        page.route("**/live/dags*", lambda route: route.abort())
+        page.route("**/live/dags*", lambda route: route.fulfill(status=answer) if answer else route.abort())
         page.goto(f"{ran}/dags")
         told = page.get_by_text("no connection since ")
         told.wait_for()
@@ -154,7 +157,7 @@ def test_a_page_whose_first_connection_fails_says_so_and_connects_later(browser:
         page.locator("#dag-orders .state.paused").wait_for()
         page.get_by_role("switch", name="Runs of orders by schedule").click()
         page.locator("#dag-orders .switch[aria-checked=true]").wait_for()
-    browser.forgive("ERR_FAILED", "Failed to fetch")
+    browser.forgive("ERR_FAILED", "Failed to fetch", "503")
 
 
 def test_pausing_does_not_leave_the_page_and_keeps_the_focus(browser: Browser, ran: str) -> None:

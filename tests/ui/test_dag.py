@@ -116,7 +116,7 @@ def test_a_running_task_and_one_that_waits_are_told_apart(live: Make, gate: Gate
         {"square", "NO_STATUS"},
     )
     assert squares["after"][0]["href"] == f"/runs/{run_id}"
-    assert squares["after"][0]["aria-label"].endswith("; hold is running")
+    assert squares["after"][0]["aria-label"].endswith("; its run: hold is running")
     assert "; " not in squares["hold"][0]["aria-label"]
     gate.open()
     program.ended(run_id)

@@ -311,9 +311,10 @@ class Executor:
             return
         self._is_back()
         self._refusals = 0
-        self._together = {
-            grant.token for grant in answer.grants if (grant.runner or self._default) in IN_THREADS
-        }
+        with self._news:
+            self._together.update(
+                grant.token for grant in answer.grants if (grant.runner or self._default) in IN_THREADS
+            )
         self._take(answer)  # first: a drain waits for what this begins
         with self._news:
             self._delivered(batch)

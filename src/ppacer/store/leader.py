@@ -92,6 +92,11 @@ def leader_in(connection: sa.Connection) -> Leader | None:
     return None if row is None else Leader(row.Term, row.Holder, row.Url, row.IsAlive)
 
 
+def end_term(connection: sa.Connection) -> None:
+    """Nobody leads from the end of this transaction on, until somebody takes the row."""
+    connection.execute(sa.update(leader).values(Term=leader.c.Term + 1, LeaseSeconds=0.0, Url=None))
+
+
 FENCE = "SELECT 1 FROM leader WHERE Term = %s FOR SHARE"
 """Read by every transaction of a leader. Whoever takes the row waits until that transaction has ended."""
 

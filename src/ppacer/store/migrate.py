@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ppacer.errors import StoreError, StoreLockedError
 from ppacer.store import copies, database
-from ppacer.store.leader import leader_in
+from ppacer.store.leader import LEASE_SECONDS, end_term, leader_in
 from ppacer.store.schema import REVISION, metadata
 
 log = logging.getLogger("ppacer.store")
@@ -88,7 +88,7 @@ def upgrade(engine: sa.Engine, url: sa.URL, revision: str) -> Path | None:
             now = revision_of(connection)
             _check_known(now, scripts)
             if now != REVISION:
-                _check_no_leader(connection)
+                _depose(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, REVISION)
     return saved
@@ -101,7 +101,8 @@ def _check_known(revision: str | None, scripts: Any) -> None:
         )
 
 
-def _check_no_leader(connection: sa.Connection) -> None:
+def _depose(connection: sa.Connection) -> None:
+    """Whose lease has run out leads no more, should it wake up with tables that have changed."""
     if not sa.inspect(connection).has_table("leader"):
         return
     leader = leader_in(connection)
@@ -109,4 +110,6 @@ def _check_no_leader(connection: sa.Connection) -> None:
         where = f" at {leader.url}" if leader.url else ""
         raise StoreLockedError(
             f"the database must be upgraded, but scheduler {leader.holder} leads on it{where}; stop it first"
+            f" (one that was killed leads for {LEASE_SECONDS:g} s more)"
         )
+    end_term(connection)

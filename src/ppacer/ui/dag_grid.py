@@ -168,12 +168,12 @@ def _cell(
 
 
 def _square(task_id: str, run: RunView, cell: CellView, now: datetime, why: str) -> Square:
-    """`why`: how it stands with its run, which is why a task waits."""
+    """`why`: how it stands with its run, told of the tasks that wait."""
     took = f", {about(span_of(cell, now))}" if cell.started_at else ""
     tries = f", attempt {cell.retry + 1}" if cell.retry > 0 else ""
     words = f"{task_id} in run {run.run_id}: {spoken(cell.status)}{took}{tries}"
     if why and cell.status in WAITING:
-        words += f"; {why}"
+        words += f"; its run: {why}"
     return Square(cell.status, attempt_url(run.run_id, task_id, cell.retry), words)
 
 

@@ -46,6 +46,7 @@ def show(
     rows = [Row(dag, _picture(dag.dag_id, runs[dag.dag_id], now), zone_of(dag.schedule)) for dag in shown]
     return {
         "rows": rows,
+        "run": None if rows else run_by_number(door, text),
         "whys": whys(door, [dag.latest for dag in shown], now),
         "text": text,
         "tag": tag,

@@ -257,6 +257,12 @@
     if (formOf(event)) tell("The server gave no answer: look whether it was done before you try again.", true);
     else connectAgain(event.detail.ctx?.sourceElement);
   });
+  document.addEventListener("htmx:response:error", (event) => { // a proxy, say, that has lost the server
+    const { ctx } = event.detail;
+    if (formOf(event)) return;
+    if (ctx.response.status === 401) location.assign("/login");
+    else connectAgain(ctx.sourceElement);
+  });
   // Once it was connected, a stream comes back by itself.
   function connectAgain(main) {
     const url = main?.getAttribute?.("hx-sse:connect");
