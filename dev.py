@@ -44,7 +44,7 @@ PARTS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2, ("tests/executor",)),
     (2, ("tests/app",)),
     (1, ("tests/cluster",)),  # each worker starts clusters
-    (2, ("tests", "--ignore=tests/executor", "--ignore=tests/app", "--ignore=tests/cluster")),
+    (1.5, ("tests", "--ignore=tests/executor", "--ignore=tests/app", "--ignore=tests/cluster")),
 )
 
 # What takes an hour or more: the same tests as in `test`, in their long form.
