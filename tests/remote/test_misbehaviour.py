@@ -17,8 +17,8 @@ def heard(w: World, run_id: int) -> Counter[tuple[str, int]]:
 
 @pytest.mark.slow
 def test_errors_resets_garbage_and_lost_answers_cost_nothing_but_time(w: World) -> None:
-    w.scheduler()
-    proxy = Proxy(w.port, seed=7, share=0.3)
+    w.scheduler(PPACER_LEASE="6")  # longer than an executor ever rests between two tries
+    proxy = Proxy(w.port, seed=7, share=0.15)
     try:
         w.executor("one", "--runner", "pool", "--slots", "4", url=proxy.url)
         runs = [w.trigger("many") for _ in range(4)]
