@@ -24,7 +24,6 @@ from ppacer.scheduler.task_scheduler import Session, TaskScheduler
 from ppacer.store.store import ExecutorRow
 from ppacer.version import VERSION
 
-OF_EXECUTORS = (ExecutorGreeted, ExecutorHeard, ExecutorDraining, DrainAsked, ExecutorGone)
 DIED = "the program that it was a part of has ended"
 
 
@@ -141,21 +140,17 @@ class Roll:
     def committed(self, changes: Iterable[Change], now: Now) -> None:
         """These changes are rows now. Before the sessions of who is gone are dropped."""
         for change in changes:
-            if isinstance(change, OF_EXECUTORS):  # few are
-                self._committed(change, now)
-
-    def _committed(self, change: Change, now: Now) -> None:
-        match change:
-            case ExecutorGreeted(name=name):
-                self._tasks.sessions[name].introduce(change, now)
-            case ExecutorHeard(name):
-                self._tasks.sessions[name].noted_at = now.mono
-            case ExecutorDraining(name):
-                self._tasks.sessions[name].is_draining = True
-            case DrainAsked(name, at):
-                self.drain(name, at is not None)
-            case ExecutorGone(name):
-                self.rows[name] = self.rows[name]._replace(is_gone=True)
+            match change:
+                case ExecutorGreeted(name=name):
+                    self._tasks.sessions[name].introduce(change, now)
+                case ExecutorHeard(name):
+                    self._tasks.sessions[name].noted_at = now.mono
+                case ExecutorDraining(name):
+                    self._tasks.sessions[name].is_draining = True
+                case DrainAsked(name, at):
+                    self.drain(name, at is not None)
+                case ExecutorGone(name):
+                    self.rows[name] = self.rows[name]._replace(is_gone=True)
 
     def drain(self, name: str, is_drained: bool) -> None:
         """From now on it is given nothing more, or work again; also in the round that decides so."""
