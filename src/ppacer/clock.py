@@ -44,6 +44,11 @@ def processor_seconds() -> float:
     return time.thread_time()
 
 
+def program_seconds() -> float:
+    """How long all threads of this program have kept processors."""
+    return time.process_time()
+
+
 def to_text(value: datetime) -> str:
     """ISO 8601 in UTC, of fixed width, so that text order is time order: 2024-03-11T22:50:20.000000Z."""
     return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

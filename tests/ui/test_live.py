@@ -14,6 +14,7 @@ from ppacer import Dag
 from ppacer.errors import StoreError
 from ppacer.store.reads import Reads
 from ppacer.ui.environment import render
+from ppacer.ui.live import Pause
 from ui.test_pages import page
 
 Make = Callable[..., Live]
@@ -155,6 +156,19 @@ def test_a_busy_program_renders_for_a_small_part_of_the_time(
         while time.monotonic() - begin < 3:
             program.trigger("quick")
         assert spent / (time.monotonic() - begin) < 0.15
+
+
+def test_the_pause_after_a_rendering_is_longer_when_the_program_does_much_else() -> None:
+    pause = Pause()
+    pause.begin(now=100.0, program=10.0, spent=0.0)
+    pause.begin(now=101.0, program=10.01, spent=0.01)  # nothing else was done
+    assert pause.ends_at == pytest.approx(101.04)
+    pause.begin(now=102.0, program=10.52, spent=0.01)  # half of the second went to other things
+    assert pause.ends_at == pytest.approx(102.32)
+    pause.begin(now=103.0, program=12.53, spent=0.01)  # as much as can be, and more
+    assert pause.ends_at == pytest.approx(103.6)
+    pause.begin(now=103.0, program=12.53, spent=0.01)  # clocks that tick coarsely
+    assert pause.ends_at == pytest.approx(103.04)
 
 
 def test_who_goes_away_is_forgotten_and_there_is_a_limit(live: Make, monkeypatch: pytest.MonkeyPatch) -> None:

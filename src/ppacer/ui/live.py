@@ -1,8 +1,7 @@
 """What makes pages live: server-sent events with its content when something on it has changed, or it is old.
 
-One rendering serves all streams that show the same. All streams together render for a small part of the
-time only: the more it costs, the longer the pause after it, so many open pages do not slow the scheduler.
-The cost is the processor's time, not the clock's: on a busy machine a page waits no longer.
+One rendering serves all streams that show the same. After a rendering comes a pause: the longer, the more
+processor time it has cost and the busier the program is otherwise, so open pages do not slow the scheduler.
 """
 
 import asyncio
@@ -15,13 +14,13 @@ from starlette.concurrency import run_in_threadpool as in_thread
 from starlette.responses import Response, StreamingResponse
 
 from ppacer.api.door import Door
-from ppacer.clock import processor_seconds
+from ppacer.clock import processor_seconds, program_seconds
 from ppacer.errors import PpacerError
 
 LIVE = "/live"
 STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
-PAUSE_PER_RENDERING = 30  # times as long as a rendering took nothing is rendered: about 3 % of the time
+IDLE_PAUSE, BUSY_PAUSE = 4, 60  # times as long as a rendering took nothing is rendered, by what else is done
 SILENCE_SECONDS = 15.0  # after which a comment shows proxies that the connection lives
 OLD_SECONDS = 30.0  # after which a page is rendered without news: nobody tells what has become late
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would collect events
@@ -47,6 +46,21 @@ class Rendering(NamedTuple):
     html: str
 
 
+class Pause:
+    """How long nothing is rendered, by how busy the program was otherwise since the last rendering."""
+
+    def __init__(self) -> None:
+        self.ends_at = 0.0
+        self._begun_at = self._program = 0.0
+
+    def begin(self, now: float, program: float, spent: float) -> None:
+        """After a rendering that took so many seconds of a processor, of all that the program has taken."""
+        others = program - self._program - spent
+        busy = min(1.0, max(0.0, others / max(now - self._begun_at, 1e-6)))
+        self.ends_at = now + spent * (IDLE_PAUSE + (BUSY_PAUSE - IDLE_PAUSE) * busy)
+        self._begun_at, self._program = now, program
+
+
 class Live:
     """All live streams of one program."""
 
@@ -55,7 +69,7 @@ class Live:
         self._open: Counter[Hashable] = Counter()  # streams by what they show
         self._last: dict[Hashable, Rendering] = {}
         self._turn = asyncio.Lock()  # one rendering at a time
-        self._rested_at = 0.0
+        self._pause = Pause()
 
     def answer(self, view: View, seen: str) -> Response:
         """A stream of what can be viewed, beginning at once unless the present moment was seen already."""
@@ -103,11 +117,11 @@ class Live:
             found = self._last.get(view.key)
             if found is not None and self._is_of_now(found, asked_at):
                 return found
-            await _within(end, self._rested_at - loop.time())
+            await _within(end, self._pause.ends_at - loop.time())
             moment, begun_at = self._door.moment, loop.time()
             html, spent = await in_thread(_timed, view.render)
             rendering = Rendering(moment, begun_at, html)
-            self._rested_at = loop.time() + PAUSE_PER_RENDERING * spent
+            self._pause.begin(loop.time(), program_seconds(), spent)
             self._last[view.key] = rendering
             return rendering
 
