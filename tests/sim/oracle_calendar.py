@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from ppacer.schedule import Cron, Fixed, Schedule
 
+Minutes = tuple[tuple[datetime, ...], ...]  # of tuples, which the collector of garbage looks at once only
+
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
 OFFSET_MAX = timedelta(hours=15)  # between a zone and UTC, and one more
@@ -138,20 +140,20 @@ def _on(expression: str, tz: str, day: int) -> tuple[datetime, ...]:
 
 
 @lru_cache(maxsize=1000)
-def _minutes(tz: str, day: int, by_the_wall: bool) -> list[list[datetime]]:
+def _minutes(tz: str, day: int, by_the_wall: bool) -> Minutes:
     """The points of every minute of the day, and nothing clever; one table for all expressions."""
     shown = _shown(tz, day)
     if by_the_wall:
         return shown
     zone, at = ZoneInfo(tz), date.fromordinal(day)
-    return [
-        found[:1] or [_end_of_gap(datetime.combine(at, time(*divmod(minute, 60)), zone))]
+    return tuple(
+        found[:1] or (_end_of_gap(datetime.combine(at, time(*divmod(minute, 60)), zone)),)
         for minute, found in enumerate(shown)
-    ]
+    )
 
 
 @lru_cache(maxsize=1000)
-def _shown(tz: str, day: int) -> list[list[datetime]]:
+def _shown(tz: str, day: int) -> Minutes:
     """For every minute of the day the instants at which the wall shows it: none in a gap, two in a repeated
     hour. Found by a look at the wall in every minute that may be on this day anywhere.
     """
@@ -162,7 +164,7 @@ def _shown(tz: str, day: int) -> list[list[datetime]]:
         if wall.toordinal() == day:
             shown[60 * wall.hour + wall.minute].append(instant)
         instant += MINUTE
-    return shown
+    return tuple(map(tuple, shown))
 
 
 def _end_of_gap(wall: datetime) -> datetime:

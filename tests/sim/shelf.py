@@ -47,7 +47,7 @@ class Stale(StaleWrite, Planned):
     """Somebody has changed a row behind the scheduler's back."""
 
 
-ERRORS = (Away("away"), Away("away"), Stale("touched 0 rows of 1"), RefusedError("constraint"))
+ERRORS = (Away, Away, Stale, RefusedError)  # made when thrown: an error keeps all that it has passed through
 
 
 class Shelf:
@@ -115,12 +115,12 @@ class Shelf:
         self.point()
         self._refuse()
         if self.world.chance.strikes("commit_before"):
-            raise self.world.chance.pick("commit_before", ERRORS)
+            raise self.world.chance.pick("commit_before", ERRORS)("as planned")
         self._commit(changes)
         self.world.committed(changes)
         self.point()
         if self.world.chance.strikes("commit_after"):
-            raise self.world.chance.pick("commit_after", ERRORS)
+            raise self.world.chance.pick("commit_after", ERRORS)("as planned")
 
     def _commit(self, changes: Sequence[Change]) -> None:
         """Both refuse or neither; that one of them refuses at all without a fault is a bug already."""
