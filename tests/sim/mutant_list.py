@@ -418,7 +418,7 @@ ROUNDS = _in(
     (
         "commands for a run that ends in this round are decided at once",
         "case CancelRun(run_id) | RestartRun(run_id) if work.has_ended(run_id):",
-        "case CancelRun(run_id) | RestartRun(run_id) if not run_id:",
+        "case CancelRun(run_id) | RestartRun(run_id) if work is None:",
         (),
     ),
 )

@@ -84,7 +84,12 @@ class Leases:
             wrong(
                 17, f"{attempt} makes {len(held)} attempts at executor {executor!r}, which has {slots} slots"
             )
-        timeout = attempt.task.spec.timeout
+        self._watch(attempt)
+
+    def _watch(self, attempt: Attempt) -> None:
+        """Its time is counted from now on."""
+        token, timeout = str(attempt.token), attempt.task.spec.timeout
+        self._overdue.pop(token, None)
         if timeout is not None:
             self._timed[token] = attempt
             heappush(self._deadlines, (attempt.awake + timeout + self.lease + LOOK, token))
@@ -135,6 +140,7 @@ class Leases:
         if attempt.named < at - EPSILON:
             wrong(12, f"{attempt} is lost no more, and executor {attempt.executor!r} did not name it")
         attempt.awake = at
+        self._watch(attempt)
 
     def judge_timeout(self, attempt: Attempt, now: Now) -> None:
         """31: the scheduler itself ends an attempt one lease after its timeout, not earlier."""
@@ -170,7 +176,7 @@ class Leases:
         if latest >= at:
             heappush(self._deadlines, (latest, token))
         else:
-            self._overdue[token] = 0
+            self._overdue.setdefault(token, 0)
 
     def _judge_overdue(self, at: float) -> None:
         for token in list(self._overdue):

@@ -15,6 +15,7 @@ from ppacer.engine.changes import (
     AlertKind,
     AlertTried,
     AttemptCreated,
+    AttemptFound,
     AttemptLost,
     BackfillCancelled,
     BackfillCreated,
@@ -798,6 +799,34 @@ def test_31_a_timeout_is_not_enforced() -> None:
     with breaks(31):
         for _ in range(20):
             story.wait(5)
+            story.beat(grant.token)
+            story.commit()
+            story.step()
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_31_the_timeout_of_who_was_lost_and_found_is_counted_anew(is_ended: bool) -> None:
+    story = Story(chain("a", options={"timeout": seconds(5)}))
+    ref = story.start()
+    grant = story.grant(ref, "a")
+    story.wait(LEASE + 10)  # silent, and its time is over as well
+    story.commit(lost(story, ref, "a"))
+    story.step()
+    story.beat(grant.token)
+    story.commit(AttemptFound(ref, "a", 0, story.utc))
+    for _ in range(20):
+        story.wait((LEASE + 5) / 20)
+        story.beat(grant.token)
+        story.commit()
+        story.step()
+    if is_ended:
+        end = story.ended(grant, S.FAILED, Reason.TIMED_OUT)
+        story.commit(end, story.alert(grant, AlertKind.FAILURE), story.run(ref, R.RUNNING, R.FAILED))
+        story.end()
+        return
+    with breaks(31):
+        for _ in range(20):
+            story.wait(1)
             story.beat(grant.token)
             story.commit()
             story.step()
