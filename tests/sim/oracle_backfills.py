@@ -62,6 +62,7 @@ class Backfills:
         self.all: dict[int, Backfill] = {}
         self._owed: dict[tuple[int, datetime], bool] = {}  # in this transaction: whether it was passed over
         self._fresh: set[tuple[str, datetime]] = set()  # runs of this transaction
+        self._cancelled: list[tuple[Backfill, list[tuple[Run, int]]]] = []  # with their open runs
 
     def _open(self, backfill_id: int) -> Backfill:
         one = self.all.get(backfill_id)
@@ -126,6 +127,7 @@ class Backfills:
         if one.cancel_at is not None:
             wrong(26, f"{one} is cancelled twice")
         one.cancel_at = change.at
+        self._cancelled.append((one, [(run, run.restart) for run in one.runs if run.status not in RUN_ENDED]))
 
     def ended(self, change: BackfillEnded, now: Now) -> None:
         """Nothing is left of it."""
@@ -134,18 +136,17 @@ class Backfills:
             wrong(36, f"{one} ends with {one.open} open runs, of {len(one.made.points)} points")
         one.ended_at = change.at
 
-    def settled(self, cancelled: list[int]) -> None:
-        """At the end of a transaction, in which these were cancelled."""
+    def settled(self) -> None:
+        """At the end of a transaction: with a backfill its runs are cancelled; they may be restarted then."""
         for (backfill_id, at), is_passed in self._owed.items():
             dag_id = self.all[backfill_id].made.dag_id
             if not is_passed or (dag_id, at) not in self.by_ts:
                 wrong(36, f"{self.all[backfill_id]}: its point {at} has no run, and it goes on behind it")
-        for backfill_id in cancelled:
-            one = self.all[backfill_id]
-            left = [run for run in one.runs if run.status not in RUN_ENDED and run.cancel_at is None]
-            if left:
-                wrong(36, f"{one} is cancelled, and {left[0]} is not")
-        self._owed, self._fresh = {}, set()
+        for one, runs in self._cancelled:
+            for run, restart in runs:
+                if run.status not in RUN_ENDED and run.cancel_at is None and run.restart == restart:
+                    wrong(36, f"{one} is cancelled, and {run} is not")
+        self._owed, self._fresh, self._cancelled = {}, set(), []
 
     def compare(self, tables: Any) -> None:
         """24: the rows."""

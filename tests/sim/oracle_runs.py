@@ -84,7 +84,6 @@ class Runs:
         self._conditions: set[tuple[int, str, int, AlertKind]] = set()
         self._tasks: dict[int, dict[int, Task]] = {}  # touched in this transaction, by run and position
         self._restarted: set[int] = set()  # in this transaction
-        self._cancelled: list[int] = []  # backfills, in this transaction
         self._created: list[RunCreated] = []
         self._recorded: list[PointRecorded] = []
         self._ended: list[tuple[Attempt, AttemptEnded]] = []
@@ -92,14 +91,14 @@ class Runs:
 
     def committed(self, changes: Sequence[Change], now: Now) -> None:
         """One transaction has become rows."""
-        self._tasks, self._restarted, self._cancelled = {}, set(), []
+        self._tasks, self._restarted = {}, set()
         for change in changes:
             _JUDGES[type(change)](self, change, now)
         for run_id, tasks in self._tasks.items():
             self._settle(self.runs[run_id], tasks)
         if self._created or self._recorded:
             self._match_points()
-        self.backfills.settled(self._cancelled)
+        self.backfills.settled()
         if self._ended or self._queued:
             self._match_alerts()
 
@@ -206,7 +205,6 @@ class Runs:
 
     def _backfill_cancelled(self, change: BackfillCancelled, now: Now) -> None:
         self.backfills.cancelled(change, now)
-        self._cancelled.append(change.backfill_id)
 
     def _backfill_ended(self, change: BackfillEnded, now: Now) -> None:
         self.backfills.ended(change, now)

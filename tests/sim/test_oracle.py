@@ -1067,6 +1067,19 @@ def test_a_backfill_that_is_as_it_should_be() -> None:
     story.end()
 
 
+def test_a_run_of_a_cancelled_backfill_may_be_restarted_at_once() -> None:
+    story = Story(chain("a", schedule=TENTH))
+    backfill(story)
+    story.commit(*move(story, 0))
+    ref = RunRef(1, "d", PAST[0])
+    story.fail(ref, "a")
+    again = [*story.restarted(ref), story.run(ref, R.SCHEDULED, R.RUNNING), story.created(ref, "a", 1, 1)]
+    story.commit(BackfillCancelled(1, story.utc), *again)
+    story.finish(ref, "a", 1, story.run(ref, R.RUNNING, R.SUCCESS))
+    story.commit(BackfillEnded(1, story.utc))
+    story.end()
+
+
 BROKEN: dict[str, Callable[[Story], list[Change]]] = {
     "out of turn": lambda story: move(story, 1),
     "too many": lambda story: [*move(story, 0), *move(story, 1), *move(story, 2)],
