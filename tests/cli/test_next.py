@@ -150,3 +150,9 @@ def test_of_a_dag_that_is_not_served_any_more_it_says_so() -> None:
     dag: Any = SimpleNamespace(dag_id="old", schedule="x", next_at=now, paused_at=None, removed_at=now)
     with pytest.raises(ConflictError, match="old is not served any more; `ppacer why old` says since when"):
         _about(dag)
+
+
+def test_next_of_nothing_says_what_it_takes() -> None:
+    ended = call("next", "")
+    assert ended.code == exits.USAGE
+    assert 'It takes a cron expression, such as "0 3 * * *", or a dag' in ended.err

@@ -198,7 +198,21 @@ def test_following_without_a_scheduler_prints_what_is_there_and_ends(
     monkeypatch.chdir(past)
     ended = call("logs", 3, "-f")
     assert "good night" in ended.out
-    assert ended.err == "run 3 is CANCELLED, and no scheduler is running: that is all\n"
+    assert (ended.code, ended.err) == (0, "run 3 is CANCELLED, and no scheduler is running: that is all\n")
+
+
+def test_following_an_open_run_without_a_scheduler_is_no_success(
+    past: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("scheduler.db", "logs.db"):
+        (tmp_path / name).write_bytes((past / name).read_bytes())
+    with closing(sqlite3.connect("scheduler.db")) as database, database:
+        database.execute("UPDATE dagruns SET Status = 'RUNNING', EndedAt = NULL WHERE RunId = 3")
+    ended = call("logs", 3, "-f")
+    assert "good night" in ended.out
+    assert ended.code == exits.UNAVAILABLE
+    assert ended.said == "run 3 is RUNNING and goes on when a scheduler runs; that is all until then"
 
 
 @pytest.fixture

@@ -206,10 +206,12 @@ def test_a_node_cannot_be_in_two_dags() -> None:
         Dag("second", a)
     with (
         Dag("third") as third,
-        pytest.raises(DagError, match="dag 'first' is built: 'a' >> 'b' comes too late"),
+        pytest.raises(DagError, match="'a' >> 'b' joins two dags, 'first' and 'third': a task depends on"),
     ):
         a >> step("b")
     assert list(third.nodes) == ["b"]
+    with pytest.raises(DagError, match="dag 'first' is built: 'a' >> 'c' comes too late"):
+        a >> step("c")
 
 
 def test_an_edge_cannot_join_two_open_dags() -> None:

@@ -97,6 +97,9 @@ class Everything:
     size: Literal["S", "M"] = "M"
     ids: list[int] = field(default_factory=list)
     word: str = "x"
+    flag: bool | None = None
+    mode: Literal["fast", "slow"] | None = None
+    few: list[str] | None = None
 
 
 @task
@@ -123,10 +126,32 @@ def test_a_form_has_a_field_for_each_parameter(asking: Live) -> None:
     assert kinds == {
         "param.name": "text", "param.count": "number", "param.share": "number", "param.sure": "select",
         "param.maybe": "text", "param.size": "select", "param.ids": "textarea", "param.word": "text",
+        "param.flag": "select", "param.mode": "select", "param.few": "textarea",
     }  # fmt: skip
     assert "required" in form.one("input", name="param.name").attributes
     assert form.one("input", name="param.count")["value"] == "3"
-    assert [one.text for one in form.all("option") if "selected" in one.attributes] == ["false", "M"]
+    chosen = [one.text for one in form.all("option") if "selected" in one.attributes]
+    assert chosen == ["false", "M", "null", "null"]
+
+
+def test_a_form_as_it_is_offered_gives_the_defaults(asking: Live) -> None:
+    form = page(asking, "/dags/asking/trigger").one("main").one("form")
+    chosen = {one["name"]: one.all("option") for one in form.all("select")}
+    fields = {
+        name: next(one for one in every if "selected" in one.attributes)["value"]
+        for name, every in chosen.items()
+    }
+    texts = {one["name"]: one.attributes.get("value", "") for one in form.all("input")}
+    lists = {one["name"]: one.text for one in form.all("textarea")}
+    answer = send(asking, "/dags/asking/trigger", None, **{**fields, **texts, **lists, "param.name": "a"})
+    params = asking.get(f"/api/v1{answer.headers['location']}").json["run"]["params"]
+    assert params == {
+        "name": "a", "count": 3, "share": 0.5, "sure": False, "maybe": None, "size": "M", "ids": [],
+        "word": "x", "flag": None, "mode": None, "few": None,
+    }  # fmt: skip
+    rows = page(asking, "/dags/asking/settings").one("table", **{"aria-labelledby": "params"}).all("tr")
+    defaults = {row.one("th").text: row.all("td")[1].text for row in rows[1:]}
+    assert (defaults["flag"], defaults["mode"], defaults["few"], defaults["word"]) == ("null",) * 3 + ("x",)
 
 
 @pytest.mark.parametrize(

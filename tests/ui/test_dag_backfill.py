@@ -62,9 +62,18 @@ def test_it_is_started_as_it_was_shown_with_parameters(live: Make) -> None:
     tree = page(program, f"/dags/daily/backfill?{RANGE}")
     row = tree.one("tr", id="backfill-1")
     assert "DONE" in row.text
+    assert row.all("td")[1].text.startswith("Mon 2024-01-01 00:00 +01:00 – ")
+    past = page(program, "/dags/daily/schedule").one("section", **{"aria-labelledby": "past"})
+    assert "by backfill 1" in past.text
+    assert "by hand" not in past.text
     assert "10 of 10" in row.text
     assert "0 runs will be created" in tree.text
     assert "10 of them have a run already" in tree.text
+
+
+def test_a_range_in_another_zone_is_offered_on_the_clock_of_the_schedule(live: Make) -> None:
+    tree = page(live(daily()), "/dags/daily/backfill?from=2024-01-01T00:00Z")
+    assert tree.one("input", name="from", type="datetime-local")["value"] == "2024-01-01T01:00"
 
 
 def test_points_that_have_a_run_are_left_alone(live: Make) -> None:

@@ -89,12 +89,20 @@ def test_times_of_runs_tell_the_clock_of_the_schedule_too(live: Make) -> None:
         ("until=2020-01-01T00:00", []),
         ("since=2020-01-01T00:00&before=2", ["1"]),
         ("since=2199-01-01", []),
+        ("since=2199-01-01&last=1h", []),
+        ("since=2020-01-01&last=1h", ["3", "2", "1"]),
     ],
 )
 def test_runs_are_found_by_what_is_asked(ran: Live, question: str, found: list[str]) -> None:
     tree = page(ran, f"/runs?{question}")
     assert list(lines(tree, "run")) == found
     assert bool(found) != ("No run fits." in tree.text)
+
+
+def test_the_slowest_are_a_part_of_those_that_fit(ran: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "slowest;" not in page(ran, "/runs?sort=slowest").text
+    monkeypatch.setattr("ppacer.ui.runs.RUNS_MAX", 2)
+    assert "These are the 2 slowest; a day, a dag or a state" in page(ran, "/runs?sort=slowest").text
 
 
 @pytest.mark.parametrize(

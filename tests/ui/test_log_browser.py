@@ -197,3 +197,29 @@ def test_without_scripts_older_lines_are_links(browser: Browser, url: str) -> No
         page.get_by_role("button", name="Find").click()
         page.wait_for_url("**text=needle**")
         assert count(page) == 1
+
+
+@pytest.mark.parametrize("end", ["crash", "cancel"])
+def test_the_log_stays_when_the_attempt_that_it_is_of_fails(
+    browser: Browser, program: tuple[str, Path], end: str
+) -> None:
+    url, folder = program
+    for file in folder.glob("say-*"):
+        file.unlink()
+    with browser.page() as page:
+        page.goto(f"{url}/dags")
+        page.get_by_role("button", name="Trigger live").click()
+        page.locator("#dag-live .last .state.RUNNING").click()
+        page.wait_for_url("**/runs/*")
+        page.locator("#task-go_on a").click()
+        page.wait_for_url("**/tasks/go_on")
+        (folder / "say-0").write_text("3")
+        line(page, "step 0 line 2").wait_for()
+        if end == "cancel":
+            run = page.evaluate("location.pathname.split('/')[2]")
+            page.evaluate("run => fetch(`/api/v1/runs/${run}/cancel`, { method: 'POST' })", run)
+        else:
+            (folder / "say-1").write_text("no number")
+        page.locator("pre.error").first.wait_for()
+        assert line(page, "step 0 line 2").is_visible()
+        assert page.get_by_role("searchbox", name="Text in the log").is_visible()

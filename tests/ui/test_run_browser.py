@@ -56,3 +56,21 @@ def test_a_run_is_cancelled_after_a_look_at_what_that_does(browser: Browser, ser
         page.locator("#task-wait_for_file .state.CANCELLED").wait_for()
         assert page.evaluate("window.stays")
         assert page.get_by_text("Cancelled by").is_visible()
+
+
+def test_a_question_goes_away_with_its_command(browser: Browser, served: str) -> None:
+    """Who is about to press a button shall not find another one under the finger."""
+    with browser.page() as page:
+        trigger(page, served, "patient", "RUNNING")
+        page.locator("#task-wait_for_file .state.RUNNING").wait_for()
+        page.get_by_text("Cancel…").click()
+        page.locator(".ask[open]").get_by_role("button", name="Cancel the run").focus()
+        post(page, f"/api/v1{page.evaluate('location.pathname')}/cancel")
+        page.get_by_text("Restart…").wait_for()
+        assert page.locator(".ask[open]").count() == 0
+        assert page.evaluate("document.activeElement.textContent").strip() != "Restart the run"
+
+
+def post(page: Any, path: str) -> None:
+    """As somebody else does it, elsewhere."""
+    page.evaluate("path => fetch(path, { method: 'POST' })", path)

@@ -55,6 +55,8 @@ def next_command(
     from ppacer.schedule import Cron, upcoming
 
     now = SystemClock().now().utc
+    if not what.strip():
+        raise click.UsageError('which? It takes a cron expression, such as "0 3 * * *", or a dag')
     if " " in what.strip() or what.startswith("@"):
         cron = Cron(what, tz or "UTC")
         points, about = _noted(upcoming(cron, now, count), cron.tz, now), str(cron)

@@ -123,13 +123,14 @@ class Node:
     def _draw(self, child: "Node") -> None:
         dag, other = self._dag, child._dag
         if dag is not other or dag is not None:
+            if dag is not other and dag is not None and other is not None:
+                raise DagError(
+                    f"{self._id!r} >> {child._id!r} joins two dags, {dag.id!r} and {other.id!r}: "
+                    "a task depends on tasks of its own dag alone"
+                )
             for one in (dag, other):
                 if one is not None and one.is_built:
                     raise DagError(f"dag {one.id!r} is built: {self._id!r} >> {child.id!r} comes too late")
-            if dag is not other and dag is not None and other is not None:
-                raise DagError(
-                    f"{self._id!r} >> {child._id!r} joins two dags, {dag.id!r} and {other.id!r}; it cannot"
-                )
         if child not in self._children:
             self._children[child] = None
             child._parents.append(self)

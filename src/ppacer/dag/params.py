@@ -16,6 +16,7 @@ from ppacer.errors import DagError, ParamsError
 
 _AT_FIELD = re.compile(r"(?P<text>.*) - at (`key` in )?`\$\.(?P<field>.+)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+_EXAMPLES = {"date": "2026-01-31", "datetime": "2026-01-31T03:00:00Z", "time": "03:00:00Z"}
 
 _class = type
 
@@ -108,15 +109,37 @@ def _convert(plain: Any, type: type) -> Any:
     try:
         return values.spelled_out(values.as_type(plain, type))
     except Exception as error:  # a ValidationError, or whatever the user's own __post_init__ raises
-        raise ParamsError(_sentence(str(error) or repr(error))) from error
+        raise ParamsError(_sentence(str(error) or repr(error), type)) from error
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, type: type) -> str:
     if (missing := _MISSING.fullmatch(text)) is not None:
         return f"parameter {missing['field']!r} is missing and has no default"
     if (found := _AT_FIELD.fullmatch(text)) is not None:
-        return f"parameter {found['field']!r} does not fit: {found['text']}"
+        return f"parameter {found['field']!r} does not fit: {found['text']}{_advice(found, type)}"
     return f"parameters do not fit: {text}"
+
+
+def _advice(found: re.Match[str], type: type) -> str:
+    """What would fit, where that is easily said."""
+    example = _EXAMPLES.get(found["text"].removeprefix("Invalid RFC3339 encoded "))
+    if example is not None:
+        return f"; it is written like {example}"
+    choices = _choices(type, found["field"]) if found["text"].startswith("Invalid enum value") else []
+    return f"; it is one of {', '.join(map(repr, choices))}" if choices else ""
+
+
+def _choices(type: type, field: str) -> list[Any]:
+    """The values that the schema of a field names."""
+    whole = json.loads(_schema(type))
+    defs = whole.get("$defs", {})
+
+    def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = defs.get(schema.get("$ref", "").rpartition("/")[2], schema)
+        return found
+
+    one = resolved(whole).get("properties", {}).get(field, {})
+    return [value for part in one.get("anyOf", [one]) for value in resolved(part).get("enum", ())]
 
 
 @lru_cache(maxsize=1024)  # many dags share one class of parameters

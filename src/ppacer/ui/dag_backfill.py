@@ -43,9 +43,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A backfill, how far it has come, why it is there, and what a cancel would do."""
+    """A backfill, its range on the clock of the schedule, how far it is, why, and what a cancel would do."""
 
     one: BackfillView
+    begin: datetime
+    end: datetime
     state: str
     far: float
     why: str
@@ -55,26 +57,31 @@ class Row:
 def show(door: Door, now: datetime, dag_id: str, **asked: Any) -> dict[str, Any]:
     """The form, what it would do if a range was given, and the latest backfills."""
     head = head_of(door, now, dag_id, "Backfill")
-    begin, end = asked["from"], asked["to"]
+    begin, end, zone = asked["from"], asked["to"], ZoneInfo(head["zone"])
     dag = door.scheduler.registry.get(dag_id)
     plan, error = None, ""
     if begin is not None and dag is not None:
         try:
-            plan = _plan(door, dag, begin, end, ZoneInfo(head["zone"]), now)
+            plan = _plan(door, dag, begin, end, zone, now)
         except (ConflictError, ParamsError, ScheduleError) as trouble:
             error = str(trouble)
     return {
         **head,
         "can_start": dag is not None and dag.schedule is not None,
-        "begin": begin,
-        "end": end,
+        "begin": _on_clock(begin, zone),
+        "end": _on_clock(end, zone),
         "at_once": min(max(1, asked["at_once"]), 1_000),
         "is_newest_first": asked["order"] == NEWEST,
         "plan": plan,
         "error": error,
         "fields": fields_of(head["dag"].params_schema),
-        "rows": [_row(door, head["dag"], one, now) for one in _latest(door, dag_id)],
+        "rows": [_row(door, head["dag"], one, zone, now) for one in _latest(door, dag_id)],
     }
+
+
+def _on_clock(at: datetime | None, zone: ZoneInfo) -> datetime | None:
+    """As the form has it; what comes without a zone is meant so already."""
+    return at if at is None or at.tzinfo is None else at.astimezone(zone)
 
 
 def _plan(door: Door, dag: Dag, begin: datetime, end: datetime | None, zone: ZoneInfo, now: datetime) -> Plan:
@@ -97,7 +104,7 @@ def _latest(door: Door, dag_id: str) -> list[BackfillView]:
     return door.reads.backfills(dag_id=dag_id, limit=BACKFILLS_MAX)
 
 
-def _row(door: Door, dag: DagView, one: BackfillView, now: datetime) -> Row:
+def _row(door: Door, dag: DagView, one: BackfillView, zone: ZoneInfo, now: datetime) -> Row:
     """Those that go on are explained, which takes a count of their runs."""
     why, cancel = "", list[str]()
     if one.state not in FINISHED:
@@ -105,9 +112,9 @@ def _row(door: Door, dag: DagView, one: BackfillView, now: datetime) -> Row:
         why = why_backfill(dag, detail, now, door.is_live)
         why = why.removeprefix(f"backfill {one.backfill_id} of {one.dag_id} ")
         cancel = _cancel(detail)
-    return Row(
-        one, SHAPES.get(one.state, one.state), round(TRACK * one.position / one.points, 1), why, cancel
-    )
+    begin, end = one.from_ts.astimezone(zone), one.to_ts.astimezone(zone)
+    far = round(TRACK * one.position / one.points, 1)
+    return Row(one, begin, end, SHAPES.get(one.state, one.state), far, why, cancel)
 
 
 def _cancel(detail: BackfillDetail) -> list[str]:

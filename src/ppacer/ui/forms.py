@@ -69,6 +69,8 @@ def _field(name: str, schema: dict[str, Any], is_required: bool) -> Field:
     type = "string" if is_choice else str(only.get("type", "json"))
     words = str(schema.get("description", only.get("description", "")))
     default = "" if "default" not in schema else _shown(schema["default"], type)
+    if takes_null and not default and (is_choice or type == "boolean"):
+        default = NULL  # the first of the choices is nobody's choice
     if is_choice:
         every = (*choices, NULL) if takes_null else tuple(choices)
         return Field(name, "choice", default, is_required, words, every, type=type, takes_null=takes_null)
@@ -76,7 +78,7 @@ def _field(name: str, schema: dict[str, Any], is_required: bool) -> Field:
         every = ("true", "false", NULL) if takes_null else ("true", "false")
         return Field(name, "choice", default or every[1], is_required, words, every, "any", type, takes_null)
     if type not in INPUTS:
-        return Field(name, "json", default, is_required, words or "JSON", type="json")
+        return Field(name, "json", default, is_required, words or "JSON", type="json", takes_null=takes_null)
     kind = FORMATS.get(only.get("format", ""), INPUTS[type])
     step = "1" if type == "integer" else "any"
     return Field(name, kind, default, is_required, words, (), step, type, takes_null)

@@ -45,8 +45,9 @@ def show(
     before: int | None,
 ) -> dict[str, Any]:
     """A page of runs, as far as they fit."""
-    begin = now - timedelta(hours=PERIODS[last]) if last else since
-    search = RunSearch(dag, status, begin, until, text, trigger, sort == SLOWEST, before)
+    begins = [since] if since else []
+    begins += [now - timedelta(hours=PERIODS[last])] if last else []
+    search = RunSearch(dag, status, max(begins, default=None), until, text, trigger, sort == SLOWEST, before)
     found = door.reads.find_runs(search, now, limit=RUNS_MAX)
     asked = {
         "dag": dag, "status": [*status], "text": text, "trigger": trigger, "last": last,
@@ -65,6 +66,7 @@ def show(
         "first": url_of(asked) if before else None,
         "next": url_of({**asked, "before": found.before}) if found.before else None,
         "looked": found.looked,
+        "is_cut": sort == SLOWEST and len(found.runs) == RUNS_MAX,
     }
 
 

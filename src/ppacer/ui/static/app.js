@@ -159,6 +159,12 @@
     "g": () => { isGoing = true; setTimeout(() => { isGoing = false; }, 1500); },
   };
 
+  // The list of the keys can be read while they are pressed.
+  function isFree(key) {
+    const open = document.querySelector("dialog[open]");
+    return !open || (open === help() && key === "g");
+  }
+
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) {
       if (event.key === "Escape" && isTyping(event.target)) event.target.blur();
@@ -167,7 +173,7 @@
     const there = isGoing && document.querySelector(`#help a[data-key="${CSS.escape(event.key)}"]`);
     isGoing = false;
     if (there) location.assign(there.href);
-    else if (KEYS[event.key] && !document.querySelector("dialog[open]")) KEYS[event.key]();
+    else if (KEYS[event.key] && isFree(event.key)) KEYS[event.key]();
     else return;
     event.preventDefault();
   }
