@@ -86,3 +86,25 @@ def test_counts() -> None:
 def test_code_in_a_sentence() -> None:
     assert code("use `a <b>` now") == Markup("use <code>a &lt;b&gt;</code> now")
     assert code("one ` alone <i>") == Markup("one ` alone &lt;i&gt;")
+
+
+def test_instants_in_a_sentence_are_those_of_who_looks() -> None:
+    at = "2026-11-27 07:52:49"
+    clock = f'<time datetime="2026-11-27T07:52:49+00:00" data-show="clock" title="{at} UTC">{at} UTC</time>'
+    ago, since = (
+        clock.replace('"clock"', f'"{show}"').replace(f">{at} UTC<", f">{words}<")
+        for show, words in (("ago", "in 20s"), ("since", "1.25s"))
+    )
+    assert code(f"<b> `x` is paused since {at} UTC.") == Markup(
+        f"&lt;b&gt; <code>x</code> is paused since {clock}."
+    )
+    assert code(f"It is tried again at {at} UTC (in 20s).") == Markup(
+        f"It is tried again at {clock} ({ago})."
+    )
+    assert code(f"a runs since {at} UTC (for 1.25s) at its") == Markup(
+        f"a runs since {clock} (for {since}) at its"
+    )
+    assert code(f"between {at} UTC and {at} UTC (so <i>)") == Markup(
+        f"between {clock} and {clock} (so &lt;i&gt;)"
+    )
+    assert code(f"`at {at} UTC`") == Markup(f"<code>at {at} UTC</code>")

@@ -15,6 +15,8 @@ from ppacer.ui.shapes import shape
 from ppacer.ui.words import schedule_in_words
 
 PARAMS_CHARS_MAX = 500
+# As `why.when` has it, with the distance behind it.
+INSTANT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC( \((?:in|for) \w[\w.]*\))?")
 SEPARATOR = re.compile(r"(?<=[._])")
 
 
@@ -24,13 +26,36 @@ def breakable(id: str) -> Markup:
 
 
 def code(words: str) -> Markup:
-    """A sentence in which what stands between backticks is code."""
+    """A sentence in which what stands between backticks is code, and instants are those of who looks."""
     parts = words.split("`")
     if len(parts) % 2 == 0:  # one of them belongs to the text
-        return escape(words)
+        return _ticking(words)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if at % 2 else _ticking(part) for at, part in enumerate(parts)
     )
+
+
+def _ticking(words: str) -> Markup:
+    """The sentences of `why` speak UTC and of one moment; the script of the pages goes on from there."""
+    *parts, rest = INSTANT.split(words)
+    found = [
+        escape(before) + _instant(at, distance or "")
+        for before, at, distance in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
+    return Markup("").join([*found, escape(rest)])
+
+
+def _instant(at: str, distance: str) -> Markup:
+    """`distance`: ` (in 20s)` to it, or ` (for 4s)` since."""
+    iso = f"{at.replace(' ', 'T')}+00:00"
+    show = Markup('<time datetime="{}" data-show="{}" title="{} UTC">{}</time>').format
+    time = show(iso, "clock", at, f"{at} UTC")
+    if not distance:
+        return time
+    word, span = distance.strip(" ()").split()
+    if word == "in":
+        return time + " (" + show(iso, "ago", at, f"in {span}") + ")"
+    return time + " (for " + show(iso, "since", at, span) + ")"
 
 
 def exactly(at: datetime, zone: str = "UTC") -> str:
