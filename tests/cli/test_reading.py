@@ -212,7 +212,7 @@ def test_following_an_open_run_without_a_scheduler_is_no_success(
     ended = call("logs", 3, "-f")
     assert "good night" in ended.out
     assert ended.code == exits.UNAVAILABLE
-    assert ended.said == "run 3 is RUNNING and goes on when a scheduler runs; that is all until then"
+    assert ended.said == "run 3 is RUNNING and goes on with `ppacer serve FILE`: no scheduler runs"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from ppacer.dag import Dag
+from ppacer.dag.params import Params
 from ppacer.errors import DagError, ParamsError
 from ppacer.schedule import Cron
 
@@ -135,8 +136,8 @@ def test_a_struct_with_renamed_fields_is_known_by_the_outer_names() -> None:
         ({"limit": None}, "parameter 'limit' does not fit: Expected `int`, got `null`"),
         ({"limit": True}, "parameter 'limit' does not fit: Expected `int`, got `bool`"),
         ({"since": "2024-02-30"}, "parameter 'since' does not fit: .* date; it is written like 2026-01-31"),
-        ({"color": "green"}, "'color' does not fit: Invalid enum value 'green'; it is one of "),
-        ({"kind": "long"}, "'kind' does not fit: Invalid enum value 'long'; it is one of "),
+        ({"color": "green"}, "'color' does not fit: Invalid enum value 'green'; it is one of 'blue', 'red'$"),
+        ({"kind": "long"}, "'kind' does not fit: Invalid enum value 'long'; it is one of 'full', 'short'$"),
         ({"names": ["a", 5]}, r"parameter 'names\[1\]' does not fit: Expected `str`, got `int`"),
         ({"windows": {"1": {"first": 7}}}, r"parameter 'windows\[...\].first' does not fit"),
         ({"windows": {"x": {"first": "2024-01-01"}}}, "does not fit: Expected `int`, got `str`"),
@@ -307,3 +308,25 @@ def test_paths_and_their_defaults_are_in_the_schema(kind: type, names: tuple[str
     assert found["properties"][names[0]] == path
     assert found["properties"][names[1]] == path | {"default": "out/x.csv"}
     assert (found["required"], found["description"]) == ([names[0]], "Where from, where to.")
+
+
+@dataclass
+class Choices:
+    """What may be chosen."""
+
+    mode: Literal["a", "b"] | None = None
+    size: Literal["S", 3] | int = 3
+    many: Literal[tuple(f"w{at:02}" for at in range(30))] = "w00"  # type: ignore[valid-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"mode": "x"}, "'mode' does not fit: Invalid enum value 'x'; it is one of 'a', 'b', null$"),
+        ({"size": "x"}, "'size' does not fit: Invalid enum value 'x'$"),
+        ({"many": "x"}, "it is one of 'w00', .*, 'w19' …$"),
+    ],
+)
+def test_what_can_be_chosen_is_told(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParamsError, match=words):
+        Params(Choices).validate(given)

@@ -100,6 +100,8 @@ class Everything:
     flag: bool | None = None
     mode: Literal["fast", "slow"] | None = None
     few: list[str] | None = None
+    some: list[int] | None = field(default_factory=lambda: [1])
+    often: bool | None = field(default_factory=lambda: True)
 
 
 @task
@@ -127,11 +129,12 @@ def test_a_form_has_a_field_for_each_parameter(asking: Live) -> None:
         "param.name": "text", "param.count": "number", "param.share": "number", "param.sure": "select",
         "param.maybe": "text", "param.size": "select", "param.ids": "textarea", "param.word": "text",
         "param.flag": "select", "param.mode": "select", "param.few": "textarea",
+        "param.some": "textarea", "param.often": "select",
     }  # fmt: skip
     assert "required" in form.one("input", name="param.name").attributes
     assert form.one("input", name="param.count")["value"] == "3"
     chosen = [one.text for one in form.all("option") if "selected" in one.attributes]
-    assert chosen == ["false", "M", "null", "null"]
+    assert chosen == ["false", "M", "null", "null", ""]
 
 
 def test_a_form_as_it_is_offered_gives_the_defaults(asking: Live) -> None:
@@ -147,11 +150,12 @@ def test_a_form_as_it_is_offered_gives_the_defaults(asking: Live) -> None:
     params = asking.get(f"/api/v1{answer.headers['location']}").json["run"]["params"]
     assert params == {
         "name": "a", "count": 3, "share": 0.5, "sure": False, "maybe": None, "size": "M", "ids": [],
-        "word": "x", "flag": None, "mode": None, "few": None,
+        "word": "x", "flag": None, "mode": None, "few": None, "some": [1], "often": True,
     }  # fmt: skip
     rows = page(asking, "/dags/asking/settings").one("table", **{"aria-labelledby": "params"}).all("tr")
     defaults = {row.one("th").text: row.all("td")[1].text for row in rows[1:]}
     assert (defaults["flag"], defaults["mode"], defaults["few"], defaults["word"]) == ("null",) * 3 + ("x",)
+    assert {defaults["some"], defaults["often"]} == {"made for each run"}
 
 
 @pytest.mark.parametrize(

@@ -412,7 +412,7 @@ def test_a_hidden_tab_closes_its_stream_until_it_is_seen_again(browser: Browser,
     with browser.page() as page, browser.page() as other:
         asked = list[str]()
         page.on("request", lambda request: asked.append(urlsplit(request.url).path))
-        with page.expect_event("request", lambda request: "/live/dags" in request.url):
+        with page.expect_event("response", lambda response: "/live/dags" in response.url):
             page.goto(f"{ran}/dags")
         with page.expect_event("requestfailed", lambda request: "/live/dags" in request.url):
             seen(page, is_hidden=True)

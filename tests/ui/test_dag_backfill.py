@@ -76,6 +76,11 @@ def test_a_range_in_another_zone_is_offered_on_the_clock_of_the_schedule(live: M
     assert tree.one("input", name="from", type="datetime-local")["value"] == "2024-01-01T01:00"
 
 
+@pytest.mark.parametrize("query", ["from=2024-01-01T00:00Z&to=9999-12-31T23:59Z", "from=0001-01-01T00:00Z"])
+def test_the_ends_of_the_calendar_are_answered(live: Make, query: str) -> None:
+    assert live(daily()).get(f"/dags/daily/backfill?{query}").status in (200, 422)
+
+
 def test_points_that_have_a_run_are_left_alone(live: Make) -> None:
     program = live(daily())
     program.post("/api/v1/dags/daily/trigger", {"exec_ts": "2024-01-02T01:30:00Z"})

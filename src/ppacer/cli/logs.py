@@ -137,18 +137,17 @@ def _print_json(first: "LogRow | None", rows: "Iterator[LogRow]", as_lines: bool
 
 
 def _tell_end(backend: "Backend", run_id: int) -> None:
-    from ppacer.cli.follow import patiently
-    from ppacer.engine import RUN_FINAL
+    from ppacer.cli.follow import FINAL, patiently
     from ppacer.errors import SchedulerUnavailable
 
     detail = patiently(lambda: backend.run(run_id))
     if backend.is_live:
         click.echo(f"run {run_id} of {detail.run.dag_id} has ended: {detail.run.status}", err=True)
-    elif detail.run.status in RUN_FINAL:
+    elif detail.run.status in FINAL:
         click.echo(f"run {run_id} is {detail.run.status}, and no scheduler is running: that is all", err=True)
     else:
         raise SchedulerUnavailable(
-            f"run {run_id} is {detail.run.status} and goes on when a scheduler runs; that is all until then"
+            f"run {run_id} is {detail.run.status} and goes on with `ppacer serve FILE`: no scheduler runs"
         )
 
 

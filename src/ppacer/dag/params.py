@@ -18,6 +18,8 @@ _AT_FIELD = re.compile(r"(?P<text>.*) - at (`key` in )?`\$\.(?P<field>.+)`", re.
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _EXAMPLES = {"date": "2026-01-31", "datetime": "2026-01-31T03:00:00Z", "time": "03:00:00Z"}
 
+CHOICES_MAX = 20  # that are named
+
 _class = type
 
 
@@ -126,11 +128,14 @@ def _advice(found: re.Match[str], type: type) -> str:
     if example is not None:
         return f"; it is written like {example}"
     choices = _choices(type, found["field"]) if found["text"].startswith("Invalid enum value") else []
-    return f"; it is one of {', '.join(map(repr, choices))}" if choices else ""
+    if not choices:
+        return ""
+    words = ", ".join("null" if one is None else repr(one) for one in choices[:CHOICES_MAX])
+    return f"; it is one of {words}{' …' if len(choices) > CHOICES_MAX else ''}"
 
 
 def _choices(type: type, field: str) -> list[Any]:
-    """The values that the schema of a field names."""
+    """All values that a field takes, if its schema names them."""
     whole = json.loads(_schema(type))
     defs = whole.get("$defs", {})
 
@@ -139,7 +144,10 @@ def _choices(type: type, field: str) -> list[Any]:
         return found
 
     one = resolved(whole).get("properties", {}).get(field, {})
-    return [value for part in one.get("anyOf", [one]) for value in resolved(part).get("enum", ())]
+    parts = [resolved(part) for part in one.get("anyOf", [one])]
+    if any("enum" not in part and part.get("type") != "null" for part in parts):
+        return []
+    return [value for part in parts for value in part.get("enum", [None])]
 
 
 @lru_cache(maxsize=1024)  # many dags share one class of parameters

@@ -1,6 +1,7 @@
 """Backfills of a dag: what one would do, starting it, and looking after those that there are."""
 
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,7 +82,11 @@ def show(door: Door, now: datetime, dag_id: str, **asked: Any) -> dict[str, Any]
 
 def _on_clock(at: datetime | None, zone: ZoneInfo) -> datetime | None:
     """As the form has it; what comes without a zone is meant so already."""
-    return at if at is None or at.tzinfo is None else at.astimezone(zone)
+    if at is None or at.tzinfo is None:
+        return at
+    with suppress(OverflowError):  # at the ends of the calendar
+        return at.astimezone(zone)
+    return at
 
 
 def _plan(door: Door, dag: Dag, begin: datetime, end: datetime | None, zone: ZoneInfo, now: datetime) -> Plan:

@@ -150,7 +150,8 @@ def _one(
     zone: ZoneInfo,
 ) -> Past:
     word, local = EVENTS[ScheduleEvent(point.event)], point.schedule_ts.astimezone(zone)
-    if run is not None and run.backfill_id is not None:
+    is_asked = point.event == ScheduleEvent.MANUALLY_TRIGGERED
+    if is_asked and run is not None and run.backfill_id is not None:
         word = f"by backfill {run.backfill_id}"
     if point.event != ScheduleEvent.SKIPPED:
         why = OUT_OF_BAND if point.event == ScheduleEvent.OUT_OF_BAND else ""

@@ -15,8 +15,10 @@ from ppacer.ui.shapes import shape
 from ppacer.ui.words import schedule_in_words
 
 PARAMS_CHARS_MAX = 500
-# As `why.when` has it, with the distance behind it.
-INSTANT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC( \((?:in|for) \w[\w.]*\))?")
+# As `why.when` has it, and behind it `(in 20s)` or `(for 4s)`.
+DISTANCE = re.compile(
+    r"\b(2[0-9]{3}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]) UTC \((in|for) ([0-9][0-9a-z.]*)\)"
+)
 SEPARATOR = re.compile(r"(?<=[._])")
 
 
@@ -36,23 +38,22 @@ def code(words: str) -> Markup:
 
 
 def _ticking(words: str) -> Markup:
-    """The sentences of `why` speak UTC and of one moment; the script of the pages goes on from there."""
-    *parts, rest = INSTANT.split(words)
+    """The sentences of `why` speak of one moment: the script of the pages lets their distances go on.
+
+    An instant without a distance may stand in what a task has said, and is left as it is.
+    """
+    *parts, rest = DISTANCE.split(words)
     found = [
-        escape(before) + _instant(at, distance or "")
-        for before, at, distance in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        escape(before) + _distance(at, word, span)
+        for before, at, word, span in zip(*(parts[part::4] for part in range(4)), strict=True)
     ]
     return Markup("").join([*found, escape(rest)])
 
 
-def _instant(at: str, distance: str) -> Markup:
-    """`distance`: ` (in 20s)` to it, or ` (for 4s)` since."""
+def _distance(at: str, word: str, span: str) -> Markup:
     iso = f"{at.replace(' ', 'T')}+00:00"
     show = Markup('<time datetime="{}" data-show="{}" title="{} UTC">{}</time>').format
     time = show(iso, "clock", at, f"{at} UTC")
-    if not distance:
-        return time
-    word, span = distance.strip(" ()").split()
     if word == "in":
         return time + " (" + show(iso, "ago", at, f"in {span}") + ")"
     return time + " (for " + show(iso, "since", at, span) + ")"

@@ -19,7 +19,10 @@ FORMATS = {"date": "date", "time": "text", "date-time": "text", "email": "email"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One parameter. `kind`: choice, json, or the type of an input; `default` as it stands in the form."""
+    """One parameter. `kind`: choice, json, or the type of an input; `default` as it stands in the form.
+
+    `is_made`: its default is made for each run, and nobody knows it here.
+    """
 
     name: str
     kind: str
@@ -30,6 +33,7 @@ class Field:
     step: str = "any"
     type: str = "string"
     takes_null: bool = False
+    is_made: bool = False
 
     @property
     def key(self) -> str:
@@ -69,19 +73,18 @@ def _field(name: str, schema: dict[str, Any], is_required: bool) -> Field:
     type = "string" if is_choice else str(only.get("type", "json"))
     words = str(schema.get("description", only.get("description", "")))
     default = "" if "default" not in schema else _shown(schema["default"], type)
-    if takes_null and not default and (is_choice or type == "boolean"):
-        default = NULL  # the first of the choices is nobody's choice
-    if is_choice:
-        every = (*choices, NULL) if takes_null else tuple(choices)
-        return Field(name, "choice", default, is_required, words, every, type=type, takes_null=takes_null)
-    if type == "boolean":
-        every = ("true", "false", NULL) if takes_null else ("true", "false")
-        return Field(name, "choice", default or every[1], is_required, words, every, "any", type, takes_null)
+    is_made = "default" not in schema and not is_required  # by a function, which only the run calls
+    is_null = takes_null and "default" in schema and schema["default"] is None
+    if is_choice or type == "boolean":
+        every = (*(choices or BOOLEANS), *[NULL] * takes_null)
+        every = ("", *every) if is_made else every
+        default = NULL if is_null else default or ("false" if is_required and type == "boolean" else "")
+        return Field(name, "choice", default, is_required, words, every, "any", type, takes_null, is_made)
     if type not in INPUTS:
-        return Field(name, "json", default, is_required, words or "JSON", type="json", takes_null=takes_null)
+        return Field(name, "json", default, is_required, words or "JSON", (), "any", "json", is_null, is_made)
     kind = FORMATS.get(only.get("format", ""), INPUTS[type])
     step = "1" if type == "integer" else "any"
-    return Field(name, kind, default, is_required, words, (), step, type, takes_null)
+    return Field(name, kind, default, is_required, words, (), step, type, takes_null and not is_made, is_made)
 
 
 def _shown(value: Any, type: str) -> str:
@@ -98,7 +101,7 @@ def filled(fields: list[Field], form: Mapping[str, str]) -> dict[str, Any]:
         if text is None:
             continue
         if text == "" and (field.kind == "choice" or field.type != "string" or field.default == ""):
-            if field.takes_null and field.default == "":
+            if field.takes_null and field.default == "" and field.kind != "choice":
                 found[field.name] = None
             continue
         found[field.name] = _value(field, text)

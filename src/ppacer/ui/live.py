@@ -14,13 +14,14 @@ from starlette.concurrency import run_in_threadpool as in_thread
 from starlette.responses import Response, StreamingResponse
 
 from ppacer.api.door import Door
-from ppacer.clock import processor_seconds, program_seconds
+from ppacer.clock import mono, processor_seconds, program_seconds
 from ppacer.errors import PpacerError
 
 LIVE = "/live"
 STREAMS_MAX = 200
 PAUSE_SECONDS = 0.5  # between two events of one stream: nobody reads faster
 IDLE_PAUSE, BUSY_PAUSE = 4, 60  # times as long as a rendering took nothing is rendered, by what else is done
+PAUSE_MAX = 10.0  # seconds: one dear page shall not hold up all others for long
 SILENCE_SECONDS = 15.0  # after which a comment shows proxies that the connection lives
 OLD_SECONDS = 30.0  # after which a page is rendered without news: nobody tells what has become late
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would collect events
@@ -51,13 +52,13 @@ class Pause:
 
     def __init__(self) -> None:
         self.ends_at = 0.0
-        self._begun_at = self._program = 0.0
+        self._begun_at, self._program = mono(), program_seconds()
 
     def begin(self, now: float, program: float, spent: float) -> None:
         """After a rendering that took so many seconds of a processor, of all that the program has taken."""
         others = program - self._program - spent
         busy = min(1.0, max(0.0, others / max(now - self._begun_at, 1e-6)))
-        self.ends_at = now + spent * (IDLE_PAUSE + (BUSY_PAUSE - IDLE_PAUSE) * busy)
+        self.ends_at = now + min(PAUSE_MAX, spent * (IDLE_PAUSE + (BUSY_PAUSE - IDLE_PAUSE) * busy))
         self._begun_at, self._program = now, program
 
 

@@ -250,7 +250,7 @@
       } catch (error) {
         if (!isFollowing || mine !== turn) return;
         if (error.name !== "AbortError") {
-          say(`${error instanceof TypeError ? "No connection" : error.message}; trying again`);
+          say(`${/fetch|network/i.test(error.message) ? "No connection" : error.message}; trying again`);
           await new Promise((done) => setTimeout(done, AGAIN));
         }
       }
