@@ -28,7 +28,7 @@ from ppacer.engine.changes import (
 )
 from ppacer.engine.model import Reason, RunRef, RunStatus, ScheduleEvent, TaskStatus, Trigger
 from ppacer.engine.ready import ReadyQueue
-from ppacer.protocol import Answer, End
+from ppacer.protocol import Answer, End, Grant
 from ppacer.schedule import Cron, Fixed
 from ppacer.scheduler.requests import CancelRun, PauseDag, RestartRun, TriggerRun
 from sim.dags import Breaks
@@ -792,16 +792,21 @@ def test_31_a_timeout_is_enforced_too_early() -> None:
         story.commit(story.ended(grant, S.FAILED, Reason.TIMED_OUT))
 
 
+def goes_on(story: Story, grant: Grant, count: float) -> None:
+    """For so many seconds the executor names the attempt, in twenty steps of the scheduler."""
+    for _ in range(20):
+        story.wait(count / 20)
+        story.beat(grant.token)
+        story.commit()
+        story.step()
+
+
 def test_31_a_timeout_is_not_enforced() -> None:
     story = Story(chain("a", options={"timeout": seconds(5)}))
     ref = story.start()
     grant = story.grant(ref, "a")
     with breaks(31):
-        for _ in range(20):
-            story.wait(5)
-            story.beat(grant.token)
-            story.commit()
-            story.step()
+        goes_on(story, grant, 100)
 
 
 @pytest.mark.parametrize("is_ended", [True, False])
@@ -814,22 +819,14 @@ def test_31_the_timeout_of_who_was_lost_and_found_is_counted_anew(is_ended: bool
     story.step()
     story.beat(grant.token)
     story.commit(AttemptFound(ref, "a", 0, story.utc))
-    for _ in range(20):
-        story.wait((LEASE + 5) / 20)
-        story.beat(grant.token)
-        story.commit()
-        story.step()
+    goes_on(story, grant, LEASE + 5)
     if is_ended:
         end = story.ended(grant, S.FAILED, Reason.TIMED_OUT)
         story.commit(end, story.alert(grant, AlertKind.FAILURE), story.run(ref, R.RUNNING, R.FAILED))
         story.end()
         return
     with breaks(31):
-        for _ in range(20):
-            story.wait(1)
-            story.beat(grant.token)
-            story.commit()
-            story.step()
+        goes_on(story, grant, 20)
 
 
 def test_32_an_alert_too_many_or_too_few() -> None:

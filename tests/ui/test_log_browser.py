@@ -53,6 +53,18 @@ def scroll(page: Any, to: str) -> None:
     page.locator(".log").evaluate(f"box => {{ box.scrollTop = {to}; }}")
 
 
+def open_live(page: Any, url: str, folder: Path) -> None:
+    """Starts a run that says what it is told to, and opens its log."""
+    for file in folder.glob("say-*"):
+        file.unlink()
+    page.goto(f"{url}/dags")
+    page.get_by_role("button", name="Trigger live").click()
+    page.locator("#dag-live .last .state.RUNNING").click()
+    page.wait_for_url("**/runs/*")
+    page.locator("#task-go_on a").click()
+    page.wait_for_url("**/tasks/go_on")
+
+
 def test_it_opens_at_the_end_and_pages_backwards_in_a_window(browser: Browser, url: str) -> None:
     with browser.page() as page:
         page.goto(url + LOG)
@@ -156,14 +168,8 @@ def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(
 ) -> None:
     """A browser has six connections to a host, and each long poll keeps one."""
     url, folder = program
-    for file in folder.glob("say-*"):
-        file.unlink()
-
     with browser.page() as page:
-        page.goto(f"{url}/dags")
-        page.get_by_role("button", name="Trigger live").click()
-        page.locator("#dag-live .state.RUNNING").click()
-        page.locator("#task-go_on a").click()
+        open_live(page, url, folder)
         page.get_by_text("Following", exact=True).wait_for()
         asked = list[str]()
         page.on("request", lambda request: asked.append(request.url))
@@ -204,15 +210,8 @@ def test_the_log_stays_when_the_attempt_that_it_is_of_fails(
     browser: Browser, program: tuple[str, Path], end: str
 ) -> None:
     url, folder = program
-    for file in folder.glob("say-*"):
-        file.unlink()
     with browser.page() as page:
-        page.goto(f"{url}/dags")
-        page.get_by_role("button", name="Trigger live").click()
-        page.locator("#dag-live .last .state.RUNNING").click()
-        page.wait_for_url("**/runs/*")
-        page.locator("#task-go_on a").click()
-        page.wait_for_url("**/tasks/go_on")
+        open_live(page, url, folder)
         (folder / "say-0").write_text("3")
         line(page, "step 0 line 2").wait_for()
         if end == "cancel":

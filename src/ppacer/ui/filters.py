@@ -28,7 +28,7 @@ def breakable(id: str) -> Markup:
 
 
 def code(words: str) -> Markup:
-    """A sentence in which what stands between backticks is code, and instants are those of who looks."""
+    """A sentence in which what stands between backticks is code, and distances go on."""
     parts = words.split("`")
     if len(parts) % 2 == 0:  # one of them belongs to the text
         return _ticking(words)
