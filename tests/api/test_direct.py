@@ -2,25 +2,34 @@
 
 import asyncio
 import json
+import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
+from starlette.responses import Response
 
-from api.live import PATIENCE, Live, parsed
+from api.live import PATIENCE, Live, parsed, until
 from api.live import Answer as HttpAnswer
 from ppacer.api import direct
 from ppacer.api.access import Access
+from ppacer.api.connection import Outgoing
 from ppacer.api.direct import Direct
 from ppacer.api.door import Door
 from ppacer.api.guard import Guard
 from ppacer.api.route import BIG
 from ppacer.errors import UnknownExecutorError
 from ppacer.protocol import Answer, Grant
+from ppacer.scheduler.requests import FromExecutor
 
 REPORT = b'{"reports": [{"run_id": 999, "task_id": "a", "retry": 0, "token": "t", "end": "SUCCESS"}]}'
 HEARTBEAT = b'{"tokens": ["t"]}'
@@ -103,6 +112,21 @@ def test_what_is_refused_goes_the_usual_way(
     assert taken == [False]
 
 
+class Told:
+    """An Outgoing without a client."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, Any]] = []
+        self.ended = asyncio.Event()
+
+    def send(self, response: Response) -> bytes:
+        self.answers.append((response.status_code, json.loads(bytes(response.body))))
+        return b""
+
+    def end(self, rest: bytes) -> None:
+        self.ended.set()
+
+
 class Parts:
     """A Direct whose scheduler is in the hands of the test."""
 
@@ -112,25 +136,20 @@ class Parts:
         guard = cast(Guard, SimpleNamespace(refusal=lambda *arguments: None))
         access = cast(Access, SimpleNamespace(admits_at_once=lambda *arguments: True))
         self.direct = Direct(door, guard, access)
-        self.written: list[tuple[int, Any]] = []
 
     async def ask(self, *, answered: Any = None) -> tuple[int, Any]:
         """Status and body of the answer when the scheduler answers this."""
-        done = asyncio.Event()
-
-        def write(status: int, headers: Any, body: bytes) -> None:
-            self.written.append((status, json.loads(body)))
-            done.set()
-
+        told = Told()
         scope = {"type": "http", "path": "/api/v1/executors/w/report", "headers": []}
-        assert self.direct.take(scope, REPORT, write)
+        assert self.direct.take(scope, REPORT, lambda: cast(Outgoing, told))
         if isinstance(answered, Exception):
             self.future.set_exception(answered)
         elif answered is not None:
             self.future.set_result(answered)
         async with asyncio.timeout(60.0):
-            await done.wait()
-        return self.written[0]
+            await told.ended.wait()
+        assert len(told.answers) == 1
+        return told.answers[0]
 
 
 @pytest.mark.parametrize(
@@ -156,3 +175,115 @@ def test_inputs_of_any_size_are_told(size: int) -> None:
     told, body = asyncio.run(Parts().ask(answered=Answer([grant])))
     assert told == 200
     assert body["grants"][0]["results"] == {"a": "1" * size}
+
+
+class Asked:
+    """Requests of a live server that wait for an answer by the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.futures: SimpleQueue[Future[Any]] = SimpleQueue()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        monkeypatch.setattr(Door, "submit", self._submit)
+
+    def _submit(self, ask: FromExecutor) -> Future[Any]:
+        self.loop = asyncio.get_running_loop()
+        future: Future[Any] = Future()
+        self.futures.put(future)
+        return future
+
+    def next(self) -> Future[Any]:
+        """The next one, as soon as it is there."""
+        return self.futures.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+@contextmanager
+def connected(live: Live) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", live.port), PATIENCE) as client:
+        yield client
+
+
+def send(client: socket.socket, live: Live) -> None:
+    client.sendall(head(live, "report", REPORT) + b"\r\n" + REPORT)
+
+
+def received(client: socket.socket) -> Any:
+    """The JSON of the next answer."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += client.recv(65536)
+    lines, _, body = data.partition(b"\r\n\r\n")
+    size = int(lines.lower().partition(b"content-length:")[2].split(b"\r")[0])
+    while len(body) < size:
+        body += client.recv(65536)
+    return json.loads(body)
+
+
+def grants(size: int) -> Answer:
+    return Answer(
+        [Grant(1, "d", datetime(2026, 1, 1, tzinfo=UTC), "t", 0, "x", "trigger", results={"a": "1" * size})]
+    )
+
+
+def test_an_answer_does_not_wait_for_the_loop(shared: Live, asked: Asked) -> None:
+    with connected(shared) as client:
+        send(client, shared)
+        future, gate = asked.next(), threading.Event()
+        assert asked.loop is not None
+        asked.loop.call_soon_threadsafe(gate.wait, PATIENCE)
+        try:
+            future.set_result(Answer(accepted=[True]))
+            assert received(client)["accepted"] == [True]
+            send(client, shared)  # and the loop does not know yet that the first one is answered
+        finally:
+            gate.set()
+        asked.next().set_result(Answer(accepted=[False]))
+        assert received(client)["accepted"] == [False]
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 100, 2_000])
+def test_what_a_client_does_not_take_at_once_follows(
+    shared: Live, asked: Asked, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    write = os.write
+
+    def slow(file: int, data: bytes) -> int:
+        if not data.startswith(b"HTTP/1.1 "):
+            return write(file, data)
+        if not at_once:
+            raise BlockingIOError
+        return write(file, data[:at_once])
+
+    monkeypatch.setattr(os, "write", slow)
+    with connected(shared) as client:
+        for _ in range(2):
+            send(client, shared)
+            told = grants(BIG // 2)
+            asked.next().set_result(told)
+            assert received(client) == msgspec.to_builtins(told)
+
+
+def files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: Asked) -> None:
+    with connected(shared) as client:  # the first one, for what a server opens once
+        send(client, shared)
+        asked.next().set_result(Answer())
+        received(client)
+        before = files()
+    for _ in range(3):
+        with connected(shared) as client:
+            send(client, shared)
+            future = asked.next()
+        future.set_result(Answer())
+    with connected(shared) as client:
+        send(client, shared)
+        asked.next().set_result(Answer())
+        received(client)
+        until(lambda: files() <= before)

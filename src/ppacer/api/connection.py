@@ -1,12 +1,14 @@
 """A connection that is closed when it keeps the server waiting for a request: uvicorn would wait for ever."""
 
 import asyncio
+import os
 import resource
-from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
@@ -63,8 +65,7 @@ class Connection(HttpToolsProtocol):
         cycle, self._held = self._held, None
         if cycle is None:
             return
-        write = partial(_write, cycle)
-        if cycle.more_body or not self.direct.take(cycle.scope, bytes(cycle.body), write):
+        if cycle.more_body or not self.direct.take(cycle.scope, bytes(cycle.body), partial(Outgoing, cycle)):
             super()._start_asgi_task(cycle, self.app)
 
     # -- the time it has -------------------------------------------------------------------------------------
@@ -98,20 +99,50 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def _write(
-    cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
-) -> None:
-    """Writes a whole answer in one piece, and ends the cycle as its own `send` would."""
-    if cycle.disconnected:
-        return
-    lines = [b"%s: %s\r\n" % line for line in chain(cycle.default_headers, headers)]
-    if not cycle.keep_alive:
-        lines.append(b"connection: close\r\n")
-    cycle.response_started = cycle.response_complete = True
-    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
+class Outgoing:
+    """The answer to one request, in one piece: `send` it from any thread, then `end` it in that of the loop.
+
+    The thread that has an answer sends it by itself. The loop would first have to get hold of the
+    interpreter, which this thread lets go of only when it has nothing more to do.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._file: int | None = None  # a second name of the socket: nobody closes it under who writes
+        with suppress(OSError):  # there are no more
+            self._file = os.dup(cycle.transport.get_extra_info("socket").fileno())
+
+    def send(self, response: Response) -> bytes:
+        """Sends as much as the client takes at once; the rest is for `end`."""
+        cycle = self._cycle
+        lines = [b"%s: %s\r\n" % line for line in chain(cycle.default_headers, response.raw_headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        data = b"".join((STATUS_LINE[response.status_code], *lines, b"\r\n", response.body))
+        sent = 0
+        if self._file is not None and not cycle.transport.get_write_buffer_size():
+            with suppress(OSError):  # it takes nothing now, or is gone
+                sent = os.write(self._file, data)
+        return data[sent:]
+
+    def end(self, rest: bytes) -> None:
+        """Writes the rest, and ends the cycle as its own `send` would."""
+        cycle = self._cycle
+        self.close()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        if rest:
+            cycle.transport.write(rest)
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+    def close(self) -> None:
+        """Lets go of the socket."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class Silent:

@@ -6,9 +6,9 @@ which alone knows how to refuse.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ppacer.api.access import Access, Permission
+from ppacer.api.connection import Outgoing
 from ppacer.api.door import EXECUTOR_SECONDS, Door
 from ppacer.api.executors import is_large
 from ppacer.api.guard import EXECUTORS, Guard
@@ -29,8 +30,6 @@ from ppacer.errors import PpacerError, SchedulerUnavailable
 from ppacer.scheduler.requests import FromExecutor, Heartbeat, Reports
 
 log = logging.getLogger("ppacer.api")
-
-Write = Callable[[int, Iterable[tuple[bytes, bytes]], bytes], None]
 
 
 class Verb(NamedTuple):
@@ -59,8 +58,8 @@ class Direct:
         path = scope["path"]
         return scope["method"] == "POST" and path.startswith(EXECUTORS) and path.rpartition("/")[2] in VERBS
 
-    def take(self, scope: Any, body: bytes, write: Write) -> bool:
-        """Whether it answers this request by `write`, now or later; False: it is to go the usual way."""
+    def take(self, scope: Any, body: bytes, outgoing: Callable[[], Outgoing]) -> bool:
+        """Whether it answers this request, now or later; False: it is to go the usual way."""
         headers = Headers(scope=scope)
         if len(body) > BIG or self._guard.refusal("POST", headers, BIG) is not None:
             return False
@@ -72,36 +71,44 @@ class Direct:
             future = self._door.submit(ask)
         except (PpacerError, RequestError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        _Waiting(future, Request(scope), write)
+        _Waiting(future, Request(scope), outgoing())
         return True
 
 
 class _Waiting:
     """A request that the scheduler has; it is answered when that is done, or the time is over."""
 
-    def __init__(self, future: Future[Any], request: Request, write: Write) -> None:
-        self._future, self._request, self._write = future, request, write
+    def __init__(self, future: Future[Any], request: Request, outgoing: Outgoing) -> None:
+        self._future, self._request, self._outgoing = future, request, outgoing
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(EXECUTOR_SECONDS, future.cancel)  # nothing is told to nobody
         self._slowly: asyncio.Task[None] | None = None
-        future.add_done_callback(self._tell_loop)
+        future.add_done_callback(self._done)
 
-    def _tell_loop(self, _: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the server has ended
-            self._loop.call_soon_threadsafe(self._finish)
+    def _done(self, _: object) -> None:
+        """In the scheduler's thread, as a rule: what it has to say is on its way before it goes on."""
+        future, finish = self._future, self._finish
+        if not future.cancelled() and future.exception() is None and not is_large(future.result()):
+            finish = partial(self._end, self._outgoing.send(answer(future.result())))
+        try:
+            self._loop.call_soon_threadsafe(finish)
+        except RuntimeError:  # the loop is closed: the server has ended
+            self._outgoing.close()
+
+    def _end(self, rest: bytes) -> None:
+        self._timer.cancel()
+        self._outgoing.end(rest)
 
     def _finish(self) -> None:
-        self._timer.cancel()
+        """Answers what is not usual."""
         if self._future.cancelled():
             self._send(self._refusal(SchedulerUnavailable("the scheduler did not answer in time")))
         elif (error := self._future.exception()) is not None:
             if not isinstance(error, PpacerError):
                 log.error("a request of an executor has failed", exc_info=error)
             self._send(self._refusal(error))
-        elif is_large(self._future.result()):
-            self._slowly = self._loop.create_task(self._send_slowly())
         else:
-            self._send(answer(self._future.result()))
+            self._slowly = self._loop.create_task(self._send_slowly())
 
     async def _send_slowly(self) -> None:
         """It is written by another thread, for others to be answered meanwhile."""
@@ -111,4 +118,4 @@ class _Waiting:
         return of_error(self._request, error if isinstance(error, Exception) else RuntimeError(str(error)))
 
     def _send(self, response: Response) -> None:
-        self._write(response.status_code, response.raw_headers, bytes(response.body))
+        self._end(self._outgoing.send(response))
