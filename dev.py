@@ -64,7 +64,7 @@ USAGE = """usage: python3 dev.py COMMAND [arguments]
   demo   run example dags with the web page on http://127.0.0.1:9321 (arguments go to `ppacer demo`)
   test   run the tests on all cores (arguments go to pytest, paths from the root of the repository)
   check  run ruff, mypy, import-linter and tidy; `check --fix` lets ruff repair and format first
-  bench  print the benchmarks beside their budgets
+  bench  print the benchmarks beside their budgets; of some parts: `bench http pages`
   prove  run the long forms of simulator, crash and fuzzing tests, or of those named: `prove crashes`
 """
 
