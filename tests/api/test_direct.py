@@ -6,10 +6,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import FileIO
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +21,7 @@ from starlette.responses import Response
 
 from api.live import PATIENCE, Live, parsed, until
 from api.live import Answer as HttpAnswer
-from ppacer.api import direct
+from ppacer.api import connection, direct
 from ppacer.api.access import Access
 from ppacer.api.connection import Outgoing
 from ppacer.api.direct import Direct
@@ -192,8 +193,17 @@ class Asked:
         return future
 
     def next(self) -> Future[Any]:
-        """The next one, as soon as it is there."""
-        return self.futures.get(timeout=PATIENCE)
+        """The next one, as soon as it is there and the server waits for it."""
+        future = self.futures.get(timeout=PATIENCE)
+        self.turn()
+        return future
+
+    def turn(self) -> None:
+        """Waits until the loop has done what it is at."""
+        assert self.loop is not None
+        turn = threading.Event()
+        self.loop.call_soon_threadsafe(turn.set)
+        assert turn.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -213,13 +223,19 @@ def send(client: socket.socket, live: Live) -> None:
 
 def received(client: socket.socket) -> Any:
     """The JSON of the next answer."""
+
+    def part() -> bytes:
+        part = client.recv(65536)
+        assert part, "the server has closed the connection"
+        return part
+
     data = b""
     while b"\r\n\r\n" not in data:
-        data += client.recv(65536)
+        data += part()
     lines, _, body = data.partition(b"\r\n\r\n")
     size = int(lines.lower().partition(b"content-length:")[2].split(b"\r")[0])
     while len(body) < size:
-        body += client.recv(65536)
+        body += part()
     return json.loads(body)
 
 
@@ -238,27 +254,59 @@ def test_an_answer_does_not_wait_for_the_loop(shared: Live, asked: Asked) -> Non
         try:
             future.set_result(Answer(accepted=[True]))
             assert received(client)["accepted"] == [True]
-            send(client, shared)  # and the loop does not know yet that the first one is answered
         finally:
             gate.set()
+
+
+@pytest.fixture
+def write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[FileIO, bytes], int | None]], None]:
+    """Replaces how the socket of a client is written to."""
+
+    def replace(write: Callable[[FileIO, bytes], int | None]) -> None:
+        class File(FileIO):
+            def write(self, data: Any) -> int:
+                return cast(int, write(super(), data))  # type: ignore[arg-type]
+
+        monkeypatch.setattr(connection, "FileIO", File)
+
+    return replace
+
+
+@pytest.mark.parametrize("cut", [None, 40, -10])
+def test_the_next_request_may_come_before_the_loop_knows_of_the_answer(
+    shared: Live, asked: Asked, write: Any, cut: int | None
+) -> None:
+    is_sent = threading.Event()
+
+    def slow(file: FileIO, data: bytes) -> int | None:
+        sent = file.write(data)
+        assert is_sent.wait(PATIENCE)
+        return sent
+
+    write(slow)
+    request = head(shared, "report", REPORT) + b"\r\n" + REPORT
+    with connected(shared) as client:
+        client.sendall(request)
+        future = asked.next()
+        teller = threading.Thread(target=future.set_result, args=(Answer(accepted=[True]),))
+        teller.start()
+        assert received(client)["accepted"] == [True]
+        client.sendall(request[:cut])
+        for _ in range(2):  # in which the loop reads it
+            asked.turn()
+        is_sent.set()
+        teller.join()
+        if cut is not None:
+            client.sendall(request[cut:])
         asked.next().set_result(Answer(accepted=[False]))
         assert received(client)["accepted"] == [False]
 
 
-@pytest.mark.parametrize("at_once", [0, 1, 100, 2_000])
+@pytest.mark.parametrize("at_once", [None, 1, 100, 2_000])
 def test_what_a_client_does_not_take_at_once_follows(
-    shared: Live, asked: Asked, monkeypatch: pytest.MonkeyPatch, at_once: int
+    shared: Live, asked: Asked, write: Any, at_once: int | None
 ) -> None:
-    write = os.write
-
-    def slow(file: int, data: bytes) -> int:
-        if not data.startswith(b"HTTP/1.1 "):
-            return write(file, data)
-        if not at_once:
-            raise BlockingIOError
-        return write(file, data[:at_once])
-
-    monkeypatch.setattr(os, "write", slow)
+    write(lambda file, data: None if at_once is None else file.write(data[:at_once]))
     with connected(shared) as client:
         for _ in range(2):
             send(client, shared)
@@ -267,8 +315,43 @@ def test_what_a_client_does_not_take_at_once_follows(
             assert received(client) == msgspec.to_builtins(told)
 
 
-def files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def test_without_a_second_name_the_loop_answers(
+    shared: Live, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SECOND_NAMES", 0)
+    with connected(shared) as client:
+        send(client, shared)
+        asked.next().set_result(Answer(accepted=[True]))
+        assert received(client)["accepted"] == [True]
+
+
+def test_who_is_not_understood_is_told_so_and_nothing_else(shared: Live, asked: Asked) -> None:
+    with connected(shared) as client:
+        client.sendall(head(shared, "report", REPORT) + b"\r\n" + REPORT + b"no HTTP\r\n\r\n")
+        future = asked.next()
+        assert client.recv(12) == b"HTTP/1.1 400"
+        future.set_result(Answer())
+        rest = b""
+        while part := client.recv(65536):
+            rest += part
+        assert b"HTTP/1.1 200" not in rest
+
+
+def test_an_answer_that_cannot_be_written_is_told(shared: Live, asked: Asked) -> None:
+    with connected(shared) as client:
+        send(client, shared)
+        grant = Grant(1, "d", datetime(2026, 1, 1, tzinfo=UTC), "\ud800", 0, "x", "trigger")
+        asked.next().set_result(Answer([grant]))
+        assert received(client)["code"] == "error"
+
+
+def sockets() -> int:
+    """How many this process has open."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return found
 
 
 def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: Asked) -> None:
@@ -276,7 +359,7 @@ def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: As
         send(client, shared)
         asked.next().set_result(Answer())
         received(client)
-        before = files()
+        before = sockets()
     for _ in range(3):
         with connected(shared) as client:
             send(client, shared)
@@ -286,4 +369,5 @@ def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: As
         send(client, shared)
         asked.next().set_result(Answer())
         received(client)
-        until(lambda: files() <= before)
+        until(lambda: sockets() <= before)
+    assert not Outgoing._files

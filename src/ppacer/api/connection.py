@@ -5,8 +5,10 @@ import os
 import resource
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -18,6 +20,7 @@ HEADER_SECONDS = 9.0  # from the connection, or the first byte of a further requ
 SILENT_MAX = 100  # connections of one address that have not sent a whole header; of more the oldest is closed
 HURRY_SECONDS = 1.0  # that it still has: time to read what lies in its buffer, on a busy machine too
 OTHER_FILES = 256  # that the program may have open besides its connections
+SECOND_NAMES = OTHER_FILES // 4  # of connections that an answer is awaited on; of more the loop writes it
 CONNECTIONS = range(100, 10_001)  # that a server takes, however many files it may open
 
 
@@ -106,11 +109,15 @@ class Outgoing:
     interpreter, which this thread lets go of only when it has nothing more to do.
     """
 
+    _files: ClassVar[WeakSet[FileIO]] = WeakSet()
+
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
-        self._file: int | None = None  # a second name of the socket: nobody closes it under who writes
-        with suppress(OSError):  # there are no more
-            self._file = os.dup(cycle.transport.get_extra_info("socket").fileno())
+        self._file: FileIO | None = None  # a second name of the socket: nobody closes it under who writes
+        if len(self._files) < SECOND_NAMES and not cycle.transport.get_write_buffer_size():
+            with suppress(OSError):  # the client is gone, or there are no more files
+                self._file = FileIO(os.dup(cycle.transport.get_extra_info("socket").fileno()), "w")
+                self._files.add(self._file)
 
     def send(self, response: Response) -> bytes:
         """Sends as much as the client takes at once; the rest is for `end`."""
@@ -119,11 +126,11 @@ class Outgoing:
         if not cycle.keep_alive:
             lines.append(b"connection: close\r\n")
         data = b"".join((STATUS_LINE[response.status_code], *lines, b"\r\n", response.body))
-        sent = 0
-        if self._file is not None and not cycle.transport.get_write_buffer_size():
-            with suppress(OSError):  # it takes nothing now, or is gone
-                sent = os.write(self._file, data)
-        return data[sent:]
+        sent: int | None = None
+        if self._file is not None and not cycle.transport.is_closing():
+            with suppress(OSError):  # the client is gone
+                sent = self._file.write(data)
+        return data[sent or 0 :]
 
     def end(self, rest: bytes) -> None:
         """Writes the rest, and ends the cycle as its own `send` would."""
@@ -141,8 +148,8 @@ class Outgoing:
     def close(self) -> None:
         """Lets go of the socket."""
         if self._file is not None:
-            os.close(self._file)
-            self._file = None
+            self._file.close()
+            self._files.discard(self._file)
 
 
 class Silent:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -88,8 +89,9 @@ class _Waiting:
     def _done(self, _: object) -> None:
         """In the scheduler's thread, as a rule: what it has to say is on its way before it goes on."""
         future, finish = self._future, self._finish
-        if not future.cancelled() and future.exception() is None and not is_large(future.result()):
-            finish = partial(self._end, self._outgoing.send(answer(future.result())))
+        with suppress(Exception):  # what cannot be written is told by `_finish`, too
+            if not future.cancelled() and future.exception() is None and not is_large(future.result()):
+                finish = partial(self._end, self._outgoing.send(answer(future.result())))
         try:
             self._loop.call_soon_threadsafe(finish)
         except RuntimeError:  # the loop is closed: the server has ended
@@ -112,7 +114,12 @@ class _Waiting:
 
     async def _send_slowly(self) -> None:
         """It is written by another thread, for others to be answered meanwhile."""
-        self._send(await in_thread(answer, self._future.result()))
+        try:
+            response = await in_thread(answer, self._future.result())
+        except Exception as error:
+            log.exception("an answer to an executor cannot be written")
+            response = self._refusal(error)
+        self._send(response)
 
     def _refusal(self, error: BaseException) -> Response:
         return of_error(self._request, error if isinstance(error, Exception) else RuntimeError(str(error)))
