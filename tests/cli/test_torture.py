@@ -39,7 +39,8 @@ def test_a_broken_promise_is_exit_code_1_and_everything_is_kept(
     assert "  lost: all" in ended.out
     [folder] = tmp_path.glob("ppacer-torture-*")
     assert f"kept in {folder}" in ended.out
-    assert {"scheduler.db", "ledger", "answers.jsonl", "program.log"} <= {p.name for p in folder.iterdir()}
+    kept = {path.name for path in folder.iterdir()}  # and a ledger, if a task had begun by then
+    assert {"scheduler.db", "answers.jsonl", "program.log"} <= kept
 
 
 def test_it_ends_after_some_seconds_and_keeps_the_folder_that_was_named(tmp_path: Path) -> None:
