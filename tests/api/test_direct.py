@@ -95,6 +95,15 @@ def test_requests_that_come_together_are_answered_in_their_order(shared: Live, t
     assert taken == [True] * 4
 
 
+@pytest.mark.parametrize("number", [2**31, 2**63, -1])
+@pytest.mark.parametrize("which", ["run_id", "retry"])
+def test_numbers_that_no_database_holds_are_of_no_attempt(shared: Live, which: str, number: int) -> None:
+    report = {"run_id": 1, "task_id": "a", "retry": 0, "token": "t", "end": "SUCCESS", which: number}
+    body = json.dumps({"reports": [report]}).encode()
+    answer = parsed(shared.raw(head(shared, "report", body, connection="close") + b"\r\n" + body))
+    assert (answer.status, answer.json["accepted"]) == (200, [False])
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "status"),
     [
@@ -359,6 +368,7 @@ def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: As
         send(client, shared)
         asked.next().set_result(Answer())
         received(client)
+        until(lambda: not Outgoing._files)
         before = sockets()
     for _ in range(3):
         with connected(shared) as client:
@@ -369,5 +379,4 @@ def test_an_answer_to_who_has_left_leaves_nothing_behind(shared: Live, asked: As
         send(client, shared)
         asked.next().set_result(Answer())
         received(client)
-        until(lambda: sockets() <= before)
-    assert not Outgoing._files
+        until(lambda: not Outgoing._files and sockets() <= before)

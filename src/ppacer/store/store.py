@@ -27,7 +27,7 @@ from ppacer.store.tokens import TokenRow, every_token
 log = logging.getLogger("ppacer.store")
 
 IN_MAX = 500  # values in one IN (…); SQLite allows 32,766 parameters
-RUN_ID_MAX = 2**31 - 1  # an INTEGER of PostgreSQL
+RUN_ID_MAX = 2**31 - 1  # an INTEGER of PostgreSQL; also of other numbers
 
 
 class StaleWrite(StoreError):  # noqa: N818 - an outcome, not a fault of the caller
@@ -254,8 +254,8 @@ class Store:
 
     def attempt(self, run_id: int, task_id: str, retry: int) -> AttemptRow | None:
         """One attempt of a run, open or closed; None when there is no such attempt."""
-        if not 0 < run_id <= RUN_ID_MAX:
-            return None
+        if not (0 < run_id <= RUN_ID_MAX and 0 <= retry <= RUN_ID_MAX):
+            return None  # no column could hold it, and it comes from outside
         t, r = dagruntasks.c, dagruns.c
         join = dagruntasks.join(dagruns, sa.and_(t.DagId == r.DagId, t.ExecTs == r.ExecTs))
         query = sa.select(dagruntasks).select_from(join).where(r.RunId == run_id, t.TaskId == task_id)
