@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -288,6 +289,15 @@ def stubborn(ctx: TaskContext) -> None:
 
 
 @task
+def ignores(ctx: TaskContext) -> None:
+    """Ignores SIGTERM, and ends when it is told to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("ignoring", flush=True)
+    while not Path(ctx.run.params["folder"], "end").exists():
+        time.sleep(0.01)
+
+
+@task
 def daemons(ctx: TaskContext) -> None:
     """Starts processes in sessions of their own, and waits, or dies, or returns."""
     folder = ctx.run.params["folder"]
@@ -442,6 +452,37 @@ async def dreams(ctx: TaskContext) -> str:
 
 
 @task
+async def torn() -> None:
+    """Gets SIGTERM when its event loop has taken its next step out of the queue, and has not made it yet."""
+
+    class Ready(deque[Any]):
+        def popleft(self) -> Any:
+            step = super().popleft()
+            os.kill(os.getpid(), signal.SIGTERM)
+            return step
+
+    loop: Any = asyncio.get_running_loop()
+    loop._ready = Ready(loop._ready)
+    try:
+        await asyncio.sleep(0)
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0)
+        print("cleaned up")
+
+
+@task
+async def blocks() -> None:
+    """Holds up its event loop."""
+    try:
+        print("blocking", flush=True)
+        time.sleep(600)
+    finally:
+        await asyncio.sleep(0)
+        print("cleaned up")
+
+
+@task
 async def sleepless(ctx: TaskContext) -> None:
     """Swallows cancellation."""
     end = Path(ctx.run.params["folder"], "end")
@@ -495,10 +536,10 @@ with Dag("cases") as cases:
     root = nothing()
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
-        ends_what_it_forks, fails,
-        fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, daemons, holds_pipe, floods, logs_much,
-        long_line, bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, redirects,
-        background, cooperative, deaf, dreams, sleepless, fails_async, stops_loop, same_thread, score,
+        ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, ignores,
+        daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large, not_json, hungry, takes, burns,
+        remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams, torn, blocks,
+        sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

@@ -272,6 +272,30 @@ def test_a_coroutine_is_ended_at_its_timeout(child: Runner, memory: Memory) -> N
     assert memory.run(child, "dreams", timeout=0.2, seconds=600)[0].end is TIMED_OUT
 
 
+def test_sigterm_does_not_tear_the_event_loop(child: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(child, "torn")
+    assert outcome.end is FAILED
+    assert messages(log, "stdout") == ["cleaned up"]
+
+
+def test_a_coroutine_that_holds_up_its_event_loop_is_ended(child: Runner, memory: Memory) -> None:
+    started = memory.start(child, grant("blocks"))
+    memory.wait_for(started, "blocking")
+    child.cancel(started.token, End.CANCELLED)
+    assert memory.end_of(started).end is End.CANCELLED
+    assert messages(memory.log_of(started), "stdout") == ["blocking", "cleaned up"]
+
+
+def test_who_missed_sigterm_and_ends_by_itself_is_not_waited_for(
+    child: Runner, memory: Memory, tmp_path: Path
+) -> None:
+    started = memory.start(child, grant("ignores", folder=str(tmp_path)))
+    memory.wait_for(started, "ignoring")
+    child.cancel(started.token, End.CANCELLED)
+    (tmp_path / "end").touch()
+    assert memory.end_of(started).end is End.CANCELLED  # at once: the grace time is as long as all patience
+
+
 @SHORT
 def test_a_process_that_ignores_sigterm_is_killed_with_its_descendants(
     child: Runner, memory: Memory, tmp_path: Path

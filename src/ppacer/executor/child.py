@@ -23,7 +23,7 @@ import msgspec
 
 from ppacer.dag import Registry
 from ppacer.executor import memory, posix
-from ppacer.executor.execute import execute
+from ppacer.executor.execute import cancel_loop, execute
 from ppacer.executor.frames import JOBS, READ_MAX, Ended, Frames, Job, Said, frame
 from ppacer.executor.logs import spoken
 from ppacer.executor.runner import Outcome
@@ -186,7 +186,8 @@ class Child:
             os._exit(0)
         if self._may_raise:
             self._may_raise = False  # once: a second one would interrupt the cleaning up
-            raise Terminated("ended by SIGTERM")
+            if not cancel_loop(where):
+                raise Terminated("ended by SIGTERM")
 
     # What a task forks ends by SIGTERM from its first moment. Python forgets signals that reach a new process
     # before it is set up: a worker of `multiprocessing` told to end at once would live on, and so would

@@ -7,7 +7,9 @@ conclude  which code ran; the end into the log, the outcome to the sink
 
 import inspect
 import logging
+import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -171,3 +173,28 @@ def _wait_for(value: Awaitable[Any], ctx: TaskContext) -> Any:
             return await value
 
     return asyncio.run(within())
+
+
+def cancel_loop(where: FrameType | None) -> bool:
+    """Cancels the task for which asyncio runs in this thread; to be called by a signal handler.
+
+    False where an exception does better: no loop runs, or a task holds it up in code of its own. An exception
+    out of the loop's own code would lose what that has in hand: a task whose wake-up is lost is never woken
+    again, not even by its cancellation, and `asyncio.run` waits for it.
+    """
+    base_events = sys.modules.get("asyncio.base_events")  # perhaps only half imported
+    base = getattr(base_events, "BaseEventLoop", None)
+    frame = where
+    while base is not None and frame is not None and frame.f_code is not base.run_until_complete.__code__:
+        frame = frame.f_back
+    if base is None or where is None or frame is None:
+        return False
+    import asyncio
+
+    is_own = str(where.f_globals.get("__name__")).partition(".")[0] not in ("asyncio", "selectors")
+    if is_own and asyncio.current_task() is not None:
+        return False
+    task: asyncio.Task[Any] = frame.f_locals["future"]
+    task.cancel()
+    task.get_loop().call_soon_threadsafe(lambda: None)  # it may be about to wait
+    return True

@@ -82,8 +82,13 @@ class Staff:
         return True
 
     def end(self, worker: Worker) -> None:
-        """Asks a worker to end its attempt and itself; after the grace time it is killed."""
+        """Asks a worker to end its attempt and itself; after the grace time it is killed.
+
+        When SIGTERM comes just as the attempt ends by itself, or is ignored, it is the end of the jobs that
+        makes the child leave: a signal that comes in the last moment before a read does not interrupt it.
+        """
         self._supply.kill(worker.pid, signal.SIGTERM)
+        worker.end_jobs()
         self._leave(worker, self._grace)
 
     def close(self) -> None:
@@ -198,7 +203,7 @@ class Staff:
         while self._idle and self._idle[0].idle_since <= long_ago:
             worker = self._idle[0]
             self._leave(worker, self._grace)
-            self._forget(worker, worker.control)  # which it notices
+            worker.end_jobs()
         if self._idle:
             self._is_retiring = True
             self._reactor.timers.add(self._idle[0].idle_since + self._idle_seconds, self._retire)

@@ -1,6 +1,8 @@
 """One child as the main program sees it: three descriptors, and the attempt it works on."""
 
+import contextlib
 import os
+import socket
 from datetime import datetime
 
 from ppacer.clock import SystemClock
@@ -84,6 +86,12 @@ class Worker:
             pass
         except OSError:
             self.unsent.clear()
+
+    def end_jobs(self) -> None:
+        """Lets the child know that no other job will come: it leaves after the one that it has."""
+        if self.control >= 0:
+            with socket.socket(fileno=os.dup(self.control)) as control, contextlib.suppress(OSError):
+                control.shutdown(socket.SHUT_WR)
 
     def hear(self, *, to_the_end: bool = False) -> list[FromChild]:
         """Messages that are there, or all of them. Sets `is_cut_off`, and `complaint` for garbage."""
