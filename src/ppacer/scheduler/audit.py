@@ -28,7 +28,7 @@ from ppacer.scheduler.requests import (
     UnpauseDag,
 )
 from ppacer.store.backfills import BackfillRef
-from ppacer.store.store import RUN_ID_MAX
+from ppacer.store.store import INTEGER_MAX
 
 DONE = "done"
 DETAILS_CHARS_MAX = 10_000  # the parameters of a run are in its row, in full
@@ -63,7 +63,7 @@ def audited(command: Command, origin: Origin, reply: Any, at: datetime) -> Audit
         origin.address,
         NAMES[type(command)],
         _possible(dag_id),
-        run_id if run_id is not None and 0 <= run_id <= RUN_ID_MAX else None,
+        run_id if run_id is not None and 0 <= run_id <= INTEGER_MAX else None,
         _details(command),
         DONE if error is None else error.code,
         None if error is None else str(error)[:ERROR_CHARS_MAX].replace("\0", "\\0"),

@@ -41,7 +41,7 @@ from ppacer.store.schema import (
     dagversions,
     schedules,
 )
-from ppacer.store.store import RUN_ID_MAX
+from ppacer.store.store import INTEGER_MAX
 from ppacer.store.tokens import TokenRow, every_token
 from ppacer.store.views import (
     PAGE_MAX,
@@ -306,7 +306,7 @@ class Reads:
 
     def runs_of(self, run_ids: Sequence[int]) -> list[RunView]:
         """Those of these runs that there are, newest first."""
-        r, possible = dagruns.c, [run_id for run_id in run_ids if run_id <= RUN_ID_MAX]
+        r, possible = dagruns.c, [run_id for run_id in run_ids if run_id <= INTEGER_MAX]
         query = sa.select(dagruns).where(r.RunId.in_(possible)).order_by(r.RunId.desc()).limit(PAGE_MAX)
         with self._connect() as connection:
             return [_run(row, self._mask) for row in connection.execute(query)]

@@ -27,7 +27,7 @@ from ppacer.store.tokens import TokenRow, every_token
 log = logging.getLogger("ppacer.store")
 
 IN_MAX = 500  # values in one IN (…); SQLite allows 32,766 parameters
-RUN_ID_MAX = 2**31 - 1  # an INTEGER of PostgreSQL; also of other numbers
+INTEGER_MAX = 2**31 - 1  # of an INTEGER in PostgreSQL: no id or number of ours is above
 
 
 class StaleWrite(StoreError):  # noqa: N818 - an outcome, not a fault of the caller
@@ -247,14 +247,14 @@ class Store:
 
     def run(self, run_id: int) -> tuple[RunRow, Graph, list[AttemptRow]] | None:
         """One run, open or closed; None when there is no such run."""
-        if not 0 < run_id <= RUN_ID_MAX:
+        if not 0 < run_id <= INTEGER_MAX:
             return None  # no column could hold it, and it comes from outside
         found = self._rows(sa.select(dagruns).where(dagruns.c.RunId == run_id))
         return next(iter(self._with_attempts(found)), None)
 
     def attempt(self, run_id: int, task_id: str, retry: int) -> AttemptRow | None:
         """One attempt of a run, open or closed; None when there is no such attempt."""
-        if not (0 < run_id <= RUN_ID_MAX and 0 <= retry <= RUN_ID_MAX):
+        if not (0 < run_id <= INTEGER_MAX and 0 <= retry <= INTEGER_MAX):
             return None  # no column could hold it, and it comes from outside
         t, r = dagruntasks.c, dagruns.c
         join = dagruntasks.join(dagruns, sa.and_(t.DagId == r.DagId, t.ExecTs == r.ExecTs))
@@ -327,7 +327,7 @@ class Store:
 
     def backfill(self, backfill_id: int) -> BackfillRow | None:
         """One backfill, open or ended; None when there is no such backfill."""
-        if not 0 < backfill_id <= RUN_ID_MAX:
+        if not 0 < backfill_id <= INTEGER_MAX:
             return None
         rows = self._rows(backfills.one_backfill(backfill_id))
         return backfills.row_of(rows[0]) if rows else None

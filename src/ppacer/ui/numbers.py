@@ -3,7 +3,7 @@
 import re
 
 from ppacer.api.door import Door
-from ppacer.store.store import RUN_ID_MAX
+from ppacer.store.store import INTEGER_MAX
 
 NUMBER = re.compile(r"#?([0-9]{1,18})")
 
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"#?([0-9]{1,18})")
 def number_in(text: str | None) -> int | None:
     """The number of a run that a text is, if it is one."""
     found = NUMBER.fullmatch((text or "").strip())
-    return int(found[1]) if found and int(found[1]) <= RUN_ID_MAX else None
+    return int(found[1]) if found and int(found[1]) <= INTEGER_MAX else None
 
 
 def run_by_number(door: Door, text: str | None) -> str | None:
