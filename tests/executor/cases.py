@@ -14,6 +14,8 @@ import tempfile
 import threading
 import time
 from collections import deque
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -453,21 +455,34 @@ async def dreams(ctx: TaskContext) -> str:
 
 @task
 async def torn() -> None:
-    """Gets SIGTERM when its event loop has taken its next step out of the queue, and has not made it yet."""
+    """Gets SIGTERM when its event loop has taken its next step out of the queue, and has not made it yet.
+
+    All of that in C: the interrupted code is that of asyncio.
+    """
 
     class Ready(deque[Any]):
-        def popleft(self) -> Any:
-            step = super().popleft()
-            os.kill(os.getpid(), signal.SIGTERM)
-            return step
+        popleft: Any
 
     loop: Any = asyncio.get_running_loop()
-    loop._ready = Ready(loop._ready)
+    loop._ready = ready = Ready(loop._ready)
+    takes = iter(partial(deque.popleft, ready), None)
+    signals = iter(partial(os.kill, os.getpid(), signal.SIGTERM), 0)
+    ready.popleft = map(itemgetter(0), zip(takes, signals, strict=False)).__next__
     try:
         await asyncio.sleep(0)
         await asyncio.sleep(600)
     finally:
         await asyncio.sleep(0)
+        print("cleaned up")
+
+
+@task
+async def tidies() -> None:
+    """Takes its time to clean up."""
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0.1)
         print("cleaned up")
 
 
@@ -538,7 +553,7 @@ with Dag("cases") as cases:
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
         ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, ignores,
         daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large, not_json, hungry, takes, burns,
-        remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams, torn, blocks,
+        remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams, torn, tidies, blocks,
         sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()

@@ -278,6 +278,12 @@ def test_sigterm_does_not_tear_the_event_loop(child: Runner, memory: Memory) -> 
     assert messages(log, "stdout") == ["cleaned up"]
 
 
+def test_a_coroutine_is_cancelled_once_at_its_timeout(child: Runner, memory: Memory) -> None:
+    outcome, log = memory.run(child, "tidies", timeout=0.2)
+    assert outcome.end is TIMED_OUT
+    assert messages(log, "stdout") == ["cleaned up"]
+
+
 def test_a_coroutine_that_holds_up_its_event_loop_is_ended(child: Runner, memory: Memory) -> None:
     started = memory.start(child, grant("blocks"))
     memory.wait_for(started, "blocking")

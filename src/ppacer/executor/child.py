@@ -23,7 +23,7 @@ import msgspec
 
 from ppacer.dag import Registry
 from ppacer.executor import memory, posix
-from ppacer.executor.execute import cancel_loop, execute
+from ppacer.executor.execute import execute
 from ppacer.executor.frames import JOBS, READ_MAX, Ended, Frames, Job, Said, frame
 from ppacer.executor.logs import spoken
 from ppacer.executor.runner import Outcome
@@ -109,7 +109,8 @@ class Child:
             set_handler(signal.SIGINT, ignore)
         try:
             self._may_raise = True
-            outcome = execute(job.grant, self._registry, self._notifier, self, job.deadline)
+            grant, deadline = job.grant, job.deadline
+            outcome = execute(grant, self._registry, self._notifier, self, deadline, is_interrupted=True)
             if job.last:
                 leave()
             self._may_raise = False
@@ -184,10 +185,15 @@ class Child:
         self._is_terminated = True
         if self._is_idle:
             os._exit(0)
+        if (loop := _loop_at(where)) is None:
+            self._raise()
+        else:
+            loop.call_soon_threadsafe(self._raise)  # which also wakes it
+
+    def _raise(self) -> None:
         if self._may_raise:
             self._may_raise = False  # once: a second one would interrupt the cleaning up
-            if not cancel_loop(where):
-                raise Terminated("ended by SIGTERM")
+            raise Terminated("ended by SIGTERM")
 
     # What a task forks ends by SIGTERM from its first moment. Python forgets signals that reach a new process
     # before it is set up: a worker of `multiprocessing` told to end at once would live on, and so would
@@ -271,6 +277,22 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         traceback.print_exc()
     finally:
         os._exit(70)
+
+
+def _loop_at(where: FrameType | None) -> Any:
+    """The event loop of asyncio, if `where` is code of its own.
+
+    An exception there would lose what it has in hand: a task whose wake-up is lost is never woken again, not
+    even by its cancellation, for which `asyncio.run` waits. Between two steps it is as good as anywhere.
+    """
+    asyncio: Any = sys.modules.get("asyncio")
+    loop = getattr(asyncio, "_get_running_loop", lambda: None)()  # it may be half imported
+    if where is None or loop is None:
+        return None
+    module = str(where.f_globals.get("__name__")).partition(".")[0]
+    if module == "asyncio" or (module in sys.stdlib_module_names and asyncio.current_task(loop) is None):
+        return loop
+    return None  # a task or a callback of the user holds it up
 
 
 def leave() -> None:

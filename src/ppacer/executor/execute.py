@@ -7,9 +7,7 @@ conclude  which code ran; the end into the log, the outcome to the sink
 
 import inspect
 import logging
-import sys
 from collections.abc import Awaitable, Callable
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -31,9 +29,18 @@ class Refusal(Exception):  # noqa: N818 - not an error of the task: it is not st
 
 
 def execute(
-    grant: Grant, registry: Registry, notifier: Sender, signal: CancelSignal, deadline: float | None
+    grant: Grant,
+    registry: Registry,
+    notifier: Sender,
+    signal: CancelSignal,
+    deadline: float | None,
+    *,
+    is_interrupted: bool = False,
 ) -> Outcome:
-    """Runs one attempt in this thread. Raises nothing, unless a signal handler does."""
+    """Runs one attempt in this thread. Raises nothing, unless a signal handler does.
+
+    `is_interrupted`: a handler will, at the deadline; then nothing else has to end a coroutine.
+    """
     try:
         task, ctx, body_hash = resolve(grant, registry, notifier, signal, deadline)
     except Refusal as refusal:
@@ -41,7 +48,7 @@ def execute(
     try:
         value = task.execute(ctx)
         if value is not None and inspect.isawaitable(value):
-            value = _wait_for(value, ctx)
+            value = _wait_for(value, None if is_interrupted else ctx.remaining())
         outcome = Outcome(End.SUCCESS, result=values.encode(value), body_hash=body_hash)
     except BaseException as error:  # whatever a task raises, SystemExit included, is its failure
         outcome = Outcome(End.FAILED, error_text(error), body_hash=body_hash)
@@ -164,37 +171,12 @@ def _remaining(deadline: float | None) -> Callable[[], float | None]:
     return lambda: deadline - mono()
 
 
-def _wait_for(value: Awaitable[Any], ctx: TaskContext) -> Any:
-    """What the awaitable gives, until the deadline: a coroutine can be ended in every runner."""
+def _wait_for(value: Awaitable[Any], seconds: float | None) -> Any:
+    """What the awaitable gives within so many seconds: a coroutine can be ended in every runner."""
     import asyncio  # it takes 20 ms and makes every fork dearer; many programs have no use for it
 
     async def within() -> Any:
-        async with asyncio.timeout(ctx.remaining()):
+        async with asyncio.timeout(seconds):
             return await value
 
     return asyncio.run(within())
-
-
-def cancel_loop(where: FrameType | None) -> bool:
-    """Cancels the task for which asyncio runs in this thread; to be called by a signal handler.
-
-    False where an exception does better: no loop runs, or a task holds it up in code of its own. An exception
-    out of the loop's own code would lose what that has in hand: a task whose wake-up is lost is never woken
-    again, not even by its cancellation, and `asyncio.run` waits for it.
-    """
-    base_events = sys.modules.get("asyncio.base_events")  # perhaps only half imported
-    base = getattr(base_events, "BaseEventLoop", None)
-    frame = where
-    while base is not None and frame is not None and frame.f_code is not base.run_until_complete.__code__:
-        frame = frame.f_back
-    if base is None or where is None or frame is None:
-        return False
-    import asyncio
-
-    is_own = str(where.f_globals.get("__name__")).partition(".")[0] not in ("asyncio", "selectors")
-    if is_own and asyncio.current_task() is not None:
-        return False
-    task: asyncio.Task[Any] = frame.f_locals["future"]
-    task.cancel()
-    task.get_loop().call_soon_threadsafe(lambda: None)  # it may be about to wait
-    return True

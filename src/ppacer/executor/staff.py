@@ -84,11 +84,11 @@ class Staff:
     def end(self, worker: Worker) -> None:
         """Asks a worker to end its attempt and itself; after the grace time it is killed.
 
-        When SIGTERM comes just as the attempt ends by itself, or is ignored, it is the end of the jobs that
+        When SIGTERM is ignored, or comes just as the attempt ends by itself, it is the end of the jobs that
         makes the child leave: a signal that comes in the last moment before a read does not interrupt it.
         """
-        self._supply.kill(worker.pid, signal.SIGTERM)
         worker.end_jobs()
+        self._supply.kill(worker.pid, signal.SIGTERM)
         self._leave(worker, self._grace)
 
     def close(self) -> None:

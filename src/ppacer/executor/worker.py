@@ -89,9 +89,12 @@ class Worker:
 
     def end_jobs(self) -> None:
         """Lets the child know that no other job will come: it leaves after the one that it has."""
+        self.unsent.clear()
         if self.control >= 0:
-            with socket.socket(fileno=os.dup(self.control)) as control, contextlib.suppress(OSError):
+            control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, self.control)
+            with contextlib.suppress(OSError):  # it is gone
                 control.shutdown(socket.SHUT_WR)
+            control.detach()
 
     def hear(self, *, to_the_end: bool = False) -> list[FromChild]:
         """Messages that are there, or all of them. Sets `is_cut_off`, and `complaint` for garbage."""
