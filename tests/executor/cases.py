@@ -291,12 +291,11 @@ def stubborn(ctx: TaskContext) -> None:
 
 
 @task
-def ignores(ctx: TaskContext) -> None:
-    """Ignores SIGTERM, and ends when it is told to."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("ignoring", flush=True)
-    while not Path(ctx.run.params["folder"], "end").exists():
-        time.sleep(0.01)
+def takes_sigterm() -> None:
+    """Ends when SIGTERM comes, which nobody else gets."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("waiting", flush=True)
+    signal.sigwait({signal.SIGTERM})
 
 
 @task
@@ -480,6 +479,7 @@ async def torn() -> None:
 async def tidies() -> None:
     """Takes its time to clean up."""
     try:
+        print("sleeping")
         await asyncio.sleep(600)
     finally:
         await asyncio.sleep(0.1)
@@ -551,10 +551,10 @@ with Dag("cases") as cases:
     root = nothing()
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
-        ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn, ignores,
-        daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large, not_json, hungry, takes, burns,
-        remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams, torn, tidies, blocks,
-        sleepless, fails_async, stops_loop, same_thread, score,
+        ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn,
+        takes_sigterm, daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large, not_json,
+        hungry, takes, burns, remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams,
+        torn, tidies, blocks, sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)
