@@ -1,10 +1,15 @@
 """Who may ask, and who may change anything: known hosts, and no page of another site."""
 
+import socket
 from collections.abc import Callable
 
 import pytest
+from starlette.datastructures import Headers
 
 from api.live import Answer, Live, is_problem, parsed
+from ppacer.api.guard import Guard
+from ppacer.app.admission import hosts_of
+from ppacer.config import Settings
 
 CSP = {"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"}
 CSP |= {"frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"}
@@ -94,7 +99,8 @@ def test_the_refusal_of_a_host_says_what_to_do(shared: Live) -> None:
     answer = shared.get("/", Host="ppacer.example")
     assert is_problem(answer, 421, "unknown_host")
     assert "'ppacer.example'" in answer.json["detail"]
-    assert "allowed_hosts" in answer.json["detail"]
+    assert "PPACER_ALLOWED_HOSTS=ppacer.example" in answer.json["detail"]
+    assert 'allowed_hosts = ["ppacer.example"]' in answer.json["detail"]
 
 
 def test_a_foreign_host_gets_nothing_from_any_path_by_any_method(shared: Live) -> None:
@@ -120,6 +126,24 @@ def test_allowed_hosts_are_answered_too(live: Callable[..., Live]) -> None:
     ):
         assert status_for(program, host) == 200, host
     assert status_for(program, "example") == 421
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_who_listens_on_all_addresses_answers_to_each_of_them(host: str) -> None:
+    guard = Guard(_nobody, hosts_of(Settings(host=host)))
+
+    def status(name: str) -> int:
+        refusal = guard.refusal("GET", Headers({"host": name}), 0)
+        return 200 if refusal is None else refusal.status_code
+
+    for name in ("192.0.2.7:9321", "[fe80::7]:9321", "127.0.0.1", f"{socket.gethostname()}:9321"):
+        assert status(name) == 200, name
+    for name in ("evil.example", "192.0.2.7.nip.io", "0.0.0.0:9321", "[::]", "2130706433", "1.2.3"):
+        assert status(name) == 421, name
+
+
+async def _nobody(*_: object) -> None:
+    raise AssertionError("nothing is asked for")
 
 
 # -- changes ------------------------------------------------------

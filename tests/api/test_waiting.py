@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ import pytest
 from api.dags import etl, held, talking
 from api.live import LONG, PATIENCE, Gate, Live, Waiting, answer_of, until
 from ppacer.api.door import News
+from ppacer.api.link import Link
+from ppacer.api.remote import HttpExecutorClient
+from ppacer.errors import PpacerError
+from ppacer.protocol import Hello
 
 Make = Callable[..., Live]
 POLLS = 100
@@ -208,6 +212,29 @@ def test_a_program_with_open_long_polls_ends_soon_and_well(
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert ("Cancel" in said) is is_slow  # the server's word for a request that it had to give up
+
+
+def test_an_executor_that_polls_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with (
+        served(tmp_path, LONG) as (process, port),
+        HttpExecutorClient(Link(f"http://127.0.0.1:{port}", None), "w1") as client,
+    ):
+        client.hello(Hello("w1", slots=1))
+        answers = []
+
+        def claims() -> None:
+            with suppress(PpacerError):
+                while True:
+                    answers.append(client.claim("w1", 1, LONG))
+
+        thread = threading.Thread(target=claims)
+        thread.start()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert len(answers) <= 1  # the poll that was open; nobody waited for another one
+    assert "Cancel" not in (tmp_path / "log").read_text()
 
 
 def test_who_was_told_costs_nothing_until_it_listens_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,6 +291,18 @@ def stubborn(ctx: TaskContext) -> None:
 
 
 @task
+def misses_sigterm() -> None:
+    """SIGTERM comes to another thread: as in the last moment before a system call, it interrupts nothing."""
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        print("sleeping", flush=True)
+        time.sleep(600)
+    finally:
+        print("cleaned up")
+
+
+@task
 def takes_sigterm() -> None:
     """Ends when SIGTERM comes, which nobody else gets."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -552,9 +564,9 @@ with Dag("cases") as cases:
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
         ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn,
-        takes_sigterm, daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large, not_json,
-        hungry, takes, burns, remembers, replaces_stdout, redirects, background, cooperative, deaf, dreams,
-        torn, tidies, blocks, sleepless, fails_async, stops_loop, same_thread, score,
+        takes_sigterm, misses_sigterm, daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large,
+        not_json, hungry, takes, burns, remembers, replaces_stdout, redirects, background, cooperative,
+        deaf, dreams, torn, tidies, blocks, sleepless, fails_async, stops_loop, same_thread, score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

@@ -282,6 +282,10 @@ def test_a_coroutine_is_cancelled_once_at_its_timeout(child: Runner, memory: Mem
     outcome, log = memory.run(child, "tidies", timeout=1.0)
     assert outcome.end is TIMED_OUT
     assert messages(log, "stdout") in (["sleeping", "cleaned up"], [])  # unless it came before it could begin
+    if log[0].message == "sleeping":
+        assert (
+            str(outcome.error).splitlines()[3].endswith("in tidies")
+        )  # the place where it waited comes first
 
 
 def test_a_coroutine_that_holds_up_its_event_loop_is_ended(child: Runner, memory: Memory) -> None:
@@ -290,6 +294,14 @@ def test_a_coroutine_that_holds_up_its_event_loop_is_ended(child: Runner, memory
     child.cancel(started.token, End.CANCELLED)
     assert memory.end_of(started).end is End.CANCELLED
     assert messages(memory.log_of(started), "stdout") == ["blocking", "cleaned up"]
+
+
+def test_sigterm_in_the_last_moment_before_a_system_call_is_not_lost(child: Runner, memory: Memory) -> None:
+    started = memory.start(child, grant("misses_sigterm"))
+    memory.wait_for(started, "sleeping")
+    child.cancel(started.token, End.CANCELLED)
+    assert memory.end_of(started).end is End.CANCELLED
+    assert messages(memory.log_of(started), "stdout") == ["sleeping", "cleaned up"]
 
 
 def test_who_missed_sigterm_and_ends_by_itself_is_not_waited_for(child: Runner, memory: Memory) -> None:

@@ -26,7 +26,10 @@ log = logging.getLogger("ppacer.api")
 COOKIE = "ppacer_token"
 STALE_SECONDS = 5.0  # after which rows are read again, in case another program has changed them
 PATIENCE_SECONDS = 1.0  # with a database that hangs; then those rows count that are known
-NO_TOKEN = "this needs an access token: Authorization: Bearer ppt_…; `ppacer token create` makes one"
+NO_TOKEN = (
+    "this needs an access token: Authorization: Bearer ppt_…, for ppacer's commands in PPACER_TOKEN or "
+    "--token-file; `ppacer token create` makes one"
+)
 NO_SUCH_TOKEN = "this access token is unknown, expired or revoked"
 
 

@@ -7,12 +7,14 @@ look local; the Host allow-list and the same-origin rule stop both from the firs
 import asyncio
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ppacer.api.problems import RequestError, problem
+from ppacer.config import WILDCARDS
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,11 +45,15 @@ HEADERS = (
 
 
 class Guard:
-    """ASGI middleware in front of everything."""
+    """ASGI middleware in front of everything.
+
+    A wildcard among the hosts stands for every address: what is rebound is a name.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self.app = app
-        self.hosts = {_host_name(host) or host.lower() for host in (*LOOPBACK, *hosts)}
+        self.hosts = {_host_name(host) or host.lower() for host in (*LOOPBACK, *hosts)} - WILDCARDS
+        self.takes_addresses = not WILDCARDS.isdisjoint(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = EXECUTORS_BODY_BYTES_MAX if scope["path"].startswith(EXECUTORS) else BODY_BYTES_MAX
@@ -69,8 +75,12 @@ class Guard:
             return problem(
                 400, "bad_host", "a request names its host once, in the header Host: name or name:port"
             )
-        if name not in self.hosts:
-            detail = f"this server does not answer to the host name {name[:100]!r}; allowed_hosts can add it"
+        if name not in self.hosts and not (self.takes_addresses and _is_address(name)):
+            name = name[:100]
+            detail = (
+                f"this server does not answer to the host name {name!r}; if it is one of its own, start it "
+                f'with PPACER_ALLOWED_HOSTS={name}, or with allowed_hosts = ["{name}"] in ppacer.toml'
+            )
             return problem(421, "unknown_host", detail)
         if method in SAFE:
             return None
@@ -86,6 +96,14 @@ def _host_name(host: str) -> str | None:
     """The name without the port, in lower case: `[::1]:9321` → `::1`; None for what is no host at all."""
     found = HOST.fullmatch(host)
     return None if found is None else (found["v6"] or found["name"]).lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return name not in WILDCARDS
 
 
 def _is_same_origin(headers: Headers, host: str) -> bool:

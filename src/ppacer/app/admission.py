@@ -4,11 +4,9 @@ import socket
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from ppacer.config import Settings, is_loopback
+from ppacer.config import WILDCARDS, Settings, is_loopback
 from ppacer.errors import ConfigError
 from ppacer.store import Store
-
-WILDCARDS = ("0.0.0.0", "::")
 
 
 def check_tokens(settings: Settings, now: datetime) -> None:
@@ -29,8 +27,8 @@ def hosts_of(settings: Settings) -> tuple[str, ...]:
     """The host names that are answered: those of the settings, and under which this machine is reached."""
     if is_loopback(settings.host):
         return settings.allowed_hosts
-    own = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else (settings.host,)
-    return (*settings.allowed_hosts, *own)
+    names = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else ()
+    return (*settings.allowed_hosts, settings.host, *names)
 
 
 def url_for_others(url: str) -> str:

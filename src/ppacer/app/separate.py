@@ -79,7 +79,7 @@ def _execute(
         half.outlive(folder.path / "executor", stop.asked.is_set)
         name = settings.name or folder.usual_name
         with Spool(folder.reports) as spool, HttpExecutorClient(Link(url, token), name, mask) as client:
-            log.info("executor %s works for %s with %d slot(s)", name, url, settings.slots_or_default)
+            log.info("executor %s offers %d slot(s) to %s", name, settings.slots_or_default, url)
             if left := len(spool.left):
                 log.info("%d attempt(s) of an earlier life are still to be reported", left)
             with half.at_work(client, name, folder.identity, spool, settings.labels) as executor:

@@ -239,6 +239,10 @@ def _is_word(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", text) is not None
 
 
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+"""What a server is told to listen on all addresses by."""
+
+
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine can reach an address."""
     try:

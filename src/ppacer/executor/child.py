@@ -32,6 +32,7 @@ from ppacer.notify import Sender
 from ppacer.protocol import End
 
 MARK = "PPACER_CHILD"  # in the environment of a child, and so of every program started below it
+REMINDER = signal.SIGURG  # interrupts what the child waits in; programs that a task has started ignore it
 JOBS_MAX = 10_000
 TERMINATED = 128 + signal.SIGTERM  # exit code, as shells have it
 GROWTH_MAX = 256 * 1024 * 1024  # bytes; what a child keeps beyond that is a leak, as a rule
@@ -107,6 +108,7 @@ class Child:
         if self._jobs:  # the task before may have set its own
             set_handler(signal.SIGTERM, self.terminate)
             set_handler(signal.SIGINT, ignore)
+            set_handler(REMINDER, ignore)
         try:
             self._may_raise = True
             grant, deadline = job.grant, job.deadline
@@ -260,6 +262,7 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         if not mark.startswith(f"{os.getppid()}."):
             os._exit(0)
         set_handler(signal.SIGTERM, child.terminate)
+        set_handler(REMINDER, ignore)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
             set_handler(number, _signal.SIG_DFL)
         os.dup2(stdout, 1)

@@ -8,6 +8,7 @@ conclude  which code ran; the end into the log, the outcome to the sink
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from ppacer.clock import SystemClock, mono
 from ppacer.dag import BoundTask, Dag, Registry, RunInfo, Task, TaskContext, values
 from ppacer.dag.task import CancelSignal
 from ppacer.executor.runner import Outcome, Sink
-from ppacer.executor.words import error_text, last_record, timeout_text, with_details
+from ppacer.executor.words import error_text, last_record, strip, timeout_text, with_details
 from ppacer.notify import Sender
 from ppacer.protocol import End, Grant
 
@@ -172,11 +173,26 @@ def _remaining(deadline: float | None) -> Callable[[], float | None]:
 
 
 def _wait_for(value: Awaitable[Any], seconds: float | None) -> Any:
-    """What the awaitable gives within so many seconds: a coroutine can be ended in every runner."""
+    """What the awaitable gives within so many seconds: a coroutine can be ended in every runner.
+
+    A SystemExit that ends the event loop, and no code of the task, is told where the coroutine waited.
+    """
     import asyncio  # it takes 20 ms and makes every fork dearer; many programs have no use for it
 
-    async def within() -> Any:
-        async with asyncio.timeout(seconds):
-            return await value
+    trace: TracebackType | None = None
 
-    return asyncio.run(within())
+    async def within() -> Any:
+        nonlocal trace
+        try:
+            async with asyncio.timeout(seconds):
+                return await value
+        except asyncio.CancelledError as error:
+            trace = error.__traceback__
+            raise
+
+    try:
+        return asyncio.run(within())
+    except SystemExit as error:
+        if strip(error.__traceback__) is not None:
+            raise
+        raise error.with_traceback(trace) from None

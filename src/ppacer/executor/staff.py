@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from ppacer.dag import Registry
+from ppacer.executor.child import REMINDER
 from ppacer.executor.frames import Ended, FromChild, Job, Said
 from ppacer.executor.memory import Usage
 from ppacer.executor.reactor import Reactor
@@ -20,6 +21,7 @@ from ppacer.executor.warm import Ends, WarmParent
 from ppacer.executor.words import exit_text
 from ppacer.executor.worker import FULL, LAST, Attempt, Worker
 
+REMINDERS = (0.1, 1.0)  # seconds after a SIGTERM
 EOF_SECONDS = 0.5  # between the end of the connection to a child and its own end
 ORPHAN_SECONDS = 2.0  # for results of children whose warm parent has died
 CUT_OFF = "the task closed a file descriptor that is not its own: the one that connects its process to ppacer"
@@ -82,14 +84,20 @@ class Staff:
         return True
 
     def end(self, worker: Worker) -> None:
-        """Asks a worker to end its attempt and itself; after the grace time it is killed.
-
-        When SIGTERM is ignored, or comes just as the attempt ends by itself, it is the end of the jobs that
-        makes the child leave: a signal that comes in the last moment before a read does not interrupt it.
-        """
-        worker.end_jobs()
+        """Asks a worker to end its attempt and itself; after the grace time it is killed."""
+        worker.end_jobs()  # where SIGTERM is ignored, or comes when the attempt has just ended by itself
         self._supply.kill(worker.pid, signal.SIGTERM)
         self._leave(worker, self._grace)
+        for seconds in REMINDERS:
+            self._reactor.timers.add(self._reactor.mono() + seconds, partial(self._remind, worker))
+
+    def _remind(self, worker: Worker) -> None:
+        """Interrupts what the child waits in: Python sees to a signal between two of its own steps only.
+
+        A SIGTERM that comes in the last moment before a system call would wait for the end of that.
+        """
+        if not (worker.has_exited or worker.is_orphan):
+            self._supply.kill(worker.pid, REMINDER)
 
     def close(self) -> None:
         """Ends everything; returns when nobody is left."""
