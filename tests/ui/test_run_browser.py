@@ -1,10 +1,14 @@
 """A run in a browser: a task that failed, a restart and a cancel, each after a look at what they will do."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from api.live import Live
+from ppacer import Dag, task
+from ppacer.ui.run import NODES_MAX
 from ppacer.ui.static import asset
 from ui.browser import Browser
 from ui.served_dags import NASTY
@@ -74,3 +78,32 @@ def test_a_question_goes_away_with_its_command(browser: Browser, served: str) ->
 def post(page: Any, path: str) -> None:
     """As somebody else does it, elsewhere."""
     page.evaluate("path => fetch(path, { method: 'POST' })", path)
+
+
+def flat(count: int) -> Dag:
+    """So many tasks, none after another, that fail with much to say."""
+
+    @task
+    def fails() -> None:
+        raise RuntimeError("there is much to say about it, " * 9 + "x" * 99)
+
+    with Dag("flat") as dag:
+        for number in range(count):
+            fails.with_options(id=f"fails_{number}")()
+    return dag
+
+
+@pytest.mark.parametrize("count", [1, NODES_MAX + 1])
+def test_long_reasons_leave_room_where_one_box_would_be_the_graph(
+    browser: Browser, live: Callable[..., Live], count: int
+) -> None:
+    program = live(flat(count))
+    with browser.page() as page:
+        page.goto(f"http://{program.host}/runs/{program.run('flat')}")
+        assert "much to say" in page.locator(".tasks .reason").first.inner_text()
+        assert page.locator(".graph").count() == 0
+        for width in (320, 390, 768, 1024, 1280, 1700):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            box = page.locator(".tasks td.number").first.bounding_box()
+            assert box["x"] + box["width"] <= width

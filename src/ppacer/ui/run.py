@@ -46,6 +46,7 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
     past = door.reads.past_runs(run_id, [task.task_id for task in part.tasks], count=PAST)
     shown = rows(detail, part.tasks, past, now, door.is_live)
     drawing = picture(detail.tasks, partial(_url, run_id), NODES_MAX)
+    has_graph = len(drawing.nodes) > 1  # a box alone says less than its row
     return {
         "run": run,
         "zone": zone_of(dag.schedule),
@@ -54,7 +55,8 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
         "usual": _usual(past),
         "before": past[-1].run_id if past else None,
         "picture": drawing,
-        "is_beside": drawing.width <= BESIDE,
+        "has_graph": has_graph,
+        "is_beside": has_graph and drawing.width <= BESIDE,
         "part": part,
         "chosen": state.lower() if state else "",
         "tasks": shown,
