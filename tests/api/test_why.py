@@ -484,6 +484,9 @@ def up(
     return ExecutorView(name=name, state=state, **facts, **times, **lists)  # type: ignore[arg-type]  # mixed
 
 
+DRAINED = up("b", state="DRAINING", drained=True)
+
+
 @pytest.mark.parametrize(
     ("facts", "executors", "words"),
     [
@@ -534,13 +537,45 @@ def test_a_run_says_it_of_all_that_waits() -> None:
     ("executors", "words"),
     [
         ([up("a")], "mail waits for a free slot"),
-        ([up("a"), up("b", state="DRAINING", drained=True)], "mail waits for an executor"),
-        ([up("a", state="DRAINING", drained=True)], "mail waits for an executor: a is drained"),
+        ([up("a"), DRAINED], "mail waits for a free slot"),
+        ([DRAINED], "mail waits for an executor: b is drained"),
+        (
+            [DRAINED, up("c", state="DRAINING", drained=True)],
+            "mail waits for an executor: b and c are drained",
+        ),
         ([up("a", state="GONE")], "mail waits for an executor: none is up"),
+        ([], "mail waits for an executor: none is up"),
     ],
 )
 def test_a_list_says_when_nobody_takes_what_waits(executors: list[ExecutorView], words: str) -> None:
     assert why_open(run(RunStatus.RUNNING).run, None, [WAITING], NOW, True, executors) == words
+
+
+GPU = "an executor that carries gpu"
+
+
+@pytest.mark.parametrize(
+    ("executors", "words"),
+    [
+        (None, "a free slot"),
+        ([up("a"), up("b", "gpu")], "a free slot"),
+        ([up("a"), up("b", "gpu", state="GONE")], f"{GPU}: none that is up does"),
+        ([up("a"), up("b", "gpu", state="DRAINING", drained=True)], f"{GPU}: b is drained"),
+        ([up("b", "gpu", state="DRAINING")], f"{GPU}: none is up"),
+        ([DRAINED], f"{GPU}: none is up"),
+    ],
+)
+def test_a_list_says_what_tasks_need_that_no_executor_has(
+    executors: list[ExecutorView] | None, words: str
+) -> None:
+    at = [TasksAt("SCHEDULED", 2, "a", "b", None, ["gpu"])]
+    assert why_open(run("RUNNING").run, None, at, NOW, True, executors) == f"a and b wait for {words}"
+    ready = task("a", TaskStatus.SCHEDULED, labels=["gpu"])
+    after = task("z", TaskStatus.NO_STATUS, parents=["a"])
+    said = why_task(run("RUNNING", ready, after), after, NOW, True, executors)
+    assert said == f"z in run 7 of etl waits for a (waits for {words})."
+    has_slot = "waits for a free slot" in why_task(run("RUNNING", ready), ready, NOW, True, executors)
+    assert has_slot == (words == "a free slot"), "the list and `why` decide the same"
 
 
 RUNNING, WAITING = TasksAt("RUNNING", 2, "clean", "load", None), TasksAt("SCHEDULED", 1, "mail", "mail", None)

@@ -12,6 +12,7 @@ def test_what_waits_for_a_drained_executor_says_so_everywhere(tmp_path: Path) ->
         server.ok("drain", "local")
         server.trigger("sleeper")
         until(lambda: undrain in server.ok("why", 1), "that the run waits for what is drained")
+        assert "for an executor: local is drained" in server.ok("show", 1)
         assert "ABOUT" in (audit := server.ok("audit", "--command", "drain"))
         assert "executor=local" in audit
         server.stop(signal.SIGKILL)

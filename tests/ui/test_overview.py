@@ -121,6 +121,28 @@ def test_drained_executors_need_attention_while_tasks_wait_for_them(live: Make) 
     assert needs(program) == []
 
 
+def test_tasks_whose_label_no_executor_carries_need_attention_with_the_reason(live: Make) -> None:
+    with Dag("train") as train:
+        for id, labels in (("fit", ["gpu"]), ("store", ["disk"]), ("tune", ["gpu"])):
+            nothing.with_options(id=id, labels=labels)()
+    program = live(train, etl())
+    until(lambda: program.get("/api/v1/executors").json["executors"])
+    program.ended(program.trigger("etl"))
+    assert needs(program) == []
+    run_id = program.trigger("train")
+    until(lambda: needs(program))
+    none = "none that is up does"
+    assert [words.removeprefix("○ ") for words in needs(program)] == [
+        f"not taken 2 tasks wait for an executor that carries gpu: {none}",
+        f"not taken 1 task waits for an executor that carries disk: {none}",
+    ]
+    row = page(program).one("tr", id=f"running-{run_id}").text
+    assert f"fit and tune wait for an executor that carries gpu: {none}" in row
+    assert f"store waits for an executor that carries disk: {none}" in row
+    of_run = page(program, f"/runs/{run_id}").text
+    assert of_run.count("an executor that carries disk; local, the only one, does not") == 2, "top and row"
+
+
 def write(program: Live, *statement: Any) -> None:
     """Writes into the database of a program."""
     with closing(sqlite3.connect(program.db, timeout=60)) as connection, connection:

@@ -213,7 +213,7 @@ class Routes:
         """Why a task of a run is where it is."""
         detail = self.door.reads.run_detail(run_id)
         task = _task(detail, task_id)
-        executors = self.door.executors_for([task])
+        executors = self.door.executors_for(detail.tasks)
         words = why_task(detail, task, self.door.clock.now().utc, self.door.is_live, executors)
         return self._why(words + self._code_note(detail))
 

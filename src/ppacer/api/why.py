@@ -1,6 +1,6 @@
 """Says in words why a dag, run or task is in its state, and what must happen next. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ppacer.api.why_code import code_changed
@@ -18,7 +18,6 @@ _ENDED = {"HANDED_BACK": "was interrupted", "REFUSED": "was refused"}
 # What a task that holds up others is doing.
 _DOING = {
     TaskStatus.NO_STATUS: "not started",
-    TaskStatus.SCHEDULED: "waits for a free slot",
     TaskStatus.RUNNING: "running",
     TaskStatus.FAILED_PENDING_RETRY: "failed, to be tried again",
 }
@@ -160,22 +159,26 @@ def why_open(
         return f"ends when {_first_and_last(running[0])} {_has(running[0])}" if running else "is about to end"
     order = {status: place for place, status in enumerate(_AT)}
     at = sorted((one for one in tasks if one.status in _AT), key=lambda one: order[one.status])
-    slot = _any_slot(executors)
-    return "; ".join(_tasks_at(one, now, slot) for one in at) or "goes on at the next step of the scheduler"
+    words = (_tasks_at(one, now, executors) for one in at)
+    return "; ".join(words) or "goes on at the next step of the scheduler"
 
 
-def _any_slot(executors: Sequence[ExecutorView] | None) -> str:
-    """What tasks wait for that could begin, whatever they need: in a list nothing is known of that."""
-    asked = [one for one in executors or () if one.drain_asked_at is not None]
-    drained = [one.name for one in asked if one.state == "DRAINING"]
-    if executors is None or any(executor.state == "UP" for executor in executors):
-        return "an executor" if drained else "a free slot"
-    return f"an executor: {f'{_names(drained)} {be(len(drained))} drained' if drained else 'none is up'}"
+def short_slot(task: TaskView | TasksAt, executors: Sequence[ExecutorView] | None) -> str:
+    """What a task that could begin waits for, in few words: a free slot, or why no executor takes it."""
+    if executors is None or has_taker(task, executors):
+        return "a free slot"
+    drained = [executor.name for executor in drained_for(task, executors)]
+    if drained:
+        why = f"{_names(drained)} {be(len(drained))} drained"
+    else:
+        why = "none that is up does" if any(one.state == "UP" for one in executors) else "none is up"
+    return f"an executor{_wanted(task)}: {why}"
 
 
-def _tasks_at(tasks: TasksAt, now: datetime, slot: str) -> str:
+def _tasks_at(tasks: TasksAt, now: datetime, executors: Sequence[ExecutorView] | None) -> str:
     one, many = _AT[tasks.status]
     if tasks.status == TaskStatus.SCHEDULED:
+        slot = short_slot(tasks, executors)
         one, many = f"waits for {slot}", f"wait for {slot}"
     words = f"{_first_and_last(tasks)} {one if tasks.count == 1 else many}"
     if tasks.status != TaskStatus.FAILED_PENDING_RETRY or tasks.retry_at is None:
@@ -263,21 +266,18 @@ def _open_task(
             return f"{name} {_end(task)}: {sentence(task.error)} It is tried again {_retry(task, now)}."
     if detail.run.status == RunStatus.SCHEDULED:
         return f"{name} waits for its run to begin; see `ppacer why {detail.run.run_id}`."
-    return f"{name} waits for {_unmet(detail, task)}."
+    return f"{name} waits for {_unmet(detail, task, executors)}."
 
 
 def _slot(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
     """What a task waits for that could begin: a free slot, or an executor that does not exist."""
-    labels = _names(task.labels) if task.labels else ""
-    wanted = f" that carries {labels}" if labels else ""
-    wanted += f"{' and has' if wanted else ' that has'} the runner {task.runner}" if task.runner else ""
-    up = [executor for executor in executors or () if executor.state == "UP"]
-    if executors is None or any(_can_run(executor, task) for executor in up):
+    wanted = _wanted(task)
+    if executors is None or has_taker(task, executors):
         return f"a free slot of an executor{wanted}."
-    for executor in executors:
-        if executor.state == "DRAINING" and executor.drain_asked_at is not None and _can_run(executor, task):
-            name = executor.name
-            return f"an executor{wanted}; {name} is one, but drained: `ppacer undrain {name}` gives it work."
+    for executor in drained_for(task, executors):
+        name = executor.name
+        return f"an executor{wanted}; {name} is one, but drained: `ppacer undrain {name}` gives it work."
+    up = [executor for executor in executors if executor.state == "UP"]
     options = "".join(f" --label {label}" for label in task.labels)
     options += f" --runner {task.runner}" if task.runner else ""
     start = f"start one with `ppacer executor FILE --scheduler URL{options}`."
@@ -289,7 +289,26 @@ def _slot(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
     return f"an executor{wanted}; {none}: {start}"
 
 
-def _can_run(executor: ExecutorView, task: TaskView) -> bool:
+def _wanted(task: TaskView | TasksAt) -> str:
+    """What a task asks of an executor, as the end of "an executor"."""
+    wanted = f" that carries {_names(task.labels)}" if task.labels else ""
+    return wanted + (
+        f"{' and has' if wanted else ' that has'} the runner {task.runner}" if task.runner else ""
+    )
+
+
+def has_taker(task: TaskView | TasksAt, executors: Iterable[ExecutorView]) -> bool:
+    """Whether one of the executors would take a task as soon as it has a free slot."""
+    return any(executor.state == "UP" and _can_run(executor, task) for executor in executors)
+
+
+def drained_for(task: TaskView | TasksAt, executors: Iterable[ExecutorView]) -> list[ExecutorView]:
+    """The executors that would take a task, had nobody asked for them to be given nothing new."""
+    asked = [one for one in executors if one.state == "DRAINING" and one.drain_asked_at is not None]
+    return [one for one in asked if _can_run(one, task)]
+
+
+def _can_run(executor: ExecutorView, task: TaskView | TasksAt) -> bool:
     return {*task.labels} <= {*executor.labels} and task.runner in (None, *executor.runners)
 
 
@@ -416,14 +435,21 @@ def _progress(detail: RunDetail, now: datetime, executors: Sequence[ExecutorView
     return "; ".join(words)
 
 
-def _unmet(detail: RunDetail, task: TaskView) -> str:
-    states = {other.task_id: other.status for other in detail.tasks}
+def _unmet(detail: RunDetail, task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
+    tasks = {other.task_id: other for other in detail.tasks}
+    parents = [tasks[parent] for parent in task.parents]
     unmet = [
-        f"{parent} ({_DOING.get(TaskStatus(states[parent]), states[parent])})"
-        for parent in task.parents
-        if states[parent] != TaskStatus.SUCCESS
+        f"{parent.task_id} ({_doing(parent, executors)})"
+        for parent in parents
+        if parent.status != TaskStatus.SUCCESS
     ]
     return _names(unmet) if unmet else "the next step of the scheduler"
+
+
+def _doing(task: TaskView, executors: Sequence[ExecutorView] | None) -> str:
+    if task.status == TaskStatus.SCHEDULED:
+        return f"waits for {short_slot(task, executors)}"
+    return _DOING.get(TaskStatus(task.status), task.status)
 
 
 def _failed_ancestors(detail: RunDetail, task: TaskView) -> str:

@@ -1,6 +1,7 @@
 """`ppacer show`, and the parts of it that other commands end with."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from ppacer.cli.runs import run_state, tell_if_stuck
 if TYPE_CHECKING:
     from ppacer.cli.backend import Backend
     from ppacer.cli.screen import Screen
-    from ppacer.store.views import AttemptView, RunDetail, TaskView
+    from ppacer.store.views import AttemptView, ExecutorView, RunDetail, TaskView
 
 ERROR_LINES_MAX = 20  # of the text of an error; the log has the rest
 ERRORS_MAX = 5
@@ -41,19 +42,29 @@ def show_command(backend: "Backend", run: str, task: str | None, as_json: bool) 
     elif as_json:
         print_json(detail)
     else:
-        show_run(screen, detail, now)
+        show_run(screen, detail, now, _executors(backend, detail))
     if not as_json:
         tell_if_stuck(screen, backend, [detail.run])
 
 
-def show_run(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
-    """The run, its tasks, and the errors of those that failed."""
+def _executors(backend: "Backend", detail: "RunDetail") -> "list[ExecutorView] | None":
+    """Those that could take what waits for a slot; None when nothing does, or nobody would give it."""
+    from ppacer.store.views import PAGE_MAX
+
+    is_waiting = backend.is_live and any(task.status == "SCHEDULED" for task in detail.tasks)
+    return backend.executors(limit=PAGE_MAX) if is_waiting else None
+
+
+def show_run(
+    screen: "Screen", detail: "RunDetail", now: datetime, executors: "Sequence[ExecutorView] | None" = None
+) -> None:
+    """The run, its tasks, and the errors of those that failed; `executors`: that may take what is ready."""
     _show_head(screen, detail, now)
     if not detail.tasks:
         screen.line("the dag has no tasks")
         return
     screen.line()
-    show_tasks(screen, detail, now)
+    show_tasks(screen, detail, now, executors)
     show_errors(screen, detail)
 
 
@@ -80,8 +91,10 @@ def _show_head(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
         screen.line(f"  {screen.paint(f'{name:<8}', 'dim')}  {value}")
 
 
-def show_tasks(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
-    """The table of tasks."""
+def show_tasks(
+    screen: "Screen", detail: "RunDetail", now: datetime, executors: "Sequence[ExecutorView] | None" = None
+) -> None:
+    """The table of tasks; `executors` as for a run."""
     from ppacer.cli.screen import Column, Row
     from ppacer.cli.words import relative, took
 
@@ -102,7 +115,9 @@ def show_tasks(screen: "Screen", detail: "RunDetail", now: datetime) -> None:
             _retry(task),
             relative(task.started_at, now) if task.started_at else "",
             took(task.started_at, task.ended_at, now),
-            screen.clean("; ".join(filter(None, (_note(task, states, now), losses.get(task.task_id))))),
+            screen.clean(
+                "; ".join(filter(None, (_note(task, states, now, executors), losses.get(task.task_id))))
+            ),
         ]
         for task in detail.tasks
     ]
@@ -128,7 +143,9 @@ def _losses(detail: "RunDetail") -> dict[str, str]:
     }
 
 
-def _note(task: "TaskView", states: dict[str, str], now: datetime) -> str:
+def _note(
+    task: "TaskView", states: dict[str, str], now: datetime, executors: "Sequence[ExecutorView] | None"
+) -> str:
     from ppacer.cli.words import relative
 
     match task.status:
@@ -143,7 +160,9 @@ def _note(task: "TaskView", states: dict[str, str], now: datetime) -> str:
             waiting = [parent for parent in task.parents if states.get(parent) != "SUCCESS"]
             return f"for {', '.join(waiting[:3])}{' …' if len(waiting) > 3 else ''}" if waiting else ""
         case "SCHEDULED":
-            return "for a free slot"
+            from ppacer.api.why import short_slot
+
+            return f"for {short_slot(task, executors)}"
     return ""
 
 

@@ -30,7 +30,7 @@ from ppacer.store.audits import AuditSearch, audit_views, find_audit
 from ppacer.store.backfills import backfill_views, one_backfill, run_counts, view_of, without_runs
 from ppacer.store.dag_lists import dag_rows, next_points
 from ppacer.store.executors import executor_views, lost_executors
-from ppacer.store.open_runs import tasks_at
+from ppacer.store.open_runs import KnownNeeds, by_needs, tasks_at
 from ppacer.store.recent import error_of, failing, hours, oldest_running, recent_runs
 from ppacer.store.run_lists import RunSearch, find_runs, latest_ends, page_of_runs, plain
 from ppacer.store.schema import (
@@ -85,6 +85,7 @@ class Reads:
         self._engine = database.reader_engine(self.url)
         self.dag_pages = dag_pages.DagPages(self._connect)
         self._graphs: dict[tuple[str, str], Graph] = {}
+        self._needs = KnownNeeds()
 
     def close(self) -> None:
         """Closes the connections."""
@@ -314,7 +315,7 @@ class Reads:
     def tasks_at(self, run_ids: Sequence[int]) -> dict[int, list[TasksAt]]:
         """What the tasks of open runs are at, by run; nothing of a run that none has begun of."""
         with self._connect() as connection:
-            return tasks_at(connection, run_ids) if run_ids else {}
+            return by_needs(connection, tasks_at(connection, run_ids), self._needs) if run_ids else {}
 
     def run_detail(self, run_id: int) -> RunDetail:
         """One run with every task and attempt. Raises NotFoundError."""

@@ -53,7 +53,8 @@ LOST = "LOST"  # a running attempt whose executor was not heard of any more
 class TasksAt(msgspec.Struct, frozen=True):
     """How many tasks of a run are at something, with two of their names, and when the next one is due.
 
-    `status`: a TaskStatus, or LOST.
+    `status`: a TaskStatus, or LOST. Of what is ready, tasks that ask the same of an executor are counted
+    together: `labels` and `runner`, which for all others say nothing.
     """
 
     status: str
@@ -61,6 +62,8 @@ class TasksAt(msgspec.Struct, frozen=True):
     first: str
     last: str
     retry_at: datetime | None
+    labels: list[str] = []
+    runner: str | None = None
 
 
 class DagView(msgspec.Struct, frozen=True):

@@ -89,7 +89,7 @@ def _why(door: Door, now: datetime, detail: RunDetail, task: TaskView, attempt: 
         if attempt.started_at and attempt.ended_at:
             took = f" after {about(attempt.ended_at - attempt.started_at)}"
         return f"Attempt {attempt.retry + 1} of {task.retry + 1}; it ended{took}."
-    executors = door.executors_for([task])
+    executors = door.executors_for(detail.tasks)
     words = why_task(RunDetail(detail.run, detail.tasks, []), task, now, door.is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
     short = words.removeprefix(name).removesuffix(way_on(detail)).strip()

@@ -1,12 +1,13 @@
 """What needs a look: dags that are disabled or fail, points that are late, runs that hang, executors lost."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
 from ppacer.api.door import Door
-from ppacer.api.why import about, sentence
+from ppacer.api.why import about, drained_for, has_taker, sentence, short_slot
 from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.views import NextView, RunMark
 from ppacer.ui.charts import typical
@@ -37,7 +38,7 @@ class Item:
 def attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Item]:
     """All of it, what is worst first. `points`: the next ones of all dags."""
     return [
-        *_drained(door),
+        *_not_taken(door),
         *_disabled(door),
         *_failed(door),
         *_stuck(door, now),
@@ -46,16 +47,28 @@ def attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Ite
     ]
 
 
-def _drained(door: Door) -> Iterator[Item]:
-    """Executors that were asked to take nothing more, while there is no other one and tasks wait."""
+def _not_taken(door: Door) -> Iterator[Item]:
+    """Tasks that could begin, and that no executor takes: those that could are drained, or there is none."""
     open_runs = door.reads.runs(status=[RunStatus.RUNNING], limit=LOOKED_AT) if door.is_live else []
     tasks = [one for at in door.reads.tasks_at([run.run_id for run in open_runs]).values() for one in at]
-    waiting = sum(one.count for one in tasks if one.status == TaskStatus.SCHEDULED)
-    living = [one for one in door.executors_for(tasks) or () if one.state != "GONE"]
-    if all(one.drain_asked_at is not None for one in living):
-        for one in living[:ATTENTION_MAX]:
-            words = f"is drained, {plural(waiting, 'task')} {'waits' if waiting == 1 else 'wait'}"
-            yield Item("DRAINING", "drained", f"executor {one.name}", "/executors", words, one.drain_asked_at)
+    executors = door.executors_for(tasks) or []
+    ready = [one for one in tasks if one.status == TaskStatus.SCHEDULED]
+    held, missing = Counter[str](), Counter[str]()  # tasks, by drained executor and by what they wait for
+    for one in ready:
+        if not has_taker(one, executors):
+            drained = [executor.name for executor in drained_for(one, executors)]
+            held.update(dict.fromkeys(drained, one.count))
+            missing.update({} if drained else {short_slot(one, executors): one.count})
+    for executor in [known for known in executors if known.name in held][:ATTENTION_MAX]:
+        name, count = executor.name, held[executor.name]
+        words = f"is drained, {plural(count, 'task')} {_wait(count)}"
+        yield Item("DRAINING", "drained", f"executor {name}", "/executors", words, executor.drain_asked_at)
+    for what, count in missing.most_common(ATTENTION_MAX):
+        yield Item("waits", "not taken", plural(count, "task"), "/executors", f"{_wait(count)} for {what}")
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
 
 
 def _disabled(door: Door) -> Iterator[Item]:

@@ -44,13 +44,14 @@ def show(door: Door, now: datetime, run_id: int, state: TaskStatus | None, first
     can_restart = is_final and run.status != RunStatus.SUCCESS
     part = chosen(detail.tasks, state, first)
     past = door.reads.past_runs(run_id, [task.task_id for task in part.tasks], count=PAST)
-    shown = rows(detail, part.tasks, past, now, door.is_live)
+    executors = door.executors_for(detail.tasks)
+    shown = rows(detail, part.tasks, past, now, door.is_live, executors)
     drawing = picture(detail.tasks, partial(_url, run_id), NODES_MAX)
     has_graph = len(drawing.nodes) > 1  # a box alone says less than its row
     return {
         "run": run,
         "zone": zone_of(dag.schedule),
-        "why": _why(why_run(dag, detail, now, door.is_live, door.executors_for(detail.tasks)), detail),
+        "why": _why(why_run(dag, detail, now, door.is_live, executors), detail),
         "story": _story(door.reads.audit(run_id=run_id, limit=PAGE_MAX)),
         "usual": _usual(past),
         "before": past[-1].run_id if past else None,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from ppacer.api.parameters import choice
 from ppacer.api.why import about, way_on, why_task
 from ppacer.engine import TaskStatus
-from ppacer.store.views import AttemptView, PastRun, RunDetail, TaskView
+from ppacer.store.views import AttemptView, ExecutorView, PastRun, RunDetail, TaskView
 from ppacer.ui.charts import Bar, Spark, attempts, spark, typical
 from ppacer.ui.graph import WORST_FIRST
 
@@ -71,9 +71,14 @@ def states(tasks: Sequence[TaskView], chosen: TaskStatus | None, path: str) -> l
 
 
 def rows(
-    detail: RunDetail, tasks: Sequence[TaskView], past: Sequence[PastRun], now: datetime, is_live: bool
+    detail: RunDetail,
+    tasks: Sequence[TaskView],
+    past: Sequence[PastRun],
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None,
 ) -> list[Row]:
-    """Each of these tasks with what is said of it."""
+    """Each of these tasks with what is said of it; `executors` as for `why_task`."""
     by_task: dict[str, list[AttemptView]] = {}
     for attempt in detail.attempts:
         by_task.setdefault(attempt.task_id, []).append(attempt)
@@ -83,7 +88,7 @@ def rows(
     for task in tasks:
         tried = by_task.get(task.task_id, [])
         looked += task.status == TaskStatus.UPSTREAM_FAILED
-        why = "" if looked > ANCESTORS_MAX else _why(detail, by_id, task, now, is_live)
+        why = "" if looked > ANCESTORS_MAX else _why(detail, by_id, task, now, is_live, executors)
         begun = sum(one.started_at is not None for one in tried)
         before = [run.took[task.task_id] for run in past if task.task_id in run.took]
         found.append(Row(task, attempts(tried, begin, end, now), begun, why, *_compared(task, before, now)))
@@ -91,14 +96,19 @@ def rows(
 
 
 def _why(
-    detail: RunDetail, by_id: Mapping[str, TaskView], task: TaskView, now: datetime, is_live: bool
+    detail: RunDetail,
+    by_id: Mapping[str, TaskView],
+    task: TaskView,
+    now: datetime,
+    is_live: bool,
+    executors: Sequence[ExecutorView] | None,
 ) -> str:
     """In fewer words than elsewhere: the page says which run it is, and has a button to try again."""
     if task.status == TaskStatus.SUCCESS:
         return ""
     if task.status != TaskStatus.UPSTREAM_FAILED:  # then the parents are enough
         detail = RunDetail(detail.run, [task, *(by_id[parent] for parent in task.parents)], [])
-    words = why_task(detail, task, now, is_live)
+    words = why_task(detail, task, now, is_live, executors)
     name = f"{task.task_id} in run {detail.run.run_id} of {detail.run.dag_id} "
     return words.removeprefix(name).removesuffix(way_on(detail)).strip()
 
