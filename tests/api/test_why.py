@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from ppacer.api.why import about, why_dag, why_open, why_run, why_task
+from ppacer.api.why import about, why_dag, why_latest, why_open, why_run, why_task
 from ppacer.engine import RunStatus, TaskStatus
 from ppacer.store.views import LOST, DagView, ExecutorView, RunDetail, RunView, TasksAt, TaskView
 
@@ -384,6 +385,13 @@ def test_a_dag_says_why_it_does_or_does_not_run(view: DagView, words: str) -> No
 )
 def test_a_run_says_why_it_is_where_it_is(detail: RunDetail, words: str) -> None:
     assert why_run(dag(running=1), detail, NOW, True) == words
+
+
+def test_a_dag_says_that_its_latest_run_has_failed() -> None:
+    failed = msgspec.structs.replace(dag(), latest=run("FAILED", FAILED).run)
+    assert why_latest(failed) == " Its latest run, 7, has failed; see `ppacer why 7`."
+    for view in (dag(), msgspec.structs.replace(dag(), latest=run("RUNNING", task("a")).run)):
+        assert why_latest(view) == ""
 
 
 def test_a_run_that_waits_for_room_says_for_which() -> None:

@@ -15,7 +15,7 @@ from ppacer.api.door import Door, end_of, logs_of
 from ppacer.api.parameters import LEVEL, STATUS, limit, tail, text, wait, whole
 from ppacer.api.route import Route, answer, check_depth, gone, origin_of
 from ppacer.api.token_routes import token_routes
-from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.api.why import why_dag, why_latest, why_run, why_task
 from ppacer.api.why_backfill import why_backfills
 from ppacer.api.wire import (
     Dags,
@@ -199,7 +199,7 @@ class Routes:
         dag = self.door.reads.dag(dag_id)
         now, is_live = self.door.clock.now().utc, self.door.is_live
         backfills = self.door.reads.backfills(dag_id=dag_id, is_open=True, limit=PAGE_MAX)
-        return self._why(why_dag(dag, now, is_live) + why_backfills(backfills))
+        return self._why(why_dag(dag, now, is_live) + why_latest(dag) + why_backfills(backfills))
 
     def why_run(self, request: Request, run_id: int) -> Why:
         """Why a run is where it is."""

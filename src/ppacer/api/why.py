@@ -60,6 +60,14 @@ def why_dag(dag: DagView, now: datetime, is_live: bool) -> str:
     return _next_run(dag, dag.next_at, now) + ("" if is_live else NOBODY)
 
 
+def why_latest(dag: DagView) -> str:
+    """What the explanation of a dag says of its latest run, if that has failed."""
+    run = dag.latest
+    if run is None or run.status != RunStatus.FAILED:
+        return ""
+    return f" Its latest run, {run.run_id}, has failed; see `ppacer why {run.run_id}`."
+
+
 def _open_runs(dag: DagView, is_live: bool) -> str:
     count = dag.running + dag.waiting
     if not count:

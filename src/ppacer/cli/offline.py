@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from ppacer.api.secret import hash_of, new_id, new_secret
 from ppacer.api.token_routes import view_of
-from ppacer.api.why import why_dag, why_run, why_task
+from ppacer.api.why import why_dag, why_latest, why_run, why_task
 from ppacer.api.why_backfill import why_backfill, why_backfills
 from ppacer.api.wire import (
     Audit,
@@ -99,7 +99,8 @@ class Offline:
 
     def why_dag(self, dag_id: str) -> str:
         backfills = self._reads.backfills(dag_id=dag_id, is_open=True, limit=PAGE_MAX)
-        return why_dag(self._reads.dag(dag_id), self._now().utc, False) + why_backfills(backfills)
+        dag = self._reads.dag(dag_id)
+        return why_dag(dag, self._now().utc, False) + why_latest(dag) + why_backfills(backfills)
 
     def why_run(self, run_id: int) -> str:
         detail = self._reads.run_detail(run_id)
