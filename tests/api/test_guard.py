@@ -142,6 +142,13 @@ def test_who_listens_on_all_addresses_answers_to_each_of_them(host: str) -> None
         assert status(name) == 421, name
 
 
+def test_a_wildcard_among_the_allowed_hosts_opens_nothing() -> None:
+    guard = Guard(_nobody, hosts_of(Settings(allowed_hosts=("0.0.0.0",))))
+    refusal = guard.refusal("GET", Headers({"host": "192.0.2.7"}), 0)
+    assert refusal is not None
+    assert refusal.status_code == 421
+
+
 async def _nobody(*_: object) -> None:
     raise AssertionError("nothing is asked for")
 

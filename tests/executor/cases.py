@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ppacer.dag import Dag, Node, TaskContext, task
+from ppacer.executor.child import REMINDER
 
 log = logging.getLogger("some.library")
 seen: list[Any] = []  # what a child of the pool remembers
@@ -303,6 +304,21 @@ def misses_sigterm() -> None:
 
 
 @task
+def goes_on() -> None:
+    """An event loop takes the exception of SIGTERM with it into its end; then comes the signal after it."""
+    loop = asyncio.new_event_loop()
+
+    async def last_step() -> None:
+        loop.call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    loop.run_until_complete(last_step())
+    loop.close()
+    print("goes on", flush=True)
+    os.kill(os.getpid(), REMINDER)
+    time.sleep(600)
+
+
+@task
 def takes_sigterm() -> None:
     """Ends when SIGTERM comes, which nobody else gets."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -564,9 +580,10 @@ with Dag("cases") as cases:
     for body in (
         echo, who, chance, about, shout, mutter, speak, subprocesses, forks_workers, returns_twice,
         ends_what_it_forks, fails, fails_as, dies, counts, forgets, sleeps, cleans_up, stubborn,
-        takes_sigterm, misses_sigterm, daemons, holds_pipe, floods, logs_much, long_line, bytes_out, large,
-        not_json, hungry, takes, burns, remembers, replaces_stdout, redirects, background, cooperative,
-        deaf, dreams, torn, tidies, blocks, sleepless, fails_async, stops_loop, same_thread, score,
+        takes_sigterm, misses_sigterm, goes_on, daemons, holds_pipe, floods, logs_much, long_line,
+        bytes_out, large, not_json, hungry, takes, burns, remembers, replaces_stdout, redirects, background,
+        cooperative, deaf, dreams, torn, tidies, blocks, sleepless, fails_async, stops_loop, same_thread,
+        score,
     ):  # fmt: skip
         body()
     add(echo.with_options(id="left")(), right=root)

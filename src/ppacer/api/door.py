@@ -314,12 +314,12 @@ class Door:
 
         A client that leaves takes its poll back: what is granted then waits for its next one.
         """
-        if self.news.is_over:
-            raise SchedulerUnavailable("the scheduler is stopping")
         future = self.submit(claim)
         left = asyncio.ensure_future(receive())  # after the body there is only the end to be heard of
         self._polls.add(future)
         try:
+            if self.news.is_over and future.cancel():
+                raise SchedulerUnavailable("the scheduler is stopping")
             await _done(future, seconds + EXECUTOR_SECONDS, left)
             return None if not future.done() and future.cancel() else await _heard(future)
         finally:

@@ -159,7 +159,7 @@ class Place:
             what = NotTakenError if status in FINAL else SchedulerUnavailable
             return what(f"{self.url} answers with status {status}, but not as a ppacer does")
         if problem.code == "unknown_host":
-            return ConfigError(f"{self.url}: {problem.detail} (option allowed_hosts of the scheduler)")
+            return ConfigError(f"{self.url}: {problem.detail}")
         kind = _ERRORS.get(problem.code, NotTakenError if status in FINAL else CommandError)
         return (Elsewhere if kind is SchedulerUnavailable else kind)(problem.detail)
 

@@ -80,8 +80,10 @@ def _serve(
 
 def say_what_begins(half: "SchedulerHalf") -> None:
     """Logs where it is to be found, and what it goes on with."""
-    dags, db = len(half.registry), half.settings.db_shown
-    log.info("ppacer serves %d dag(s) at %s, database %s", dags, half.url, db)
+    from ppacer.app.admission import url_for_others  # after the fork
+
+    dags, db, url = len(half.registry), half.settings.db_shown, half.url and url_for_others(half.url)
+    log.info("ppacer serves %d dag(s) at %s, database %s", dags, url, db)
     runs, attempts = half.reign.recovered
     if runs:
         log.info("%d open run(s) go on; %d attempt(s) that were running begin again", runs, attempts)

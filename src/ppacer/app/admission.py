@@ -25,10 +25,11 @@ def check_tokens(settings: Settings, now: datetime) -> None:
 
 def hosts_of(settings: Settings) -> tuple[str, ...]:
     """The host names that are answered: those of the settings, and under which this machine is reached."""
+    others = tuple(host for host in settings.allowed_hosts if host not in WILDCARDS)
     if is_loopback(settings.host):
-        return settings.allowed_hosts
+        return others
     names = (socket.gethostname(), socket.getfqdn()) if settings.host in WILDCARDS else ()
-    return (*settings.allowed_hosts, settings.host, *names)
+    return (*others, settings.host, *names)
 
 
 def url_for_others(url: str) -> str:

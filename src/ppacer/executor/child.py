@@ -108,7 +108,7 @@ class Child:
         if self._jobs:  # the task before may have set its own
             set_handler(signal.SIGTERM, self.terminate)
             set_handler(signal.SIGINT, ignore)
-            set_handler(REMINDER, ignore)
+            set_handler(REMINDER, self.remind)
         try:
             self._may_raise = True
             grant, deadline = job.grant, job.deadline
@@ -129,16 +129,16 @@ class Child:
         """Sends a frame as a whole, whichever thread it comes from, and even if SIGTERM comes meanwhile."""
         data = frame(message)
         is_main = threading.get_ident() == self._main_thread
-        may_raise = self._may_raise
+        may_raise, was_terminated = self._may_raise, self._is_terminated
         if is_main:
             self._may_raise = False
         with self._lock:
             if self._control is not None:
                 self._control.sendall(data)
         if is_main and may_raise:
-            if self._is_terminated:
-                raise Terminated("ended by SIGTERM")
             self._may_raise = True
+            if self._is_terminated and not was_terminated:
+                self._raise()
 
     def say(self, record: logging.LogRecord) -> None:
         """Sends a record of `logging`. From a process that a task has forked it goes to stderr instead: two
@@ -191,6 +191,13 @@ class Child:
             self._raise()
         else:
             loop.call_soon_threadsafe(self._raise)  # which also wakes it
+
+    def remind(self, number: int, where: FrameType | None) -> None:
+        """What the signal after SIGTERM does: an exception that an event loop took with it into its end is
+        raised once more. Most often that there was a signal is enough: Python sees to both.
+        """
+        if self._is_terminated and os.getpid() == self._pid:
+            self.terminate(number, where)
 
     def _raise(self) -> None:
         if self._may_raise:
@@ -262,7 +269,7 @@ def become(child: Child, control: int, stdout: int, stderr: int, mark: str) -> N
         if not mark.startswith(f"{os.getppid()}."):
             os._exit(0)
         set_handler(signal.SIGTERM, child.terminate)
-        set_handler(REMINDER, ignore)
+        set_handler(REMINDER, child.remind)
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP):
             set_handler(number, _signal.SIG_DFL)
         os.dup2(stdout, 1)

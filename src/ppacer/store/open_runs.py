@@ -38,11 +38,11 @@ class KnownNeeds:
         known, v = self._known, dagversions.c
         if missing := versions - known.keys():
             query = sa.select(v.DagId, v.DagVersion, v.Graph)
-            of_them = sa.tuple_(v.DagId, v.DagVersion).in_(sorted(missing))
-            read = {
-                (row.DagId, row.DagVersion): _needs(row.Graph)
-                for row in connection.execute(query.where(of_them))
-            }
+            dag_ids, versions_of_them = map(set, zip(*missing, strict=True))
+            # Not pairs IN pairs: for that SQLite reads the whole table.
+            query = query.where(v.DagId.in_(dag_ids), v.DagVersion.in_(versions_of_them))
+            rows = [row for row in connection.execute(query) if (row.DagId, row.DagVersion) in missing]
+            read = {(row.DagId, row.DagVersion): _needs(row.Graph) for row in rows}
             known = {**known, **read}
             self._known = dict([*known.items()][-VERSIONS_MAX:])  # replaced, never changed: by many threads
         return known

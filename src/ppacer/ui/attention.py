@@ -49,7 +49,7 @@ def attention(door: Door, now: datetime, points: Sequence[NextView]) -> list[Ite
 
 def _not_taken(door: Door) -> Iterator[Item]:
     """Tasks that could begin, and that no executor takes: those that could are drained, or there is none."""
-    open_runs = door.reads.runs(status=[RunStatus.RUNNING], limit=LOOKED_AT) if door.is_live else []
+    open_runs = door.reads.oldest_running(limit=LOOKED_AT) if door.is_live else []
     tasks = [one for at in door.reads.tasks_at([run.run_id for run in open_runs]).values() for one in at]
     executors = door.executors_for(tasks) or []
     ready = [one for one in tasks if one.status == TaskStatus.SCHEDULED]
