@@ -92,12 +92,12 @@ def rows_over_http() -> Iterator[Row]:
 
 
 def in_turn(name: str, runner: str) -> list[tuple[float, float]]:
-    """Five figures over HTTP, each beside the mean of those in one program just before and after it.
+    """Nine figures over HTTP, each beside the mean of those in one program just before and after it.
 
     A machine that changes its speed every few seconds would else be what is measured.
     """
     near, pairs = median(name, runner), []
-    for _ in range(5):
+    for _ in range(9):
         far, after = median(f"{name}_http", runner), median(name, runner)
         pairs.append((far, (near + after) / 2))
         near = after
@@ -211,7 +211,7 @@ def main() -> None:
     parts = chosen()
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.machine()}; medians of 5"
+        f"{platform.system()} {platform.machine()}; medians of 5, over HTTP of 9"
     )
     print(f"{'what':46} {'measured':>18} {'budget':>20}")
     missed = 0
