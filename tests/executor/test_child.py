@@ -283,25 +283,22 @@ def test_a_coroutine_is_cancelled_once_at_its_timeout(child: Runner, memory: Mem
     assert outcome.end is TIMED_OUT
     assert messages(log, "stdout") in (["sleeping", "cleaned up"], [])  # unless it came before it could begin
     if messages(log, "stdout"):
-        assert (
-            str(outcome.error).splitlines()[3].endswith("in tidies")
-        )  # the place where it waited comes first
+        assert str(outcome.error).splitlines()[3].endswith("in tidies")  # where it waited
 
 
-def test_a_coroutine_that_holds_up_its_event_loop_is_ended(child: Runner, memory: Memory) -> None:
-    started = memory.start(child, grant("blocks"))
-    memory.wait_for(started, "blocking")
+@pytest.mark.parametrize(
+    ("task_id", "says"),
+    [
+        ("blocks", "blocking"),  # a coroutine that holds up its event loop
+        ("misses_sigterm", "sleeping"),  # SIGTERM in the last moment before a system call
+    ],
+)
+def test_what_waits_in_a_system_call_is_ended(child: Runner, memory: Memory, task_id: str, says: str) -> None:
+    started = memory.start(child, grant(task_id))
+    memory.wait_for(started, says)
     child.cancel(started.token, End.CANCELLED)
     assert memory.end_of(started).end is End.CANCELLED
-    assert messages(memory.log_of(started), "stdout") == ["blocking", "cleaned up"]
-
-
-def test_sigterm_in_the_last_moment_before_a_system_call_is_not_lost(child: Runner, memory: Memory) -> None:
-    started = memory.start(child, grant("misses_sigterm"))
-    memory.wait_for(started, "sleeping")
-    child.cancel(started.token, End.CANCELLED)
-    assert memory.end_of(started).end is End.CANCELLED
-    assert messages(memory.log_of(started), "stdout") == ["sleeping", "cleaned up"]
+    assert messages(memory.log_of(started), "stdout") == [says, "cleaned up"]
 
 
 def test_sigterm_is_not_lost_with_an_event_loop_that_ends(child: Runner, memory: Memory) -> None:
